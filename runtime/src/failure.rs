@@ -1,0 +1,324 @@
+//! The closed list of reasons why an invocation, or a request before it, has no answer of its own.
+//!
+//! Imports nothing: any room may return a [`Failure`]. Only `dispatch/respond.rs` turns one into a response.
+//! Every variant has exactly one status, one stable code (header `eyot-error`, label `code` of the metrics) and one party at
+//! fault; a new variant does not compile until all three are decided.
+
+use std::time::Duration;
+
+/// Who caused it: decides the log level, and who is told the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request was wrong, or its sender went away.
+    Client,
+    /// The worker's code or configuration.
+    Worker,
+    /// An origin that we asked on someone's behalf.
+    Origin,
+    /// This node: overload, or a bug of ours.
+    Node,
+}
+
+/// Why there is no answer of the worker's or the origin's own.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Failure {
+    /// The request breaks HTTP or our reading of it.
+    #[error("bad request: {0}")]
+    BadRequest(&'static str),
+    /// The request named a host that this connection may not ask for (RFC 9110 §15.5.20).
+    #[error("misdirected request: {0}")]
+    Misdirected(&'static str),
+    /// No token, or one that is not good.
+    #[error("not authenticated: {reason}")]
+    Unauthorized {
+        /// Why, for the log and for `error_description` (RFC 6750 §3).
+        reason: &'static str,
+        /// The value of `WWW-Authenticate`.
+        challenge: String,
+    },
+    /// A good token that does not suffice, or an address that is not let in.
+    #[error("not allowed: {0}")]
+    Forbidden(&'static str),
+    /// No route for this host and path.
+    #[error("no route for this host and path")]
+    RouteNotFound,
+    /// A route for this host and path, but not for this method.
+    #[error("method not allowed")]
+    MethodNotAllowed {
+        /// The value of `Allow`.
+        allow: String,
+    },
+    /// The client sent its body too slowly.
+    #[error("the request body came too slowly")]
+    RequestTimeout,
+    /// The request body is larger than limit `request_body`.
+    #[error("the request body is larger than {limit} bytes")]
+    RequestBodyTooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The request target is longer than limit `uri`.
+    #[error("the request target is longer than {limit} bytes")]
+    UriTooLong {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The header section is larger than limit `header_bytes` or has more fields than `header_count`.
+    #[error("the request header section is too large")]
+    RequestHeaderTooLarge,
+    /// The client closed its connection before the response head.
+    #[error("the client went away")]
+    ClientGone,
+
+    /// The guest ran into a trap: `unreachable`, a panic, a stack overflow.
+    #[error("the worker trapped: {0}")]
+    WorkerTrapped(String),
+    /// The handler returned without a response.
+    #[error("the worker returned without a response")]
+    WorkerNoResponse,
+    /// The handler answered with an error code of `wasi:http` in place of a response.
+    #[error("the worker answered with an error: {0}")]
+    WorkerError(String),
+    /// Limit `cpu_time`.
+    #[error("the worker used more than {limit:?} of CPU time")]
+    WorkerCpuExceeded {
+        /// The budget that was used up.
+        limit: Duration,
+    },
+    /// Limit `memory`.
+    #[error("the worker asked for more than {limit} bytes of memory")]
+    WorkerMemoryExceeded {
+        /// In bytes.
+        limit: u64,
+    },
+    /// Limit `handles`.
+    #[error("the worker held more than {limit} handles")]
+    WorkerHandlesExceeded {
+        /// How many.
+        limit: u64,
+    },
+    /// Limit `hostcall_fuel`.
+    #[error("the worker passed more than {limit} bytes to one host call")]
+    WorkerHostcallExceeded {
+        /// In bytes.
+        limit: u64,
+    },
+    /// Limit `resource_table`.
+    #[error("the worker held more than {limit} host resources")]
+    WorkerResourcesExceeded {
+        /// How many.
+        limit: u64,
+    },
+    /// Limits `subrequests` and `subrequests_concurrent`.
+    #[error("the worker made more than {limit} subrequests")]
+    WorkerSubrequestsExceeded {
+        /// How many.
+        limit: u64,
+    },
+    /// Limit `response_header`.
+    #[error("the worker's response header is larger than {limit} bytes")]
+    WorkerHeaderTooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// Limit `response_body`.
+    #[error("the worker's response body is larger than {limit} bytes")]
+    WorkerBodyTooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// Limit `random_bytes`.
+    #[error("the worker asked for more than {limit} random bytes at once")]
+    WorkerRandomExceeded {
+        /// In bytes.
+        limit: u64,
+    },
+    /// Limit `wall_time`: no response head in time.
+    #[error("the worker gave no response within {limit:?}")]
+    WorkerTimeout {
+        /// The time it had.
+        limit: Duration,
+    },
+    /// Limit `stream_idle` or `stream_total`, after the response head.
+    #[error("the response stream stood still, or lasted, for more than {limit:?}")]
+    WorkerStreamTimeout {
+        /// The time it had.
+        limit: Duration,
+    },
+    /// Limit `wait_until`: work after the response took too long.
+    #[error("work after the response took more than {limit:?}")]
+    WorkerWaitUntilExceeded {
+        /// The time it had.
+        limit: Duration,
+    },
+    /// The isolate ended because of another request in it.
+    #[error("the isolate of this request was lost")]
+    WorkerIsolateLost,
+
+    /// Egress to that destination is not allowed.
+    #[error("egress denied: {0}")]
+    EgressDenied(String),
+    /// The origin's name did not resolve.
+    #[error("the origin's name did not resolve: {0}")]
+    OriginDns(String),
+    /// The origin refused the connection, or could not be reached.
+    #[error("the origin refused the connection: {0}")]
+    OriginRefused(String),
+    /// TLS with the origin failed.
+    #[error("TLS with the origin failed: {0}")]
+    OriginTls(String),
+    /// The origin closed or reset the connection before its response head.
+    #[error("the origin closed the connection: {0}")]
+    OriginReset(String),
+    /// The origin sent what is not HTTP.
+    #[error("the origin's answer is not valid HTTP: {0}")]
+    OriginInvalid(String),
+    /// The origin took too long to connect, or to the first byte.
+    #[error("the origin took more than {limit:?}")]
+    OriginTimeout {
+        /// The time it had.
+        limit: Duration,
+    },
+
+    /// The worker or the node has all the work that it may have.
+    #[error("overloaded: {reason}")]
+    Overloaded {
+        /// Which bound was met.
+        reason: &'static str,
+        /// The value of `Retry-After`.
+        retry_after: Duration,
+    },
+    /// A bug of ours; the detail is for the log only.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// The HTTP status that the client gets.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::Unauthorized { .. } => 401,
+            Self::Forbidden(_) => 403,
+            Self::RouteNotFound => 404,
+            Self::MethodNotAllowed { .. } => 405,
+            Self::RequestTimeout => 408,
+            Self::RequestBodyTooLarge { .. } => 413,
+            Self::UriTooLong { .. } => 414,
+            Self::Misdirected(_) => 421,
+            Self::RequestHeaderTooLarge => 431,
+            // Never seen by anyone: nginx's number, for the log.
+            Self::ClientGone => 499,
+            Self::WorkerTrapped(_)
+            | Self::WorkerNoResponse
+            | Self::WorkerError(_)
+            | Self::WorkerCpuExceeded { .. }
+            | Self::WorkerMemoryExceeded { .. }
+            | Self::WorkerHandlesExceeded { .. }
+            | Self::WorkerHostcallExceeded { .. }
+            | Self::WorkerResourcesExceeded { .. }
+            | Self::WorkerSubrequestsExceeded { .. }
+            | Self::WorkerHeaderTooLarge { .. }
+            | Self::WorkerBodyTooLarge { .. }
+            | Self::WorkerRandomExceeded { .. }
+            | Self::WorkerStreamTimeout { .. }
+            | Self::WorkerWaitUntilExceeded { .. }
+            | Self::WorkerIsolateLost
+            | Self::Internal(_) => 500,
+            Self::EgressDenied(_)
+            | Self::OriginDns(_)
+            | Self::OriginRefused(_)
+            | Self::OriginTls(_)
+            | Self::OriginReset(_)
+            | Self::OriginInvalid(_) => 502,
+            Self::Overloaded { .. } => 503,
+            Self::WorkerTimeout { .. } | Self::OriginTimeout { .. } => 504,
+        }
+    }
+
+    /// The stable name: header `eyot-error`, the body of the response, logs and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::Misdirected(_) => "misdirected_request",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
+            Self::RouteNotFound => "route_not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::RequestBodyTooLarge { .. } => "request_body_too_large",
+            Self::UriTooLong { .. } => "uri_too_long",
+            Self::RequestHeaderTooLarge => "request_header_too_large",
+            Self::ClientGone => "client_gone",
+            Self::WorkerTrapped(_) => "worker_trapped",
+            Self::WorkerNoResponse => "worker_no_response",
+            Self::WorkerError(_) => "worker_error",
+            Self::WorkerCpuExceeded { .. } => "worker_cpu_exceeded",
+            Self::WorkerMemoryExceeded { .. } => "worker_memory_exceeded",
+            Self::WorkerHandlesExceeded { .. } => "worker_handles_exceeded",
+            Self::WorkerHostcallExceeded { .. } => "worker_hostcall_exceeded",
+            Self::WorkerResourcesExceeded { .. } => "worker_resources_exceeded",
+            Self::WorkerSubrequestsExceeded { .. } => "worker_subrequests_exceeded",
+            Self::WorkerHeaderTooLarge { .. } => "worker_header_too_large",
+            Self::WorkerBodyTooLarge { .. } => "worker_body_too_large",
+            Self::WorkerRandomExceeded { .. } => "worker_random_exceeded",
+            Self::WorkerTimeout { .. } => "worker_timeout",
+            Self::WorkerStreamTimeout { .. } => "worker_stream_timeout",
+            Self::WorkerWaitUntilExceeded { .. } => "worker_wait_until_exceeded",
+            Self::WorkerIsolateLost => "worker_isolate_lost",
+            Self::EgressDenied(_) => "egress_denied",
+            Self::OriginDns(_) => "origin_dns",
+            Self::OriginRefused(_) => "origin_refused",
+            Self::OriginTls(_) => "origin_tls",
+            Self::OriginReset(_) => "origin_reset",
+            Self::OriginInvalid(_) => "origin_invalid",
+            Self::OriginTimeout { .. } => "origin_timeout",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// Who caused it.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::BadRequest(_)
+            | Self::Misdirected(_)
+            | Self::Unauthorized { .. }
+            | Self::Forbidden(_)
+            | Self::RouteNotFound
+            | Self::MethodNotAllowed { .. }
+            | Self::RequestTimeout
+            | Self::RequestBodyTooLarge { .. }
+            | Self::UriTooLong { .. }
+            | Self::RequestHeaderTooLarge
+            | Self::ClientGone => Fault::Client,
+            Self::WorkerTrapped(_)
+            | Self::WorkerNoResponse
+            | Self::WorkerError(_)
+            | Self::WorkerCpuExceeded { .. }
+            | Self::WorkerMemoryExceeded { .. }
+            | Self::WorkerHandlesExceeded { .. }
+            | Self::WorkerHostcallExceeded { .. }
+            | Self::WorkerResourcesExceeded { .. }
+            | Self::WorkerSubrequestsExceeded { .. }
+            | Self::WorkerHeaderTooLarge { .. }
+            | Self::WorkerBodyTooLarge { .. }
+            | Self::WorkerRandomExceeded { .. }
+            | Self::WorkerTimeout { .. }
+            | Self::WorkerStreamTimeout { .. }
+            | Self::WorkerWaitUntilExceeded { .. }
+            | Self::WorkerIsolateLost
+            | Self::EgressDenied(_) => Fault::Worker,
+            Self::OriginDns(_)
+            | Self::OriginRefused(_)
+            | Self::OriginTls(_)
+            | Self::OriginReset(_)
+            | Self::OriginInvalid(_)
+            | Self::OriginTimeout { .. } => Fault::Origin,
+            Self::Overloaded { .. } | Self::Internal(_) => Fault::Node,
+        }
+    }
+}

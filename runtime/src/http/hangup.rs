@@ -3,12 +3,12 @@
 //! hyper looks for the end of the stream only when its own buffer is empty, so a client that leaves behind an unread request
 //! body or pipelined bytes would hold its isolate until the isolate's own limit. The kernel knows at once (`EPOLLRDHUP`).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 
 /// A look at a connection's socket, to be told when the client closes it. Costs nothing until it is waited for.
@@ -34,27 +34,24 @@ impl Hangup {
             return std::future::pending().await;
         };
         // A descriptor of its own, because the reactor knows the first one already. It is registered only while somebody
-        // waits, with edge triggering: unread bytes do not wake it twice.
-        let watched =
-            socket.as_fd().try_clone_to_owned().and_then(|copy| AsyncFd::with_interest(copy, Interest::READABLE));
+        // waits.
+        let watched = socket.as_fd().try_clone_to_owned().map(std::net::TcpStream::from).and_then(TcpStream::from_std);
         let Ok(watched) = watched else {
             // Out of descriptors: the isolate's own limits still end it.
             return std::future::pending().await;
         };
-        loop {
-            if closed(&watched) {
-                return;
+        while !closed(&watched) {
+            if watched.readable().await.is_err() {
+                return std::future::pending().await;
             }
-            match watched.readable().await {
-                Ok(mut ready) => ready.clear_ready(),
-                Err(_) => return std::future::pending().await,
-            }
+            // Unread bytes stay where they are: the next wake-up is for something new.
+            let _ = watched.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
         }
     }
 }
 
-fn closed(socket: &AsyncFd<OwnedFd>) -> bool {
-    let mut polled = [PollFd::new(socket.get_ref(), PollFlags::RDHUP)];
+fn closed(socket: &TcpStream) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
     rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(gone)

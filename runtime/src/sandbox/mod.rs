@@ -1,1 +1,22 @@
-//! Room sandbox.
+//! Engines, compiled components and isolates: where a guest runs.
+//!
+//! May import: all rooms up to `bindings`. The way in: [`Engines`] once for a process, [`Prepared`] once for each version,
+//! [`run`] for each request.
+//! Invariants: a store serves one invocation and is dropped with it; a guest that spins never holds its core for more than a
+//! slice; every way out of an isolate gives back its memory, its permit and its place in the metrics.
+
+mod engine;
+mod inspect;
+mod isolate;
+mod lane;
+mod metered;
+mod prepared;
+mod stream;
+mod ticker;
+
+pub use engine::{EngineKind, Engines};
+pub use inspect::{Handler, Inspection, InspectionError, inspect};
+pub use isolate::{Invocation, run};
+pub use lane::waiting;
+pub use metered::Ledger;
+pub use prepared::{PrepareError, Prepared};

@@ -1,0 +1,21 @@
+//! What a guest may learn of the request that it answers.
+
+use std::sync::Arc;
+
+use crate::auth::Identity;
+use crate::http::Client;
+
+/// The request's circumstances, besides the request itself.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Who asked, if the route demanded a token.
+    pub identity: Option<Arc<Identity>>,
+    /// From where.
+    pub client: Arc<Client>,
+    /// HTTP/1.0, HTTP/1.1 or HTTP/2.
+    pub protocol: ::http::Version,
+    /// The id of the request, for the guest's log lines.
+    pub request_id: crate::observe::RequestId,
+    /// The trace that subrequests belong to.
+    pub trace: crate::observe::Trace,
+}

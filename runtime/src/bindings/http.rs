@@ -1,0 +1,128 @@
+//! `wasi:http/outgoing-handler` and `wasi:http/client`: subrequests, counted and sent through egress.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::{Capabilities, Usage};
+use crate::config::WorkerLimits;
+use crate::egress::{Egress, Policy, Timeouts};
+use crate::failure::Failure;
+use crate::http::Body;
+use crate::observe::Trace;
+
+/// A chunk that a guest writes at once; two of them may wait for the client.
+const CHUNK: usize = 64 * 1024;
+
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// The outgoing side of one invocation.
+pub struct Outbound {
+    egress: Arc<Egress>,
+    policy: Arc<Policy>,
+    limits: Arc<WorkerLimits>,
+    usage: Arc<Usage>,
+    trace: Trace,
+    made: u64,
+    /// Made at the first subrequest: most invocations make none.
+    waiting: Option<Arc<Semaphore>>,
+}
+
+impl Outbound {
+    pub(super) fn new(capabilities: &Capabilities, egress: &Arc<Egress>, usage: &Arc<Usage>, trace: Trace) -> Self {
+        Self {
+            egress: Arc::clone(egress),
+            policy: Arc::clone(&capabilities.policy),
+            limits: Arc::clone(&capabilities.limits),
+            usage: Arc::clone(usage),
+            trace,
+            made: 0,
+            waiting: None,
+        }
+    }
+
+    /// One more subrequest, if there may be one.
+    fn count(&mut self) -> Result<Arc<Semaphore>, Failure> {
+        let limit = self.limits.subrequests;
+        if self.made >= limit {
+            let failure = Failure::WorkerSubrequestsExceeded { limit };
+            self.usage.meet(failure.clone());
+            return Err(failure);
+        }
+        self.made += 1;
+        let concurrent = usize::try_from(self.limits.subrequests_concurrent).unwrap_or(Semaphore::MAX_PERMITS);
+        Ok(Arc::clone(self.waiting.get_or_insert_with(|| Arc::new(Semaphore::new(concurrent)))))
+    }
+}
+
+impl WasiHttpHooks for Outbound {
+    fn send_request(
+        &mut self,
+        mut request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        sent: Io,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
+        // What the library reports about the response body is for the guest's own future; nothing waits for it here.
+        drop(sent);
+        let waiting = match self.count() {
+            Ok(waiting) => waiting,
+            Err(failure) => return Box::new(std::future::ready(Err(error_of(&failure)))),
+        };
+        self.trace.child().inject(request.headers_mut());
+        let request = request.map(Body::boxed);
+        let timeouts = timeouts(options, self.limits.wall_time);
+        let fetch = self.egress.fetch(&self.policy, request, timeouts);
+        Box::new(async move {
+            // The permit is for waiting: it is given back when the head is there.
+            let _permit = waiting.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
+            let response = fetch.await.map_err(|failure| error_of(&failure))?;
+            let response = response.map(|body| {
+                body.map_err(|error| {
+                    tracing::debug!(%error, "a response body of a subrequest broke off");
+                    Error::HttpResponseIncomplete
+                })
+                .boxed_unsync()
+            });
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
+        })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+}
+
+/// A guest may ask for less time than it has, not for more.
+fn timeouts(options: Option<RequestOptions>, most: Duration) -> Timeouts {
+    let options = options.unwrap_or_default();
+    let clamp = |wanted: Option<Duration>| wanted.unwrap_or(most).min(most);
+    Timeouts {
+        connect: clamp(options.connect_timeout),
+        first_byte: clamp(options.first_byte_timeout),
+        idle: clamp(options.between_bytes_timeout),
+    }
+}
+
+/// The nearest error code of `wasi:http`.
+fn error_of(failure: &Failure) -> Error {
+    tracing::debug!(%failure, code = failure.code(), "a subrequest failed");
+    match failure {
+        Failure::EgressDenied(_) => Error::HttpRequestDenied,
+        Failure::WorkerSubrequestsExceeded { .. } => Error::ConnectionLimitReached,
+        Failure::OriginDns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
+        Failure::OriginRefused(_) => Error::ConnectionRefused,
+        Failure::OriginTls(_) => Error::TlsProtocolError,
+        Failure::OriginReset(_) => Error::ConnectionTerminated,
+        Failure::OriginInvalid(_) => Error::HttpProtocolError,
+        Failure::OriginTimeout { .. } => Error::ConnectionTimeout,
+        Failure::BadRequest(_) => Error::HttpRequestUriInvalid,
+        other => Error::InternalError(Some(other.code().to_owned())),
+    }
+}

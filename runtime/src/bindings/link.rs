@@ -1,0 +1,28 @@
+//! Everything that a guest may import, given to a linker.
+
+use wasmtime::component::Linker;
+use wasmtime_wasi_config::WasiConfig;
+
+use super::Guest;
+
+/// For components without async types: WASI 0.2 whole, because toolchains import more than they use, with nothing granted.
+///
+/// # Errors
+/// When two interfaces claim the same name: a bug of ours.
+pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasmtime_wasi_config::add_to_linker(linker, |guest: &mut Guest| WasiConfig::from(guest.config()))?;
+    Ok(())
+}
+
+/// For components with async types: the same, and WASI 0.3.
+///
+/// # Errors
+/// As [`link`].
+pub fn link_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    link(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    Ok(())
+}

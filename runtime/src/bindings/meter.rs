@@ -1,0 +1,232 @@
+//! What one invocation has used, and the limits that it is held to.
+//!
+//! [`Usage`] is shared between the store's data, which is reached from inside a poll, and whoever polls the guest from outside.
+//! A worker's limits are checked here and nowhere else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::config::WorkerLimits;
+use crate::failure::Failure;
+
+/// The memory of all isolates of the node together.
+#[derive(Debug)]
+pub struct NodeMemory {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl NodeMemory {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicU64::new(0) })
+    }
+
+    /// In bytes.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let before = self.used.fetch_add(bytes, Relaxed);
+        let fits = before.saturating_add(bytes) <= self.limit;
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// What one invocation has used so far. Written on one core at a time; atomics only make it shareable.
+#[derive(Debug)]
+pub struct Usage {
+    /// Time that finished polls took, in nanoseconds.
+    polled: AtomicU64,
+    /// When the poll in progress began, in nanoseconds since `epoch`.
+    poll_began: AtomicU64,
+    /// The thread's CPU clock when the part of the poll that is measured by it began; 0 when it is not.
+    thread_began: AtomicU64,
+    /// Set at the first tick: from then on the thread's CPU clock is read in place of the wall clock.
+    precise: AtomicBool,
+    peak_memory: AtomicU64,
+    epoch: Instant,
+    /// The limit that was met first, though the guest may still be running.
+    met: OnceLock<Failure>,
+}
+
+/// What a poll that has not met a tick can have taken at most; a larger wall time means that the host was not running us.
+const FIRST_SLICE: Duration = Duration::from_millis(3);
+
+impl Usage {
+    /// Nothing used yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            polled: AtomicU64::new(0),
+            poll_began: AtomicU64::new(0),
+            thread_began: AtomicU64::new(0),
+            precise: AtomicBool::new(false),
+            peak_memory: AtomicU64::new(0),
+            epoch: Instant::now(),
+            met: OnceLock::new(),
+        })
+    }
+
+    /// A poll of the guest begins.
+    pub fn poll_begins(&self) {
+        self.poll_began.store(nanoseconds(self.epoch.elapsed()), Relaxed);
+        if self.precise.load(Relaxed) {
+            self.thread_began.store(thread_time(), Relaxed);
+        }
+    }
+
+    /// That poll is over.
+    pub fn poll_ends(&self) {
+        self.polled.fetch_add(self.since_poll_began(), Relaxed);
+        self.thread_began.store(0, Relaxed);
+    }
+
+    /// CPU time used, up to now when called during a poll on the same thread, else up to the last poll.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_nanos(self.polled.load(Relaxed))
+    }
+
+    /// The most memory that the isolate has had, in bytes.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        self.peak_memory.load(Relaxed)
+    }
+
+    /// Since the invocation began.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// A limit was met. What the guest makes of it is its affair; should it end without a response, this is why.
+    pub fn meet(&self, failure: Failure) {
+        let _ = self.met.set(failure);
+    }
+
+    /// The first limit that was met.
+    #[must_use]
+    pub fn met(&self) -> Option<&Failure> {
+        self.met.get()
+    }
+
+    /// At a tick, inside a poll: what has been used. Turns the exact clock on.
+    fn cpu_time_at_tick(&self) -> Duration {
+        let running = self.since_poll_began();
+        if !self.precise.swap(true, Relaxed) {
+            self.polled.fetch_add(running, Relaxed);
+            self.thread_began.store(thread_time(), Relaxed);
+            return self.cpu_time();
+        }
+        self.cpu_time() + Duration::from_nanos(running)
+    }
+
+    fn since_poll_began(&self) -> u64 {
+        let thread_began = self.thread_began.load(Relaxed);
+        if thread_began != 0 {
+            return thread_time().saturating_sub(thread_began);
+        }
+        self.slice().min(nanoseconds(FIRST_SLICE))
+    }
+
+    /// Wall time since the poll in progress began, in nanoseconds.
+    fn slice(&self) -> u64 {
+        nanoseconds(self.epoch.elapsed()).saturating_sub(self.poll_began.load(Relaxed))
+    }
+}
+
+/// The part of a store's data that wasmtime asks: memory, and what happens at a tick.
+pub struct Meter {
+    /// Shared with the one who polls.
+    pub usage: Arc<Usage>,
+    limits: Arc<WorkerLimits>,
+    node: Arc<NodeMemory>,
+    memory: u64,
+}
+
+impl Meter {
+    /// A meter at zero.
+    #[must_use]
+    pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>) -> Self {
+        Self { usage, limits, node, memory: 0 }
+    }
+
+    /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
+    ///
+    /// # Errors
+    /// The CPU budget is used up.
+    pub fn tick(&self) -> Result<Duration, Failure> {
+        if self.usage.cpu_time_at_tick() < self.limits.cpu_time {
+            return Ok(Duration::from_nanos(self.usage.slice()));
+        }
+        let failure = Failure::WorkerCpuExceeded { limit: self.limits.cpu_time };
+        self.usage.meet(failure.clone());
+        Err(failure)
+    }
+
+    fn grow(&mut self, current: usize, desired: usize, size: u64) -> bool {
+        let more = (desired.saturating_sub(current) as u64).saturating_mul(size);
+        if self.memory.saturating_add(more) > self.limits.memory {
+            self.usage.meet(Failure::WorkerMemoryExceeded { limit: self.limits.memory });
+            return false;
+        }
+        if !self.node.take(more) {
+            self.usage.meet(Failure::Overloaded {
+                reason: "the node has no memory left for isolates",
+                retry_after: Duration::from_secs(1),
+            });
+            return false;
+        }
+        self.memory += more;
+        self.usage.peak_memory.fetch_max(self.memory, Relaxed);
+        true
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.node.give_back(self.memory);
+    }
+}
+
+/// A table's element is a pointer.
+const TABLE_ELEMENT: u64 = size_of::<usize>() as u64;
+
+impl wasmtime::ResourceLimiter for Meter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(current, desired, 1))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grow(current, desired, TABLE_ELEMENT))
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The CPU time of this thread, in nanoseconds; never 0.
+fn thread_time() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64).max(1)
+}

@@ -1,0 +1,140 @@
+//! The two engines of a process, and how their pools are sized.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
+
+use super::ticker::Ticker;
+
+/// Which engine a component needs; read from its types before it is compiled, and part of the key of what is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EngineKind {
+    /// Without component-model concurrency: WASI 0.2 only, 10 to 15 µs cheaper for each isolate.
+    Plain,
+    /// With it: whatever imports or exports async types or WASI 0.3.
+    Concurrent,
+}
+
+/// Both engines, one ticker.
+pub struct Engines {
+    plain: Engine,
+    concurrent: Engine,
+    ticker: Arc<Ticker>,
+}
+
+/// Toolchains in use need up to eight core instances and tables for a component (Go: five), nearly always one memory.
+const CORE_INSTANCES: u32 = 8;
+/// Some adapters bring a memory of their own.
+const MEMORIES: u32 = 2;
+/// Kept mapped and cleared by memset or by the kernel's list of dirty pages, in place of being given back for each request.
+const KEEP_RESIDENT: usize = 64 << 10;
+/// The stack of a guest; host calls run on what the fiber has beyond it.
+const WASM_STACK: usize = 512 << 10;
+const FIBER_STACK: usize = 1 << 20;
+
+impl Engines {
+    /// Engines with room for so many isolates at once.
+    ///
+    /// # Errors
+    /// When the address space for the pools cannot be reserved.
+    pub fn new(isolates: u64) -> wasmtime::Result<Self> {
+        let isolates = u32::try_from(isolates).unwrap_or(u32::MAX / CORE_INSTANCES).min(20_000);
+        let plain = Engine::new(&config(EngineKind::Plain, isolates))?;
+        let concurrent = Engine::new(&config(EngineKind::Concurrent, isolates))?;
+        let ticker = Ticker::start([&plain, &concurrent])?;
+        Ok(Self { plain, concurrent, ticker })
+    }
+
+    /// One of the two.
+    #[must_use]
+    pub fn engine(&self, kind: EngineKind) -> &Engine {
+        match kind {
+            EngineKind::Plain => &self.plain,
+            EngineKind::Concurrent => &self.concurrent,
+        }
+    }
+
+    /// What moves the epochs.
+    #[must_use]
+    pub(super) fn ticker(&self) -> &Arc<Ticker> {
+        &self.ticker
+    }
+
+    /// What a component may use, by engine; decides which engine it needs.
+    #[must_use]
+    pub fn features(&self, kind: EngineKind) -> WasmFeatures {
+        self.engine(kind).get_wasm_features()
+    }
+
+    /// Identifies compiled code: the full version of wasmtime, the target, every setting that matters.
+    #[must_use]
+    pub fn compatibility(&self, kind: EngineKind) -> String {
+        let mut hasher = Sha256Hasher(Sha256::new());
+        self.engine(kind).precompile_compatibility_hash().hash(&mut hasher);
+        format!("{:x}", hasher.0.finalize())
+    }
+}
+
+fn config(kind: EngineKind, isolates: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(isolates)
+        .total_core_instances(isolates * CORE_INSTANCES)
+        .total_memories(isolates * MEMORIES)
+        .total_tables(isolates * CORE_INSTANCES)
+        .total_stacks(isolates + isolates / 4)
+        .max_core_instances_per_component(CORE_INSTANCES * 4)
+        .max_memories_per_component(MEMORIES * 2)
+        .max_tables_per_component(CORE_INSTANCES * 2)
+        .max_unused_warm_slots(isolates)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT)
+        .pagemap_scan(if swap_is_off() { Enabled::Auto } else { Enabled::No });
+    let mut config = base_config(kind);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn base_config(kind: EngineKind) -> Config {
+    let concurrent = kind == EngineKind::Concurrent;
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(FIBER_STACK)
+        // Most of the advisories of 2026 are in proposals that no toolchain for components needs yet.
+        .wasm_gc(false)
+        .wasm_exceptions(false)
+        .wasm_function_references(false)
+        .gc_support(false)
+        .wasm_threads(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_component_model_async(concurrent)
+        .concurrency_support(concurrent);
+    config
+}
+
+/// PAGEMAP_SCAN in wasmtime 48 overlooks a dirty page that was swapped out, and the next isolate would see it: it is used only
+/// where this process cannot be swapped.
+fn swap_is_off() -> bool {
+    let no_device = std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() <= 1);
+    let forbidden = std::fs::read_to_string("/sys/fs/cgroup/memory.swap.max").is_ok_and(|max| max.trim() == "0");
+    no_device || forbidden
+}
+
+struct Sha256Hasher(Sha256);
+
+impl Hasher for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        // Never asked for: the digest is taken whole.
+        0
+    }
+}

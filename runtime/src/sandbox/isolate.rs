@@ -1,0 +1,223 @@
+//! One isolate: from a request to the head of its response, and what goes on after it.
+//!
+//! The guest is polled in place, by the task of its connection. Only a guest that goes on after its response head gets a task of
+//! its own (`stream.rs`), so that its deadlines hold even when hyper does not poll the body.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+use wasmtime::component::Accessor;
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p3};
+
+use super::metered::{Ledger, Metered};
+use super::prepared::{Pre, Prepared};
+use super::{lane, stream};
+use crate::bindings::{Guest, Usage, failure_of};
+use crate::failure::Failure;
+use crate::http::{Body, BodyError, Hangup};
+
+/// Ticks until the epoch callback is asked.
+const TICKS: u64 = 1;
+
+/// A guest that has held its core for less than this when a tick comes goes on: the tick came early in its slice.
+const SHORT: Duration = Duration::from_micros(500);
+
+/// Everything that one run of one handler needs.
+pub struct Invocation<'a> {
+    /// Which version.
+    pub prepared: &'a Prepared,
+    /// The data of the store.
+    pub guest: Guest,
+    /// Shared with the guest's meter.
+    pub usage: Arc<Usage>,
+    /// With an absolute URI: scheme and authority are what the guest sees.
+    pub request: http::Request<Body>,
+    /// When the client goes away before the response head, the isolate is dropped.
+    pub hangup: &'a Hangup,
+    /// Set when the request body broke a limit of ours: the request ends with it, whatever the guest makes of it.
+    pub body_failure: Option<oneshot::Receiver<Failure>>,
+    /// What the isolate holds.
+    pub ledger: Box<dyn Ledger>,
+}
+
+/// The head as it comes from the guest, or the name of its error code.
+type Head = Result<http::Response<WasiBody>, String>;
+
+/// Runs the handler until its response head; the response's body carries on from there.
+///
+/// # Errors
+/// Every way in which the guest ends without a response of its own.
+pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Failure> {
+    let Invocation { prepared, guest, usage, request, hangup, body_failure, ledger } = invocation;
+    let (give, head) = oneshot::channel();
+    let limits = Arc::clone(&prepared.capabilities.limits);
+    let running = prepared.ticker.run();
+    let store = store(prepared, guest);
+    let guest: super::metered::Guest = match &prepared.pre {
+        Pre::Proxy(pre) => Box::pin(handle_02(pre.clone(), store, request, give, running)),
+        Pre::Service(pre) => Box::pin(handle_03(pre.clone(), store, request, give, running)),
+    };
+    let mut isolate = Metered::new(guest, Arc::clone(&usage), ledger);
+    let waiting = Waiting { head, hangup, body_failure, wall_time: limits.wall_time };
+    let result = match waiting.for_head(&mut isolate, &limits).await {
+        Ok(response) => stream::respond(response, isolate, limits),
+        Err(failure) => Err((failure, isolate)),
+    };
+    result.map_err(|(failure, mut isolate)| {
+        isolate.fail(&failure);
+        failure
+    })
+}
+
+fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
+    let limits = &prepared.capabilities.limits;
+    let id = prepared.id;
+    let mut store = Store::new(&prepared.engine, guest);
+    store.set_hostcall_fuel(usize::try_from(limits.hostcall_fuel).unwrap_or(usize::MAX));
+    store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+    store.limiter(|guest| &mut guest.meter);
+    store.set_epoch_deadline(TICKS);
+    store.epoch_deadline_callback(move |mut store| match store.data_mut().meter.tick() {
+        Ok(slice) if slice < SHORT => Ok(UpdateDeadline::Continue(TICKS)),
+        Ok(_) => Ok(UpdateDeadline::YieldCustom(TICKS, lane::turn(id))),
+        Err(failure) => Err(failure.into()),
+    });
+    store
+}
+
+/// `wasi:http/incoming-handler@0.2`: the response comes through an out-parameter, the call may go on after it.
+async fn handle_02(
+    pre: ProxyPre<Guest>,
+    mut store: Store<Guest>,
+    request: http::Request<Body>,
+    head: oneshot::Sender<Head>,
+    _running: super::ticker::Running,
+) -> wasmtime::Result<()> {
+    let proxy = pre.instantiate_async(&mut store).await?;
+    let scheme = match request.uri().scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let request = request.map(|body| body.map_err(wasi_error));
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(scheme, request)?;
+    let head = std::sync::Mutex::new(Some(head));
+    let response = http.new_response_outparam_from_callback(move |result| {
+        if let Some(head) = head.lock().ok().and_then(|mut head| head.take()) {
+            // An error means that nobody waits any more.
+            let _ = head.send(result.map_err(|code| format!("{code:?}")));
+        }
+    })?;
+    proxy.wasi_http_incoming_handler().call_handle(&mut store, request, response).await
+}
+
+/// `wasi:http/handler@0.3`: the response is returned; body and spawned tasks run on in the store's own event loop.
+async fn handle_03(
+    pre: ServicePre<Guest>,
+    mut store: Store<Guest>,
+    request: http::Request<Body>,
+    head: oneshot::Sender<Head>,
+    _running: super::ticker::Running,
+) -> wasmtime::Result<()> {
+    let service = pre.instantiate_async(&mut store).await?;
+    let run = async |accessor: &Accessor<Guest>| {
+        let (parts, body) = request.into_parts();
+        let uri = parts.uri.into_parts();
+        let headers = accessor.with(|mut store| FieldMap::new_immutable(store.data_mut().http().hooks, parts.headers));
+        let body = body.map_err(wasi_error);
+        let (request, sent) =
+            p3::Request::new(parts.method, uri.scheme, uri.authority, uri.path_and_query, headers, None, body);
+        let response = match service.handle(accessor, request).await? {
+            Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
+            Err(code) => Err(format!("{code:?}")),
+        };
+        let _ = head.send(response);
+        std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+        Ok(())
+    };
+    store.run_concurrent(run).await?
+}
+
+/// What a request body's end means to a guest.
+fn wasi_error(error: BodyError) -> Error {
+    match error.downcast_ref::<Failure>() {
+        Some(Failure::RequestBodyTooLarge { limit }) => Error::HttpRequestBodySize(Some(*limit)),
+        Some(Failure::RequestTimeout) => Error::ConnectionReadTimeout,
+        _ => Error::ConnectionTerminated,
+    }
+}
+
+/// What ends the wait for a response head.
+struct Waiting<'a> {
+    head: oneshot::Receiver<Head>,
+    hangup: &'a Hangup,
+    body_failure: Option<oneshot::Receiver<Failure>>,
+    wall_time: Duration,
+}
+
+impl Waiting<'_> {
+    /// A guest that answers in its first poll costs no timer and no look at the socket.
+    async fn for_head(
+        mut self,
+        isolate: &mut Metered,
+        limits: &crate::config::WorkerLimits,
+    ) -> Result<http::Response<WasiBody>, Failure> {
+        if let Poll::Ready(result) =
+            std::future::poll_fn(|context| Poll::Ready(self.poll(isolate, limits, context))).await
+        {
+            return result;
+        }
+        let remaining = self.wall_time.saturating_sub(isolate.usage.age());
+        let mut deadline = pin!(sleep_until(Instant::now() + remaining));
+        let hangup = self.hangup.clone();
+        let mut gone = pin!(hangup.wait());
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(result) = self.poll(isolate, limits, context) {
+                return Poll::Ready(result);
+            }
+            if let Some(body) = &mut self.body_failure
+                && let Poll::Ready(ended) = Pin::new(body).poll(context)
+            {
+                self.body_failure = None;
+                if let Ok(failure) = ended {
+                    return Poll::Ready(Err(failure));
+                }
+            }
+            if deadline.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(Failure::WorkerTimeout { limit: self.wall_time }));
+            }
+            gone.as_mut().poll(context).map(|()| Err(Failure::ClientGone))
+        })
+        .await
+    }
+
+    fn poll(
+        &mut self,
+        isolate: &mut Metered,
+        limits: &crate::config::WorkerLimits,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<http::Response<WasiBody>, Failure>> {
+        let ended = Pin::new(&mut *isolate).poll(context);
+        if let Poll::Ready(Err(error)) = &ended {
+            // Nothing has been sent yet, so even a trap after the head is answered as one.
+            return Poll::Ready(Err(failure_of(error, &isolate.usage, limits)));
+        }
+        match self.head.try_recv() {
+            Ok(Ok(response)) => Poll::Ready(Ok(response)),
+            Ok(Err(code)) => Poll::Ready(Err(Failure::WorkerError(code))),
+            Err(_) if ended.is_ready() => {
+                Poll::Ready(Err(isolate.usage.met().cloned().unwrap_or(Failure::WorkerNoResponse)))
+            }
+            Err(_) => Poll::Pending,
+        }
+    }
+}

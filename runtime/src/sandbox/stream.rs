@@ -1,0 +1,312 @@
+//! A response after its head: small bodies are finished in place, the others stream while the guest runs on in a task.
+//!
+//! The body stands in a slot between hyper, which reads it when its client does, and the task that drives the guest, which
+//! empties the slot when a deadline has passed: hyper does not poll a body whose client does not read.
+
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame};
+use tokio::time::{Instant, sleep_until};
+use wasmtime_wasi_http::WasiBody;
+
+use super::metered::Metered;
+use crate::bindings::failure_of;
+use crate::config::WorkerLimits;
+use crate::failure::Failure;
+use crate::http::{Body, BodyError};
+use crate::observe;
+
+/// Bodies up to this size are collected while the guest is still in its first poll, and sent with their length.
+const SMALL: u64 = 64 << 10;
+
+/// How often guest and body are polled in turn before the rest becomes a stream.
+const ROUNDS: usize = 8;
+
+/// A response to send, or why there is none after all, with the isolate to be closed.
+type Outcome = Result<http::Response<Body>, (Failure, Metered)>;
+
+/// Makes the response out of its head; takes over the isolate if it is not done.
+pub(super) fn respond(response: http::Response<WasiBody>, mut isolate: Metered, limits: Arc<WorkerLimits>) -> Outcome {
+    let (head, body) = response.into_parts();
+    let mut start = Start { body, frames: VecDeque::new(), bytes: 0, ended: false, broken: None };
+    if let Err(failure) = start.pump(&mut isolate, &limits) {
+        return Err((failure, isolate));
+    }
+    if start.bytes > limits.response_body {
+        return Err((Failure::WorkerBodyTooLarge { limit: limits.response_body }, isolate));
+    }
+    let whole = start.ended && start.broken.is_none() && start.frames.iter().all(Frame::is_data);
+    let body = if whole {
+        let bytes = concatenate(&mut start.frames, start.bytes);
+        if !isolate.is_done() {
+            observe::spawn("isolate", drive(isolate, Slot::ended(), limits));
+        }
+        Body::from(bytes)
+    } else {
+        let slot = Slot::open(start, limits.response_body);
+        if isolate.is_done() {
+            drop(isolate);
+        } else {
+            observe::spawn("isolate", drive(isolate, Arc::clone(&slot), limits));
+        }
+        Body::boxed(Reader(slot))
+    };
+    Ok(http::Response::from_parts(head, body))
+}
+
+fn concatenate(frames: &mut VecDeque<Frame<Bytes>>, length: u64) -> Bytes {
+    let mut chunks = frames.drain(..).filter_map(|frame| frame.into_data().ok());
+    let first = chunks.next().unwrap_or_default();
+    if first.len() as u64 == length {
+        return first;
+    }
+    let mut whole = BytesMut::from(first);
+    chunks.for_each(|chunk| whole.extend_from_slice(&chunk));
+    whole.freeze()
+}
+
+/// The beginning of a body, read before anything is sent.
+struct Start {
+    body: WasiBody,
+    frames: VecDeque<Frame<Bytes>>,
+    bytes: u64,
+    ended: bool,
+    broken: Option<BodyError>,
+}
+
+impl Start {
+    /// Polls body and guest in turn while both have something to do at once.
+    fn pump(&mut self, isolate: &mut Metered, limits: &WorkerLimits) -> Result<(), Failure> {
+        // Whoever takes over polls again with a waker of its own.
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..ROUNDS {
+            let before = self.frames.len();
+            self.read(&mut context);
+            if self.ended || self.bytes > SMALL || isolate.is_done() {
+                return Ok(());
+            }
+            if let Poll::Ready(Err(error)) = Pin::new(&mut *isolate).poll(&mut context) {
+                return Err(failure_of(&error, &isolate.usage, limits));
+            }
+            if self.frames.len() == before && !isolate.is_done() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) {
+        while self.bytes <= SMALL {
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    self.frames.push_back(frame);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.broken = Some(error.into());
+                    self.ended = true;
+                    return;
+                }
+                Poll::Ready(None) => {
+                    self.ended = true;
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+/// Where a streaming body stands between its reader and its driver.
+struct Slot(Mutex<State>);
+
+struct State {
+    body: Option<WasiBody>,
+    frames: VecDeque<Frame<Bytes>>,
+    sent: u64,
+    limit: u64,
+    began: Instant,
+    progress: Instant,
+    /// Set when nobody reads any more: the end was read, or the reader went away, or was cut off.
+    over: Option<Instant>,
+    failure: Option<BodyError>,
+    reader: Option<Waker>,
+    driver: Option<Waker>,
+}
+
+impl Slot {
+    fn open(start: Start, limit: u64) -> Arc<Self> {
+        let now = Instant::now();
+        Arc::new(Self(Mutex::new(State {
+            body: (!start.ended).then_some(start.body),
+            frames: start.frames,
+            sent: 0,
+            limit,
+            began: now,
+            progress: now,
+            over: None,
+            failure: start.broken,
+            reader: None,
+            driver: None,
+        })))
+    }
+
+    fn ended() -> Arc<Self> {
+        let now = Instant::now();
+        Arc::new(Self(Mutex::new(State {
+            body: None,
+            frames: VecDeque::new(),
+            sent: 0,
+            limit: 0,
+            began: now,
+            progress: now,
+            over: Some(now),
+            failure: None,
+            reader: None,
+            driver: None,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Nobody will read on: the guest's writes fail from here.
+    fn finish(&mut self) {
+        self.body = None;
+        self.frames.clear();
+        self.over.get_or_insert_with(Instant::now);
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    /// The client sees a broken stream, never a clean end.
+    fn abort(&mut self, failure: Failure) {
+        if self.over.is_none() {
+            self.failure.get_or_insert_with(|| failure.into());
+        }
+        self.finish();
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(frame) = self.frames.pop_front() {
+            return Poll::Ready(Some(self.count(frame)));
+        }
+        if let Some(failure) = self.failure.take() {
+            self.finish();
+            return Poll::Ready(Some(Err(failure)));
+        }
+        let Some(body) = &mut self.body else {
+            self.finish();
+            return Poll::Ready(None);
+        };
+        match Pin::new(body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.count(frame))),
+            Poll::Ready(Some(Err(error))) => {
+                self.finish();
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                self.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        self.progress = Instant::now();
+        self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if self.sent <= self.limit {
+            return Ok(frame);
+        }
+        let failure = Failure::WorkerBodyTooLarge { limit: self.limit };
+        self.finish();
+        Err(failure.into())
+    }
+}
+
+/// hyper's side of the slot.
+struct Reader(Arc<Slot>);
+
+impl http_body::Body for Reader {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.0.lock().poll_frame(context)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.lock().finish();
+    }
+}
+
+/// Drives a guest that goes on after its response head, until it is done or a deadline has passed.
+async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>) {
+    let mut timer = pin!(sleep_until(deadline(&slot, &limits).0));
+    std::future::poll_fn(|context| {
+        slot.lock().driver = Some(context.waker().clone());
+        if let Poll::Ready(result) = Pin::new(&mut isolate).poll(context) {
+            if let Err(error) = result {
+                let failure = failure_of(&error, &isolate.usage, &limits);
+                isolate.fail(&failure);
+                slot.lock().abort(failure);
+            }
+            return Poll::Ready(());
+        }
+        loop {
+            let (deadline, failure) = deadline(&slot, &limits);
+            // Moved forward at once, backward only when it fires: progress is frequent.
+            if deadline < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() < deadline {
+                continue;
+            }
+            isolate.fail(&failure);
+            let mut state = slot.lock();
+            if state.over.is_some() {
+                return Poll::Ready(());
+            }
+            state.abort(failure);
+        }
+    })
+    .await;
+}
+
+/// What ends the guest next, and as what.
+fn deadline(slot: &Slot, limits: &WorkerLimits) -> (Instant, Failure) {
+    let state = slot.lock();
+    if let Some(over) = state.over {
+        return (over + limits.wait_until, Failure::WorkerWaitUntilExceeded { limit: limits.wait_until });
+    }
+    let idle = state.progress + limits.stream_idle;
+    match limits.stream_total {
+        Some(total) if state.began + total < idle => {
+            (state.began + total, Failure::WorkerStreamTimeout { limit: total })
+        }
+        _ => (idle, Failure::WorkerStreamTimeout { limit: limits.stream_idle }),
+    }
+}

@@ -1,0 +1,85 @@
+//! The thread that moves the epochs of both engines, and rests when no isolate runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::thread::Thread;
+use std::time::Duration;
+
+use wasmtime::{Engine, EngineWeak};
+
+/// The resolution of CPU limits, and the length of a slice.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// So many ticks without an isolate, and the thread goes to sleep.
+const REST_AFTER: u32 = 100;
+
+/// Counts running isolates and ticks while there are any.
+pub(super) struct Ticker {
+    running: AtomicUsize,
+    resting: AtomicBool,
+    thread: std::sync::OnceLock<Thread>,
+}
+
+impl Ticker {
+    pub(super) fn start(engines: [&Engine; 2]) -> std::io::Result<Arc<Self>> {
+        let ticker = Arc::new(Self {
+            running: AtomicUsize::new(0),
+            resting: AtomicBool::new(false),
+            thread: std::sync::OnceLock::new(),
+        });
+        let weak = Arc::downgrade(&ticker);
+        let engines = engines.map(Engine::weak);
+        let thread = std::thread::Builder::new()
+            .name("eyot-ticker".into())
+            .spawn(move || {
+                while let Some(ticker) = weak.upgrade() {
+                    ticker.tick_until_idle(&engines);
+                    ticker.rest();
+                }
+            })?
+            .thread()
+            .clone();
+        let _ = ticker.thread.set(thread);
+        Ok(ticker)
+    }
+
+    /// An isolate runs until the returned value is dropped.
+    pub(super) fn run(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, SeqCst);
+        if self.resting.load(SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+        Running(Arc::clone(self))
+    }
+
+    fn tick_until_idle(&self, engines: &[EngineWeak; 2]) {
+        let mut idle = 0;
+        while idle < REST_AFTER {
+            std::thread::park_timeout(TICK);
+            for engine in engines.iter().filter_map(EngineWeak::upgrade) {
+                engine.increment_epoch();
+            }
+            idle = if self.running.load(Relaxed) == 0 { idle + 1 } else { 0 };
+        }
+    }
+
+    fn rest(&self) {
+        self.resting.store(true, SeqCst);
+        // Looked at after the flag is up, so that no start is overlooked; at times, so that the thread ends with the engines.
+        if self.running.load(SeqCst) == 0 {
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+        self.resting.store(false, SeqCst);
+    }
+}
+
+/// One running isolate.
+pub(super) struct Running(Arc<Ticker>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
+    }
+}

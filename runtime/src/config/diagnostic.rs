@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
 /// A place in a file. Line and column count from 1; 0 where there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Place {
@@ -12,6 +14,13 @@ pub struct Place {
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
+}
+
+impl Place {
+    /// The file as a whole, for faults that no line of it is to blame for, such as that it cannot be read.
+    pub fn file(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), line: 0, column: 0 }
+    }
 }
 
 impl fmt::Display for Place {
@@ -35,9 +44,82 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+impl Diagnostic {
+    /// A fault together with its way out, because a fault that leaves its reader helpless is only half reported.
+    pub fn new(place: Place, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { place, message: message.into(), help: Some(help.into()) }
+    }
+
+    fn render(&self, renderer: &Renderer) -> String {
+        let title = Level::ERROR.primary_title(self.message.as_str());
+        let line = self.source_line();
+        let group = match &line {
+            Some(line) => title.element(
+                Snippet::source(line.as_str())
+                    .line_start(self.place.line)
+                    .path(self.place.file.display().to_string())
+                    .annotation(AnnotationKind::Primary.span(token_at(line, self.place.column))),
+            ),
+            None => title.element(annotate_snippets::Origin::path(self.place.to_string())),
+        };
+        let group: Group<'_> = match &self.help {
+            Some(help) => group.element(Level::HELP.message(help.as_str())),
+            None => group,
+        };
+        renderer.render(&[group])
+    }
+
+    /// The line is read again from the file: keeping every text for the rare fault would cost more than reading it twice.
+    fn source_line(&self) -> Option<String> {
+        let text = std::fs::read_to_string(&self.place.file).ok()?;
+        Some(text.lines().nth(self.place.line.checked_sub(1)?)?.to_owned())
+    }
+}
+
 /// Every fault that was found. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, thiserror::Error)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// The faults for a terminal: each with its source line, a caret under the place, and what to do.
+    ///
+    /// The text holds colours; print it with `anstream`, which takes them out where no terminal shows them.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let renderer = Renderer::styled();
+        let mut text = String::new();
+        for diagnostic in &self.0 {
+            text.push_str(&diagnostic.render(&renderer));
+            text.push_str("\n\n");
+        }
+        text
+    }
+
+    /// `Ok` where no fault was found; otherwise the faults, those of one file in the order of its lines.
+    pub(super) fn check(mut faults: Vec<Diagnostic>) -> Result<(), Self> {
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let mut files: Vec<PathBuf> = Vec::new();
+        for fault in &faults {
+            if !files.contains(&fault.place.file) {
+                files.push(fault.place.file.clone());
+            }
+        }
+        faults.sort_by_key(|fault| {
+            let file = files.iter().position(|file| *file == fault.place.file);
+            (file, fault.place.line, fault.place.column)
+        });
+        faults.dedup();
+        Err(Self(faults))
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(fault: Diagnostic) -> Self {
+        Self(vec![fault])
+    }
+}
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,5 +130,67 @@ impl fmt::Display for Diagnostics {
             }
         }
         Ok(())
+    }
+}
+
+/// The bytes of what stands at a column: a quoted string, a header, or a bare word. The column is only a hint here, since
+/// the file may have changed since it was parsed.
+fn token_at(line: &str, column: usize) -> std::ops::Range<usize> {
+    let start = line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+    let rest = &line[start..];
+    let length = match rest.chars().next() {
+        Some(quote @ ('"' | '\'')) => rest[1..].find(quote).map_or(rest.len(), |end| end + 2),
+        Some('[') => rest.rfind(']').map_or(rest.len(), |end| end + 1),
+        Some('{') => rest.rfind('}').map_or(rest.len(), |end| end + 1),
+        Some(first) => rest
+            .find(|c: char| c.is_whitespace() || matches!(c, '=' | ',' | ']' | '}' | '#'))
+            .unwrap_or(rest.len())
+            .max(first.len_utf8()),
+        None => 0,
+    };
+    start..start + length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendered_fault_shows_its_line_a_caret_and_the_help() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.toml");
+        std::fs::write(&file, "# first\nstat = \"x\"\n").unwrap();
+        let place = Place { file, line: 2, column: 1 };
+        let text = Diagnostics::from(Diagnostic::new(place, "unknown key `stat`", "did you mean `state`?")).render();
+        let text = anstream::adapter::strip_str(&text).to_string();
+        for part in
+            ["error: unknown key `stat`", "node.toml:2:1", "2 | stat = \"x\"", "  | ^^^^", "did you mean `state`?"]
+        {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_a_file_that_is_gone_or_has_changed_is_still_rendered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.toml");
+        let fault = |line, column| Diagnostic::new(Place { file: file.clone(), line, column }, "m\u{1b}[31m", "h");
+        let gone = Diagnostics::from(fault(3, 1)).render();
+        assert!(gone.contains("x.toml:3:1"), "{gone}");
+        std::fs::write(&file, "é \"\u{301}日本\n\n[\n'").unwrap();
+        for line in 0..7 {
+            for column in 0..9 {
+                assert!(Diagnostics(vec![fault(line, column)]).render().contains("x.toml"));
+            }
+        }
+    }
+
+    #[test]
+    fn faults_stand_in_the_order_of_their_lines_and_display_one_line_each() {
+        let fault = |file: &str, line| Diagnostic::new(Place { file: file.into(), line, column: 1 }, "m", "h");
+        let all = Diagnostics::check(vec![fault("b", 2), fault("a", 1), fault("b", 1), fault("b", 2)]).unwrap_err();
+        let text = "b:1:1: m\n  help: h\nb:2:1: m\n  help: h\na:1:1: m\n  help: h\n";
+        assert_eq!(all.to_string(), text);
+        assert_eq!(Diagnostics::check(Vec::new()), Ok(()));
     }
 }

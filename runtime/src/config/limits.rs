@@ -1,80 +1,11 @@
-//! The table of limits: limits.toml, built in, overridden key by key.
+//! The limits as the other rooms read them: typed fields, made from the rows of a [`LimitTable`].
+//!
+//! The macro below is the one place that ties a key of limits.toml to its field, its unit and whether it may be 0.
 
 use std::time::Duration;
 
-/// What a worker's invocations are held to. Sizes in bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerLimits {
-    /// Memories and tables of one isolate, summed.
-    pub memory: u64,
-    /// What the guest's polls may take.
-    pub cpu_time: Duration,
-    /// Start to response head.
-    pub wall_time: Duration,
-    /// A response body without progress.
-    pub stream_idle: Duration,
-    /// The whole response body.
-    pub stream_total: Option<Duration>,
-    /// Work after the response.
-    pub wait_until: Duration,
-    /// HTTP requests of one invocation.
-    pub subrequests: u64,
-    /// Of these, waiting for their head at once.
-    pub subrequests_concurrent: u64,
-    /// Request body.
-    pub request_body: u64,
-    /// Response body.
-    pub response_body: u64,
-    /// Fields of one message that the guest makes, as held in memory.
-    pub response_header: u64,
-    /// Live component-model handles.
-    pub handles: u64,
-    /// Host objects behind handles.
-    pub resource_table: u64,
-    /// Bytes that one host call may copy out of the guest.
-    pub hostcall_fuel: u64,
-    /// One request for random bytes.
-    pub random_bytes: u64,
-    /// stdout and stderr of one invocation.
-    pub log: u64,
-    /// Invocations at once.
-    pub concurrency: u64,
-    /// Requests waiting for a permit.
-    pub queue: u64,
-    /// How long they may wait.
-    pub queue_wait: Duration,
-}
-
-/// What the node and each of its connections are held to. Sizes in bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeLimits {
-    /// Isolates of all workers.
-    pub node_concurrency: u64,
-    /// Memory of all isolates.
-    pub node_memory: u64,
-    /// Open client connections.
-    pub connections: u64,
-    /// The request target.
-    pub uri: u64,
-    /// The request header section.
-    pub header_bytes: u64,
-    /// Fields of one request.
-    pub header_count: u64,
-    /// A request head.
-    pub header_timeout: Duration,
-    /// A TLS handshake.
-    pub handshake_timeout: Duration,
-    /// A connection without a request.
-    pub keepalive_idle: Duration,
-    /// A request body that does not arrive.
-    pub request_body_idle: Duration,
-    /// A client that does not read.
-    pub write_idle: Duration,
-    /// HTTP/2 streams of one connection.
-    pub h2_streams: u64,
-    /// The time to finish after SIGTERM.
-    pub drain: Duration,
-}
+use super::limit_table::LimitTable;
+use super::units;
 
 /// What a limit is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -88,6 +19,25 @@ pub enum Scope {
     Worker,
     /// One run of one handler.
     Invocation,
+}
+
+impl Scope {
+    /// The word of limits.toml.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Connection => "connection",
+            Self::Worker => "worker",
+            Self::Invocation => "invocation",
+        }
+    }
+
+    /// Whether a worker's eyot.toml has a say.
+    #[must_use]
+    pub fn is_of_worker(self) -> bool {
+        matches!(self, Self::Worker | Self::Invocation)
+    }
 }
 
 /// The unit of a limit.
@@ -114,45 +64,195 @@ pub enum Value {
     Off,
 }
 
-/// Where an effective value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// limits.toml, compiled in.
-    BuiltIn,
-    /// `--limits FILE`.
-    File(std::path::PathBuf),
-    /// `[limits]` of node.toml.
-    Node(std::path::PathBuf),
-    /// A worker's eyot.toml.
-    Worker(String),
+impl Value {
+    /// Whether the value is allowed under a maximum. Values of different units never are.
+    #[must_use]
+    pub fn is_within(self, max: Self) -> bool {
+        match (self, max) {
+            (_, Self::Off) => true,
+            (Self::Bytes(value), Self::Bytes(max)) | (Self::Count(value), Self::Count(max)) => value <= max,
+            (Self::Time(value), Self::Time(max)) => value <= max,
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_zero(self) -> bool {
+        matches!(self, Self::Bytes(0) | Self::Count(0) | Self::Time(Duration::ZERO))
+    }
 }
 
-/// One row of limits.toml with its effective values.
-#[derive(Clone, Debug)]
-pub struct LimitRow {
-    /// The key.
-    pub key: String,
-    /// Its unit.
-    pub kind: Kind,
-    /// What holds when a worker says nothing.
-    pub default: Value,
-    /// How far a worker may go. `None` where workers have no say.
-    pub max: Option<Value>,
-    /// What it is counted for.
-    pub scope: Scope,
-    /// What the failure is called; empty where the client only sees a closed connection.
-    pub code: String,
-    /// Why it is there.
-    pub why: String,
-    /// Where the number comes from.
-    pub reference: String,
-    /// Who set `default` last.
-    pub source: Source,
+/// As it is written in a file, with its unit.
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = match self {
+            Self::Bytes(bytes) => units::show_bytes(*bytes),
+            Self::Time(time) => units::show_time(*time),
+            Self::Count(count) => count.to_string(),
+            Self::Off => "off".to_owned(),
+        };
+        f.pad(&text)
+    }
 }
 
-/// Every limit, in the order of limits.toml.
-#[derive(Clone, Debug)]
-pub struct LimitTable {
-    /// The rows.
-    pub rows: Vec<LimitRow>,
+/// What the code knows of a limit: everything else about it is in limits.toml.
+pub(super) struct Shape {
+    pub(super) key: &'static str,
+    pub(super) kind: Kind,
+    /// "off" is a value.
+    pub(super) may_be_off: bool,
+    /// 0 is a value; elsewhere it would leave the node or the worker unable to answer anything.
+    pub(super) may_be_zero: bool,
+}
+
+/// Declares a struct of limits and the shapes of its keys. A field is `name: Unit`, where the unit is `Bytes`, `Time`,
+/// `Count`, or `TimeOrOff`; `or 0` behind it allows 0.
+macro_rules! limits {
+    ($(#[$meta:meta])* $name:ident, $shapes:ident, { $($(#[$doc:meta])* $field:ident: $unit:ident $(or $zero:literal)?,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name { $($(#[$doc])* pub $field: limits!(@type $unit),)* }
+
+        pub(super) const $shapes: &[Shape] = &[$(Shape {
+            key: stringify!($field),
+            kind: limits!(@kind $unit),
+            may_be_off: limits!(@off $unit),
+            may_be_zero: [$($zero == 0,)? false][0],
+        },)*];
+
+        impl $name {
+            /// Takes each field by its key.
+            pub(super) fn from_values(value: impl Fn(&'static str) -> Value) -> Self {
+                Self { $($field: limits!(@take $unit, value(stringify!($field))),)* }
+            }
+        }
+    };
+    (@type Bytes) => { u64 };
+    (@type Count) => { u64 };
+    (@type Time) => { Duration };
+    (@type TimeOrOff) => { Option<Duration> };
+    (@kind Bytes) => { Kind::Bytes };
+    (@kind Count) => { Kind::Count };
+    (@kind Time) => { Kind::Time };
+    (@kind TimeOrOff) => { Kind::Time };
+    (@off TimeOrOff) => { true };
+    (@off $unit:ident) => { false };
+    (@take Bytes, $value:expr) => { number($value) };
+    (@take Count, $value:expr) => { number($value) };
+    (@take Time, $value:expr) => { time($value).unwrap_or(Duration::MAX) };
+    (@take TimeOrOff, $value:expr) => { time($value) };
+}
+
+limits! {
+    /// What a worker's invocations are held to. Sizes in bytes.
+    WorkerLimits, WORKER_SHAPES, {
+        /// Memories and tables of one isolate, summed.
+        memory: Bytes,
+        /// What the guest's polls may take.
+        cpu_time: Time,
+        /// Start to response head.
+        wall_time: Time,
+        /// A response body without progress.
+        stream_idle: Time,
+        /// The whole response body.
+        stream_total: TimeOrOff,
+        /// Work after the response.
+        wait_until: Time or 0,
+        /// HTTP requests of one invocation.
+        subrequests: Count or 0,
+        /// Of these, waiting for their head at once.
+        subrequests_concurrent: Count,
+        /// Request body.
+        request_body: Bytes or 0,
+        /// Response body.
+        response_body: Bytes or 0,
+        /// Fields of one message that the guest makes, as held in memory.
+        response_header: Bytes,
+        /// Live component-model handles.
+        handles: Count,
+        /// Host objects behind handles.
+        resource_table: Count,
+        /// Bytes that one host call may copy out of the guest.
+        hostcall_fuel: Bytes,
+        /// One request for random bytes.
+        random_bytes: Bytes,
+        /// stdout and stderr of one invocation.
+        log: Bytes or 0,
+        /// Invocations at once.
+        concurrency: Count,
+        /// Requests waiting for a permit.
+        queue: Count or 0,
+        /// How long they may wait.
+        queue_wait: Time or 0,
+    }
+}
+
+limits! {
+    /// What the node and each of its connections are held to. Sizes in bytes.
+    NodeLimits, NODE_SHAPES, {
+        /// Isolates of all workers.
+        node_concurrency: Count,
+        /// Memory of all isolates.
+        node_memory: Bytes,
+        /// Open client connections.
+        connections: Count,
+        /// The request target.
+        uri: Bytes,
+        /// The request header section.
+        header_bytes: Bytes,
+        /// Fields of one request.
+        header_count: Count,
+        /// A request head.
+        header_timeout: Time,
+        /// A TLS handshake.
+        handshake_timeout: Time,
+        /// A connection without a request.
+        keepalive_idle: Time,
+        /// A request body that does not arrive.
+        request_body_idle: Time,
+        /// A client that does not read.
+        write_idle: Time,
+        /// HTTP/2 streams of one connection.
+        h2_streams: Count,
+        /// The time to finish after SIGTERM.
+        drain: Time or 0,
+    }
+}
+
+/// Every limit that the code knows.
+pub(super) fn shapes() -> impl Iterator<Item = &'static Shape> {
+    WORKER_SHAPES.iter().chain(NODE_SHAPES)
+}
+
+pub(super) fn shape(key: &str) -> Option<&'static Shape> {
+    shapes().find(|shape| shape.key == key)
+}
+
+impl LimitTable {
+    /// What holds for a worker that sets nothing itself.
+    #[must_use]
+    pub fn worker_defaults(&self) -> WorkerLimits {
+        WorkerLimits::from_values(|key| self.default_of(key))
+    }
+
+    /// What the node and its connections are held to.
+    #[must_use]
+    pub fn node_limits(&self) -> NodeLimits {
+        NodeLimits::from_values(|key| self.default_of(key))
+    }
+}
+
+/// A number of bytes or of things; no bound is the largest number. Rows only hold values of their shape, so the rest is
+/// never reached.
+fn number(value: Value) -> u64 {
+    match value {
+        Value::Bytes(number) | Value::Count(number) => number,
+        Value::Time(_) | Value::Off => u64::MAX,
+    }
+}
+
+fn time(value: Value) -> Option<Duration> {
+    match value {
+        Value::Time(time) => Some(time),
+        Value::Bytes(_) | Value::Count(_) | Value::Off => None,
+    }
 }

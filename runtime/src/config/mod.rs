@@ -4,14 +4,28 @@
 //! every fault of the file as [`Diagnostics`], with file, line, column, what is wrong and what to do.
 //! Invariants: parsed once; unknown keys are refused; what is accepted is enforced; paths are absolute after loading.
 
+mod auth;
+mod component;
 mod diagnostic;
-mod duration;
+mod form;
+mod limit_table;
 mod limits;
 mod node;
+mod origin;
 mod reader;
+mod reference;
+mod route;
+mod units;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
+pub use auth::{Algorithm, Auth, Key, TokenSource};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
-pub use limits::{Kind, LimitRow, LimitTable, NodeLimits, Scope, Source, Value, WorkerLimits};
-pub use node::{Admin, Algorithm, Auth, Key, Listener, ListenerTls, Node, Origin, Telemetry, TokenSource};
-pub use worker::{Build, Egress, Methods, Route, Target, Worker};
+pub use limit_table::{LimitOverride, LimitRow, LimitTable, Source};
+pub use limits::{Kind, NodeLimits, Scope, Value, WorkerLimits};
+pub use node::{Admin, Listener, ListenerTls, Node, Telemetry};
+pub use origin::Origin;
+pub use route::{Methods, Route, Target};
+pub use worker::{Build, Egress, Worker};

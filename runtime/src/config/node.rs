@@ -1,13 +1,20 @@
 //! node.toml: what one node listens on, which workers and origins it has, and how they are reached.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use toml::Spanned;
 
-use super::limits::LimitTable;
-use super::worker::{Route, Worker};
+use super::auth::{Auth, read_auth};
+use super::diagnostic::{Diagnostic, Diagnostics, Place};
+use super::form;
+use super::limit_table::{LimitTable, Source as LimitSource};
+use super::origin::{NAME, Origin, existing_file, read_origin};
+use super::reader::{Key, Source, Table, Wrong, key};
+use super::reference::{Kind, Names, Reference};
+use super::route::{Route, read_route};
+use super::worker::{Loaded, Worker, file_of, read_worker};
 
 /// One node's configuration, complete: every worker's eyot.toml has been read too.
 #[derive(Clone, Debug)]
@@ -68,75 +75,256 @@ pub struct Telemetry {
     pub service_name: Option<String>,
 }
 
-/// An upstream HTTP server that we were told about.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// The name that routes and workers use; a guest reaches it as `http://NAME.origin.internal/`.
-    pub name: String,
-    /// Scheme, authority and a base path that is put before the request's path.
-    pub url: url::Url,
-    /// Send the client's `Host` on, in place of the origin's own authority.
-    pub preserve_host: bool,
-    /// Time to resolve, connect and shake hands.
-    pub connect_timeout: Duration,
-    /// Time from the request to the response head.
-    pub first_byte_timeout: Duration,
-    /// Time without a byte in the response body.
-    pub idle_timeout: Duration,
-    /// Prior-knowledge HTTP/2 over plain text. Over TLS, ALPN decides.
-    pub http2: bool,
-    /// Roots to trust in place of the system's, PEM. For private certificate authorities and tests.
-    pub certificate_authority: Option<PathBuf>,
+impl Node {
+    /// Reads node.toml and the eyot.toml of each of its workers. Limits are the built-in ones, overridden by `limits_file`
+    /// and then by `[limits]` of node.toml.
+    ///
+    /// # Errors
+    /// Every fault of all these files together.
+    pub fn load(path: &Path, limits_file: Option<&Path>) -> Result<Self, Diagnostics> {
+        let mut limits = LimitTable::builtin();
+        let mut faults = match limits_file.map(|file| limits.override_from_file(file)) {
+            Some(Err(faults)) => faults.0,
+            _ => Vec::new(),
+        };
+        let source = match Source::read(path) {
+            Ok(source) => source,
+            Err(fault) => {
+                faults.push(fault);
+                return Err(Diagnostics(faults));
+            }
+        };
+        let mut other_files = Vec::new();
+        let node = source.parse().and_then(|root| {
+            let root = Table::new(&source, &root, "node.toml");
+            Reading::new(&root, limits).read(&root, &mut other_files)
+        });
+        faults.extend(source.into_faults());
+        faults.extend(other_files);
+        Diagnostics::check(faults)?;
+        // Without a node there is at least one fault; this only says so to the compiler.
+        node.ok_or_else(|| Diagnostic::new(Place::file(path), "nothing was read", "report this").into())
+    }
 }
 
-/// A named way to authenticate: which tokens are good.
-#[derive(Clone, Debug)]
-pub struct Auth {
-    /// The name that routes and workers use.
-    pub name: String,
-    /// Where the token stands in a request.
-    pub source: TokenSource,
-    /// The keys; a token's `kid`, if it has one, must name one of them.
-    pub keys: Vec<Key>,
-    /// `iss` must be one of these. Empty: not looked at.
-    pub issuers: Vec<String>,
-    /// `aud` must hold one of these. Empty: a token that has an audience is refused (RFC 7519 §4.1.3).
-    pub audiences: Vec<String>,
-    /// Allowed difference of clocks for `exp` and `nbf`.
-    pub leeway: Duration,
-    /// Scopes (`scope`, RFC 8693 §4.2) that must all be there; otherwise 403.
-    pub scopes: Vec<String>,
-    /// The realm of the challenge.
-    pub realm: String,
+const ADDRESS: Key = key("address", "an IP address and a port", "\"127.0.0.1:8080\"");
+const CERTIFICATE: Key = key("certificate", "the path of a PEM file", "\"chain.pem\"");
+const TLS_KEY: Key = key("key", "the path of a PEM file", "\"key.pem\"");
+const STATE: Key = key("state", "the path of a folder", "\"/var/lib/eyot\"");
+const PROXIES: Key = key("trusted_proxies", "a list of address blocks", "[\"10.0.0.0/8\"]");
+const PATH: Key = key("path", "the folder of a worker or its eyot.toml", "\"workers/api\"");
+const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
+const ENDPOINT: Key = key("otlp_endpoint", "a URL", "\"http://127.0.0.1:4318\"");
+const SERVICE: Key = key("service_name", "a string", "\"shop-edge\"");
+
+/// What is gathered while node.toml is read: definitions and uses of names, to be matched when all are known.
+struct Reading {
+    limits: LimitTable,
+    workers: Names,
+    origins: Names,
+    auths: Names,
+    references: Vec<Reference>,
+    /// Addresses that are taken, with their places.
+    addresses: Vec<(SocketAddr, Place)>,
 }
 
-/// Where a token stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TokenSource {
-    /// `Authorization: Bearer …` (RFC 6750 §2.1).
-    Header,
-    /// A cookie of this name.
-    Cookie(String),
+impl Reading {
+    fn new(root: &Table<'_>, mut limits: LimitTable) -> Self {
+        if let Some(table) = root.table("limits", "{ memory = \"64MiB\" }") {
+            limits.override_from(table, &LimitSource::Node(root.source.file().to_owned()));
+        }
+        let names = Names::new;
+        let (workers, origins, auths) = (names(Kind::Worker), names(Kind::Origin), names(Kind::Auth));
+        Self { limits, workers, origins, auths, references: Vec::new(), addresses: Vec::new() }
+    }
+
+    /// `None` only together with a fault. Faults of the workers' own files go to `other_files`.
+    fn read(mut self, root: &Table<'_>, other_files: &mut Vec<Diagnostic>) -> Option<Node> {
+        let listeners = self.read_listeners(root);
+        let admin = root.table("admin", "{ address = \"127.0.0.1:9090\" }").and_then(|table| self.read_admin(&table));
+        let workers = self.read_workers(root, other_files);
+        let origins = defined(root, "origin", &mut self.origins, read_origin);
+        let auths = defined(root, "auth", &mut self.auths, read_auth);
+        let routes = root.tables("route");
+        let routes = routes.iter().filter_map(|table| read_route(table, &mut self.references)).collect();
+        for names in [&self.workers, &self.origins, &self.auths] {
+            let faults = names.check(&self.references).into_iter();
+            let (own, others): (Vec<_>, Vec<_>) = faults.partition(|fault| fault.place.file == root.source.file());
+            root.source.add(own);
+            other_files.extend(others);
+        }
+        let trusted_proxies = root.list_with(PROXIES, form::addresses);
+        Some(Node {
+            listeners,
+            admin,
+            state: read_state(root),
+            trusted_proxies: trusted_proxies.into_iter().flatten().map(Spanned::into_inner).collect(),
+            workers,
+            routes,
+            origins,
+            auths,
+            limits: self.limits,
+            telemetry: read_telemetry(root),
+        })
+    }
+
+    fn read_listeners(&mut self, root: &Table<'_>) -> Vec<Listener> {
+        let tables = root.tables("listener");
+        if tables.is_empty() && root.value("listener").is_none() {
+            root.fault("there is no listener", "add [[listener]] with address = \"127.0.0.1:8080\"");
+        }
+        let mut listeners = Vec::new();
+        for table in tables {
+            let address = table.required_with(ADDRESS, socket);
+            let tls = match table.table("tls", "{ certificate = \"chain.pem\", key = \"key.pem\" }") {
+                None => None,
+                Some(tls) => {
+                    let file =
+                        |key: Key| tls.required::<String>(key).map(|path| existing_file(tls.source, key.name, &path));
+                    let (certificate, key) = (file(CERTIFICATE), file(TLS_KEY));
+                    certificate.zip(key).map(|(certificate, key)| ListenerTls { certificate, key })
+                }
+            };
+            if let Some(address) = address {
+                self.take_address(&table, &address);
+                listeners.push(Listener { address: address.into_inner(), tls });
+            }
+        }
+        listeners
+    }
+
+    /// The operator's listener has no tokens, so who can reach it must be on the machine already.
+    fn read_admin(&mut self, table: &Table<'_>) -> Option<Admin> {
+        let address = table.required_with(ADDRESS, |text| {
+            let address = socket(text)?;
+            match address.ip().to_canonical().is_loopback() {
+                true => Ok(address),
+                false => Err(Wrong::new(
+                    "the admin listener is for this machine only, and this is not a loopback address",
+                    format!("write \"127.0.0.1:{}\"", address.port()),
+                )),
+            }
+        })?;
+        self.take_address(table, &address);
+        Some(Admin { address: address.into_inner() })
+    }
+
+    /// Two listeners of one address are found here, not by the second `bind` of a node that has half started.
+    fn take_address(&mut self, table: &Table<'_>, address: &Spanned<SocketAddr>) {
+        let own = *address.get_ref();
+        let clash = self.addresses.iter().find(|(other, _)| {
+            let same_host = other.ip() == own.ip()
+                || (other.is_ipv4() == own.is_ipv4() && (other.ip().is_unspecified() || own.ip().is_unspecified()));
+            own.port() != 0 && other.port() == own.port() && same_host
+        });
+        if let Some((other, place)) = clash {
+            let message = format!("{own} is already taken by {other} at {place}");
+            table.source.fault(address.span(), message, "choose another port or another address");
+        }
+        self.addresses.push((own, table.source.place(address.span().start)));
+    }
+
+    fn read_workers(&mut self, root: &Table<'_>, other_files: &mut Vec<Diagnostic>) -> Vec<Worker> {
+        let source = root.source;
+        let mut workers = Vec::new();
+        for table in root.tables("worker") {
+            let path = table.required::<String>(PATH);
+            let name = table.optional_with(NAME, form::name);
+            let component = table.optional::<String>(COMPONENT);
+            let component = component.map(|path| existing_file(source, COMPONENT.name, &path));
+            let known = name.as_ref().map(|name| (name.get_ref().clone(), source.place(name.span().start)));
+            let Some(loaded) = path.as_ref().and_then(|path| self.open_worker(source, path, name, component)) else {
+                match known {
+                    Some((name, place)) => source.add(self.workers.define_at(&name, place)),
+                    None => self.workers.incomplete(),
+                }
+                continue;
+            };
+            let at = path.map_or(table.span(), |path| path.span());
+            let place = known.map_or_else(|| source.place(at.start), |(_, place)| place);
+            match &loaded.name {
+                Some(name) => source.add(self.workers.define_at(name, place)),
+                None => self.workers.incomplete(),
+            }
+            self.references.extend(loaded.references);
+            other_files.extend(loaded.faults);
+            workers.extend(loaded.worker);
+        }
+        workers
+    }
+
+    /// `None` where there is no such file, which is a fault of node.toml.
+    fn open_worker(
+        &self,
+        source: &Source,
+        path: &Spanned<String>,
+        name: Option<Spanned<String>>,
+        component: Option<PathBuf>,
+    ) -> Option<Loaded> {
+        let near = source.file().parent().unwrap_or(Path::new("")).join(path.get_ref());
+        let file = file_of(&near);
+        if !file.is_file() {
+            let message = format!("`path`: there is no {}", file.display());
+            source.fault(path.span(), message, "name a folder with an eyot.toml in it, or the file itself");
+            return None;
+        }
+        match Source::read(&file) {
+            Ok(own) => Some(read_worker(own, &self.limits, name.map(Spanned::into_inner), component)),
+            Err(fault) => {
+                source.add([fault]);
+                None
+            }
+        }
+    }
 }
 
-/// A verification key, bound to one algorithm: the token never chooses (RFC 8725 §3.1).
-#[derive(Clone, Debug)]
-pub struct Key {
-    /// What the key verifies.
-    pub algorithm: Algorithm,
-    /// A PEM public key, or the raw secret of HS256 (at least 32 bytes).
-    pub file: PathBuf,
-    /// The key's id, matched against `kid`.
-    pub id: Option<String>,
+/// All tables of `[[header]]`, each of which defines a name.
+fn defined<T>(
+    root: &Table<'_>,
+    header: &'static str,
+    names: &mut Names,
+    read: impl Fn(&Table<'_>) -> (Option<Spanned<String>>, Option<T>),
+) -> Vec<T> {
+    let tables = root.tables(header);
+    let read = tables.iter().filter_map(|table| {
+        let (name, item) = read(table);
+        names.define(table, name.as_ref());
+        item
+    });
+    read.collect()
 }
 
-/// The signature algorithms that we verify (RFC 7518 §3.1, RFC 8037 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[allow(missing_docs)]
-pub enum Algorithm {
-    HS256,
-    RS256,
-    PS256,
-    ES256,
-    EdDSA,
+fn read_state(root: &Table<'_>) -> Option<PathBuf> {
+    let state = root.optional::<String>(STATE)?;
+    let path = root.source.absolute(state.get_ref());
+    if state.get_ref().is_empty() || (path.exists() && !path.is_dir()) {
+        let message = format!("`state`: {} is not a folder", path.display());
+        root.source.fault(state.span(), message, "name a folder; it is made when it is not there");
+    }
+    Some(path)
+}
+
+fn read_telemetry(root: &Table<'_>) -> Telemetry {
+    let Some(table) = root.table("telemetry", "{ otlp_endpoint = \"http://127.0.0.1:4318\" }") else {
+        return Telemetry::default();
+    };
+    let otlp_endpoint = table.optional_with(ENDPOINT, form::base_url).map(Spanned::into_inner);
+    let service_name = table.optional_with(SERVICE, |text| match text.trim() {
+        "" => Err(Wrong::new("it is empty", "write a name, or leave it out: then it is \"eyot\"")),
+        _ => Ok(text.to_owned()),
+    });
+    Telemetry { otlp_endpoint, service_name: service_name.map(Spanned::into_inner) }
+}
+
+fn socket(text: &str) -> Result<SocketAddr, Wrong> {
+    text.parse().map_err(|_| match text.rsplit_once(':') {
+        Some(("" | "*" | "localhost", port)) => Wrong::new(
+            "this is not an IP address and a port",
+            format!("write \"127.0.0.1:{port}\", or \"0.0.0.0:{port}\" for all interfaces"),
+        ),
+        _ => Wrong::new(
+            "this is not an IP address and a port",
+            "write, for example, \"127.0.0.1:8080\" or \"[::1]:8080\"",
+        ),
+    })
 }

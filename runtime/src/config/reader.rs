@@ -1,1 +1,343 @@
-//! Reader.
+//! A typed reader of TOML tables that goes on after a fault, so that all faults of a file are reported together.
+//!
+//! The `toml` crate parses, serde types the leaves; this file adds what neither does: faults are gathered, each has its
+//! place, and a table that is dropped reports every key that nobody asked for.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::Read as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::diagnostic::{Diagnostic, Place};
+
+/// A configuration file is written by hand; what is larger than this is some other file.
+const LARGEST_FILE: u64 = 4 << 20;
+
+/// A string that is not what its key asks for: why, and what to write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) why: String,
+    pub(super) help: String,
+}
+
+impl Wrong {
+    pub(super) fn new(why: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { why: why.into(), help: help.into() }
+    }
+}
+
+/// A key of a table: its name, what its value must be, and a value to show as an example.
+#[derive(Clone, Copy)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    pub(super) example: &'static str,
+}
+
+pub(super) const fn key(name: &'static str, what: &'static str, example: &'static str) -> Key {
+    Key { name, what, example }
+}
+
+/// One file's text and the faults found in it so far.
+pub(super) struct Source {
+    file: PathBuf,
+    text: String,
+    faults: RefCell<Vec<Diagnostic>>,
+}
+
+impl Source {
+    pub(super) fn read(file: &Path) -> Result<Self, Diagnostic> {
+        let fault =
+            |why: &dyn Display, help: &str| Diagnostic::new(Place::file(file), format!("cannot be read: {why}"), help);
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(file).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+        read.map_err(|error| fault(&error, "check the path and the permissions"))?;
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(fault(&"it is larger than 4 MiB", "is this the right file?"));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+            let place = Self::new(file, valid.clone()).place(valid.len());
+            Diagnostic::new(place, "this is not UTF-8", "TOML is UTF-8 text: save the file in that encoding")
+        })?;
+        Ok(Self::new(file, text))
+    }
+
+    pub(super) fn new(file: &Path, text: String) -> Self {
+        Self { file: file.to_owned(), text, faults: RefCell::default() }
+    }
+
+    /// The root table, or `None` where the text is not TOML: then all its syntax faults have been noted, and nothing else is
+    /// looked at, since what would be found missing may only be hidden by them.
+    pub(super) fn parse(&self) -> Option<Spanned<DeTable<'_>>> {
+        let (root, errors) = DeTable::parse_recoverable(&self.text);
+        for error in &errors {
+            let span = error.span().unwrap_or(self.text.len()..self.text.len());
+            self.fault(span, format!("not TOML: {}", error.message()), "see https://toml.io for the syntax");
+        }
+        errors.is_empty().then_some(root)
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// A path of this file, made absolute: a relative one starts at the file's folder, not where the process happens to be.
+    pub(super) fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = self.file.parent().unwrap_or(Path::new("")).join(path);
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        // A byte order mark is no character of the first line.
+        let column = before[line_start..].trim_start_matches('\u{feff}').chars().count() + 1;
+        Place { file: self.file.clone(), line: before.matches('\n').count() + 1, column }
+    }
+
+    pub(super) fn fault(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.faults.borrow_mut().push(Diagnostic::new(self.place(span.start), message, help));
+    }
+
+    /// A value that has the right type but not the right form.
+    pub(super) fn wrong(&self, span: Range<usize>, name: &str, value: &str, wrong: Wrong) {
+        self.fault(span, format!("bad `{name}` {}: {}", quoted(value), wrong.why), wrong.help);
+    }
+
+    pub(super) fn add(&self, faults: impl IntoIterator<Item = Diagnostic>) {
+        self.faults.borrow_mut().extend(faults);
+    }
+
+    pub(super) fn into_faults(self) -> Vec<Diagnostic> {
+        self.faults.into_inner()
+    }
+}
+
+/// A table whose keys are known: each read names one, and when the table is dropped, what was not named is a fault.
+pub(super) struct Table<'a> {
+    pub(super) source: &'a Source,
+    entries: &'a DeTable<'a>,
+    /// How it is called in messages, such as "[[route]]".
+    name: String,
+    span: Range<usize>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(source: &'a Source, table: &'a Spanned<DeTable<'a>>, name: &str) -> Self {
+        Self { source, entries: table.get_ref(), name: name.to_owned(), span: table.span(), known: RefCell::default() }
+    }
+
+    fn inner(&self, entries: &'a DeTable<'a>, span: Range<usize>, name: String) -> Self {
+        Self { source: self.source, entries, name, span, known: RefCell::default() }
+    }
+
+    /// Where the table begins: its header, or its opening brace.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// A fault of the table as a whole.
+    pub(super) fn fault(&self, message: impl Display, help: impl Into<String>) {
+        self.source.fault(self.span(), format!("{}: {message}", self.name), help);
+    }
+
+    /// The value as it stands, for keys that take more than one type.
+    pub(super) fn value(&self, name: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.known.borrow_mut().push(name);
+        self.entries.get(name)
+    }
+
+    pub(super) fn optional<T: DeserializeOwned>(&self, key: Key) -> Option<Spanned<T>> {
+        self.leaf(key, self.value(key.name)?)
+    }
+
+    pub(super) fn required<T: DeserializeOwned>(&self, key: Key) -> Option<Spanned<T>> {
+        self.demand(key);
+        self.optional(key)
+    }
+
+    /// A string that is parsed on; a fault of `parse` is reported at the string.
+    pub(super) fn optional_with<T>(&self, key: Key, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<Spanned<T>> {
+        self.parsed(key, self.value(key.name)?, &parse)
+    }
+
+    pub(super) fn required_with<T>(&self, key: Key, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<Spanned<T>> {
+        self.demand(key);
+        self.optional_with(key, parse)
+    }
+
+    /// A list of strings, each of them parsed on. `None` where the key does not stand there.
+    pub(super) fn list_with<T>(&self, key: Key, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<Vec<Spanned<T>>> {
+        let value = self.value(key.name)?;
+        let DeValue::Array(items) = value.get_ref() else {
+            self.mistyped(key, value, None);
+            return Some(Vec::new());
+        };
+        Some(items.iter().filter_map(|item| self.parsed(key, item, &parse)).collect())
+    }
+
+    pub(super) fn table(&self, name: &'static str, example: &'static str) -> Option<Self> {
+        let value = self.value(name)?;
+        match value.get_ref() {
+            DeValue::Table(entries) => Some(self.inner(entries, value.span(), format!("[{name}]"))),
+            _ => {
+                self.mistyped(key(name, "a table", example), value, None);
+                None
+            }
+        }
+    }
+
+    /// The tables of `[[name]]`; none where the key does not stand there.
+    pub(super) fn tables(&self, name: &'static str) -> Vec<Self> {
+        let Some(value) = self.value(name) else { return Vec::new() };
+        let header = format!("[[{name}]]");
+        let DeValue::Array(items) = value.get_ref() else {
+            let help = format!("there may be several of them: write {header} with double brackets");
+            self.source.fault(value.span(), format!("`{name}` must be a list of tables, not {}", found(value)), help);
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for item in items {
+            match item.get_ref() {
+                DeValue::Table(entries) => tables.push(self.inner(entries, item.span(), header.clone())),
+                _ => {
+                    let message = format!("`{name}` must be a list of tables, but one is {}", found(item));
+                    self.source.fault(item.span(), message, format!("write {header} and the keys below it"));
+                }
+            }
+        }
+        tables
+    }
+
+    /// A table of free keys and strings, such as an environment.
+    pub(super) fn strings(&self, name: &'static str, example: &'static str) -> BTreeMap<String, Spanned<String>> {
+        let Some(table) = self.table(name, example) else { return BTreeMap::new() };
+        let entries = table.take_entries().into_iter();
+        entries
+            .filter_map(|(entry, value)| match value.get_ref() {
+                DeValue::String(text) => {
+                    Some((entry.get_ref().to_string(), Spanned::new(entry.span(), text.to_string())))
+                }
+                _ => {
+                    let message = format!("`{}` must be a string, not {}", printable(entry.get_ref()), found(value));
+                    let help = match value.get_ref() {
+                        DeValue::Integer(number) => format!("put it in quotes: \"{number}\""),
+                        _ => format!("[{name}] holds strings only: put the value in quotes"),
+                    };
+                    self.source.fault(value.span(), message, help);
+                    None
+                }
+            })
+            .collect()
+    }
+
+    /// Everything in the table, for a reader that has its own list of keys.
+    pub(super) fn take_entries(mut self) -> Vec<(&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
+        let entries = std::mem::replace(&mut self.entries, empty());
+        entries.iter().collect()
+    }
+
+    fn demand(&self, key: Key) {
+        if !self.entries.contains_key(key.name) {
+            self.fault(
+                format!("`{}` is missing: {}", key.name, key.what),
+                format!("add `{} = {}`", key.name, key.example),
+            );
+        }
+    }
+
+    fn leaf<T: DeserializeOwned>(&self, key: Key, value: &Spanned<DeValue<'_>>) -> Option<Spanned<T>> {
+        match T::deserialize(ValueDeserializer::from(value.clone())) {
+            Ok(typed) => Some(Spanned::new(value.span(), typed)),
+            Err(error) => {
+                let why = error.message();
+                self.mistyped(key, value, (!why.starts_with("invalid type")).then_some(why));
+                None
+            }
+        }
+    }
+
+    fn parsed<T>(
+        &self,
+        key: Key,
+        value: &Spanned<DeValue<'_>>,
+        parse: &impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<Spanned<T>> {
+        let text: Spanned<String> = self.leaf(key, value)?;
+        match parse(text.get_ref()) {
+            Ok(parsed) => Some(Spanned::new(text.span(), parsed)),
+            Err(wrong) => {
+                self.source.wrong(text.span(), key.name, text.get_ref(), wrong);
+                None
+            }
+        }
+    }
+
+    pub(super) fn mistyped(&self, key: Key, value: &Spanned<DeValue<'_>>, why: Option<&str>) {
+        let mut message = format!("`{}` must be {}, not {}", key.name, key.what, found(value));
+        if let Some(why) = why {
+            message = format!("{message} ({why})");
+        }
+        self.source.fault(value.span(), message, format!("write, for example, `{} = {}`", key.name, key.example));
+    }
+}
+
+impl Drop for Table<'_> {
+    fn drop(&mut self) {
+        let mut known = self.known.take();
+        known.sort_unstable();
+        known.dedup();
+        for entry in self.entries.keys().filter(|entry| !known.contains(&entry.get_ref().as_ref())) {
+            let message = format!("unknown key `{}` in {}", printable(entry.get_ref()), self.name);
+            self.source.fault(entry.span(), message, suggestion(entry.get_ref(), "known keys", known.iter().copied()));
+        }
+    }
+}
+
+fn empty() -> &'static DeTable<'static> {
+    static EMPTY: std::sync::OnceLock<DeTable<'static>> = std::sync::OnceLock::new();
+    EMPTY.get_or_init(DeTable::new)
+}
+
+/// "did you mean …?" where something is near, and always the list of what there is.
+pub(super) fn suggestion<'n>(wrong: &str, list: &str, known: impl Iterator<Item = &'n str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let all = known.join(", ");
+    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(wrong, name), *name)).min();
+    match nearest {
+        Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("did you mean `{name}`? {list}: {all}"),
+        _ => format!("{list}: {all}"),
+    }
+}
+
+/// What stands there, for messages: its type, and its value where that is short.
+pub(super) fn found(value: &Spanned<DeValue<'_>>) -> String {
+    match value.get_ref() {
+        DeValue::String(text) => format!("the string {}", quoted(text)),
+        DeValue::Integer(number) => format!("the integer {number}"),
+        DeValue::Float(number) => format!("the float {number}"),
+        DeValue::Boolean(value) => format!("the boolean {value}"),
+        DeValue::Datetime(_) => "a date".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+/// A string of the file in a message: short, on one line, and without what would move a terminal's cursor.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", printable(text))
+}
+
+fn printable(text: &str) -> String {
+    let short: String = text.chars().take(80).collect();
+    let dots = if short.len() < text.len() { "…" } else { "" };
+    format!("{}{dots}", short.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
+}

@@ -1,12 +1,20 @@
 //! A worker's eyot.toml: its component, what it may touch, its routes and its limits.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use toml::Spanned;
 
-use super::diagnostic::Place;
+use super::component;
+use super::diagnostic::{Diagnostic, Diagnostics, Place};
+use super::form;
+use super::limit_table::{LimitTable, read_overrides};
 use super::limits::WorkerLimits;
+use super::origin::NAME;
+use super::reader::{Key, Source, Table, Wrong, key};
+use super::reference::{Kind, Reference};
+use super::route::{AUTH, Route, read_own_route};
 
 /// One worker as its author wrote it.
 #[derive(Clone, Debug)]
@@ -59,53 +67,167 @@ pub struct Egress {
     pub port: Option<u16>,
 }
 
-/// Host + path (+ method) pattern → target.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// `example.com`, `*.example.com`, or `None` for any host. Without port.
-    pub host: Option<String>,
-    /// `/exact`, `/users/{id}`, or a prefix `/files/*`, which matches `/files` and all below it.
-    pub path: String,
-    /// Which methods; others get 405.
-    pub methods: Methods,
-    /// Where it leads.
-    pub target: Target,
-    /// The name of the way to authenticate that this route demands.
-    pub auth: Option<String>,
-    /// Where it was written, for messages.
-    pub place: Place,
+impl Worker {
+    /// Reads one worker's eyot.toml, given as the file or as its folder, with its limits resolved against a table.
+    ///
+    /// The origins and the ways to authenticate that it names are not looked up: they are node.toml's, see `Node::load`.
+    ///
+    /// # Errors
+    /// Every fault of the file.
+    pub fn load(folder_or_file: &Path, limits: &LimitTable) -> Result<Self, Diagnostics> {
+        let source = Source::read(&file_of(folder_or_file))?;
+        let loaded = read_worker(source, limits, None, None);
+        Diagnostics::check(loaded.faults)?;
+        // Without a worker there is at least one fault; this only says so to the compiler.
+        loaded
+            .worker
+            .ok_or_else(|| Diagnostic::new(Place::file(folder_or_file), "nothing was read", "report this").into())
+    }
 }
 
-/// The methods of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Methods {
-    /// Every method but CONNECT and TRACE.
-    Any,
-    /// Only these. `GET` includes `HEAD`.
-    Only(Vec<http::Method>),
+/// What was read of an eyot.toml, whole or in part.
+pub(super) struct Loaded {
+    pub(super) worker: Option<Worker>,
+    /// Known even where the rest has faults, so that routes that name it are not faults too.
+    pub(super) name: Option<String>,
+    /// Uses of names that node.toml defines.
+    pub(super) references: Vec<Reference>,
+    pub(super) faults: Vec<Diagnostic>,
 }
 
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// To a worker, by name.
-    Worker(String),
-    /// To an origin, by name.
-    Origin(String),
-    /// To another place: `location` may use the path's parameters as `{name}` and `{path}`, `{query}`.
-    Redirect {
-        /// 301, 302, 303, 307 or 308.
-        status: u16,
-        /// An absolute URL or an absolute path.
-        location: String,
-    },
-    /// To a fixed answer.
-    Respond {
-        /// 200 to 599.
-        status: u16,
-        /// Header fields.
-        headers: Vec<(String, String)>,
-        /// The body.
-        body: String,
-    },
+const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
+const COMMAND: Key = key("command", "a command of the shell", "\"npm run build\"");
+const ORIGINS: Key = key("origins", "a list of names of origins", "[\"shop\"]");
+const EGRESS: Key = key("egress", "a list of destinations", "[\"https://api.example.com\"]");
+pub(super) const ADDRESSES: Key = key("allow_addresses", "a list of address blocks", "[\"10.0.0.0/8\"]");
+
+/// A worker's file, given itself or by its folder.
+pub(super) fn file_of(folder_or_file: &Path) -> PathBuf {
+    match folder_or_file.is_dir() {
+        true => folder_or_file.join("eyot.toml"),
+        false => folder_or_file.to_owned(),
+    }
+}
+
+/// `name` and `component` are node.toml's, and come before the file's own. A component that the operator names is there
+/// already: it is not built.
+pub(super) fn read_worker(
+    source: Source,
+    limits: &LimitTable,
+    name: Option<String>,
+    component: Option<PathBuf>,
+) -> Loaded {
+    let mut references = Vec::new();
+    let mut own_name = None;
+    let worker = source.parse().and_then(|root| {
+        let root = Table::new(&source, &root, "eyot.toml");
+        let written = root.required_with(NAME, form::name);
+        own_name = name.or_else(|| written.as_ref().map(|name| name.get_ref().clone()));
+        let built = read_component(&root, written.as_ref(), component.is_some());
+        let named = own_name.clone().unwrap_or_default();
+        let parts = read_parts(&root, named, limits, &mut references);
+        let (found, build) = built?;
+        let (component, build) = component.map_or((found, build), |component| (component, Build::None));
+        written.is_some().then_some(Worker { component, build, ..parts? })
+    });
+    Loaded { worker, name: own_name, references, faults: source.into_faults() }
+}
+
+/// All but the component. `None` where the limits have faults; other faults leave their part out and are in the source.
+fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &mut Vec<Reference>) -> Option<Worker> {
+    let source = root.source;
+    let origins = root.list_with(ORIGINS, form::name).unwrap_or_default();
+    references.extend(origins.iter().map(|origin| Reference::new(source, Kind::Origin, origin)));
+    let auth = root.optional_with(AUTH, form::name);
+    references.extend(auth.iter().map(|auth| Reference::new(source, Kind::Auth, auth)));
+    let (egress, allow_addresses) = (root.list_with(EGRESS, form::egress), root.list_with(ADDRESSES, form::addresses));
+    if let Some(value) = root.value(ADDRESSES.name)
+        && allow_addresses.as_ref().is_some_and(Vec::is_empty)
+    {
+        let help = "to let everybody in, leave it out; to let nobody in, remove the routes";
+        source.fault(value.span(), "`allow_addresses` lets nobody in", help);
+    }
+    let own = root.table("limits", "{ cpu_time = \"50ms\" }").map(read_overrides).unwrap_or_default();
+    let limits = limits.worker_limits(&own).map_err(|faults| source.add(faults.0)).ok();
+    let routes = root.tables("route");
+    let routes = routes.iter().filter_map(|table| read_own_route(table, &name, references)).collect();
+    Some(Worker {
+        name,
+        folder: source.absolute("."),
+        component: PathBuf::new(),
+        build: Build::None,
+        env: read_env(root),
+        config: inner_all(root.strings("config", "{ greeting = \"hello\" }")).collect(),
+        origins: origins.into_iter().map(Spanned::into_inner).collect(),
+        egress: egress.into_iter().flatten().map(Spanned::into_inner).collect(),
+        auth: auth.map(Spanned::into_inner),
+        allow_addresses: allow_addresses.into_iter().flatten().map(Spanned::into_inner).collect(),
+        routes,
+        limits: limits?,
+    })
+}
+
+fn inner_all(entries: BTreeMap<String, Spanned<String>>) -> impl Iterator<Item = (String, String)> {
+    entries.into_iter().map(|(key, value)| (key, value.into_inner()))
+}
+
+/// The environment is a list of `NAME=value` ended by NUL (POSIX), so neither can stand in a name.
+fn read_env(root: &Table<'_>) -> BTreeMap<String, String> {
+    let entries = root.strings("env", "{ LOG = \"debug\" }");
+    for (name, value) in &entries {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let wrong =
+                Wrong::new("a variable's name has neither `=` nor NUL, and is not empty", "choose another name");
+            root.source.wrong(value.span(), "env", name, wrong);
+        } else if value.get_ref().contains('\0') {
+            let wrong = Wrong::new("its value holds a NUL, which no environment can", "take the NUL out");
+            root.source.wrong(value.span(), "env", name, wrong);
+        }
+    }
+    inner_all(entries).collect()
+}
+
+/// Where the component lies and how it is made. A file that nothing makes must be there already.
+fn read_component(root: &Table<'_>, name: Option<&Spanned<String>>, replaced: bool) -> Option<(PathBuf, Build)> {
+    let source = root.source;
+    let folder = source.absolute(".");
+    let is_cargo = folder.join("Cargo.toml").is_file();
+    let build = match root.table("build", "{ command = \"make\" }") {
+        Some(table) => {
+            let command = table.required_with(COMMAND, |text| match text.trim() {
+                "" => Err(Wrong::new("it is empty", "write the command, or remove [build]")),
+                _ => Ok(text.to_owned()),
+            });
+            Build::Command(command?.into_inner())
+        }
+        None if is_cargo => Build::Cargo,
+        None => Build::None,
+    };
+    let written = root.optional::<String>(COMPONENT);
+    if written.is_none() && root.value(COMPONENT.name).is_some() {
+        return None;
+    }
+    let component = match &written {
+        Some(path) => source.absolute(path.get_ref()),
+        None if replaced => PathBuf::new(),
+        None if is_cargo => match component::cargo_artifact(&folder, component::target_folder()) {
+            Ok(path) => path,
+            Err(why) => {
+                let message = format!("Cargo.toml does not tell where the component lies: {why}");
+                root.fault(message, "write `component = \"PATH\"`, or correct Cargo.toml");
+                return None;
+            }
+        },
+        None => source.absolute(format!("{}.wasm", name?.get_ref())),
+    };
+    if build == Build::None && !replaced && !component.is_file() {
+        let place = written.as_ref().map(Spanned::span).or(name.map(Spanned::span)).unwrap_or_else(|| root.span());
+        let message = format!("there is no component {}", component.display());
+        source.fault(
+            place,
+            message,
+            "put it there, write its path as `component`, or say how it is made: [build] command",
+        );
+    }
+    Some((component, build))
 }

@@ -1,0 +1,343 @@
+//! The table of limits: limits.toml, built in, then overridden key by key.
+
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Place};
+use super::limits::{Kind, Scope, Shape, Value, WORKER_SHAPES, WorkerLimits, shape, shapes};
+use super::reader::{Source as File, Table, Wrong, found, key, suggestion};
+use super::units;
+
+/// Where an effective value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// limits.toml, compiled in.
+    BuiltIn,
+    /// `--limits FILE`.
+    File(PathBuf),
+    /// `[limits]` of node.toml.
+    Node(PathBuf),
+    /// A worker's eyot.toml.
+    Worker(String),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BuiltIn => f.pad("built in"),
+            Self::File(path) => f.pad(&format!("--limits {}", path.display())),
+            Self::Node(path) => f.pad(&path.display().to_string()),
+            Self::Worker(name) => f.pad(&format!("worker {name}")),
+        }
+    }
+}
+
+/// One row of limits.toml with its effective values.
+#[derive(Clone, Debug)]
+pub struct LimitRow {
+    /// The key.
+    pub key: String,
+    /// Its unit.
+    pub kind: Kind,
+    /// What holds when a worker says nothing.
+    pub default: Value,
+    /// How far a worker may go. `None` where workers have no say.
+    pub max: Option<Value>,
+    /// What it is counted for.
+    pub scope: Scope,
+    /// What the failure is called; empty where the client only sees a closed connection.
+    pub code: String,
+    /// Why it is there.
+    pub why: String,
+    /// Where the number comes from.
+    pub reference: String,
+    /// Who set `default` last.
+    pub source: Source,
+    /// Who set `max` last.
+    pub max_source: Source,
+}
+
+/// Every limit, in the order of limits.toml.
+#[derive(Clone, Debug)]
+pub struct LimitTable {
+    /// The rows.
+    pub rows: Vec<LimitRow>,
+}
+
+/// A value that a worker sets for itself, with the place where it does, so that a fault can point there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitOverride {
+    /// The key of the limit.
+    pub key: String,
+    /// What the worker asks for.
+    pub value: Value,
+    /// Where it was written.
+    pub place: Place,
+}
+
+impl LimitTable {
+    /// The table that is compiled in.
+    ///
+    /// # Panics
+    /// When limits.toml of the source tree does not fit the code. A test of this file reads it, so no such binary is made.
+    #[must_use]
+    pub fn builtin() -> Self {
+        match Self::from_text(include_str!("../../../limits.toml")) {
+            Ok(table) => table,
+            Err(faults) => panic!("limits.toml, as it was compiled in, is wrong:\n{faults}"),
+        }
+    }
+
+    /// The row of a key.
+    #[must_use]
+    pub fn row(&self, key: &str) -> Option<&LimitRow> {
+        self.rows.iter().find(|row| row.key == key)
+    }
+
+    /// Overrides single keys by a file of the same form as limits.toml, or with plain `key = value` for defaults.
+    ///
+    /// # Errors
+    /// Every fault of the file; the table is then as before.
+    pub fn override_from_file(&mut self, path: &Path) -> Result<(), Diagnostics> {
+        let file = File::read(path)?;
+        let mut changed = self.clone();
+        if let Some(root) = file.parse() {
+            changed.override_from(Table::new(&file, &root, "the file of limits"), &Source::File(path.to_owned()));
+        }
+        Diagnostics::check(file.into_faults())?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Overrides single keys by `[limits]` of a node.toml and looks at nothing else in it, so that limits can be shown for
+    /// a node whose workers are not built yet.
+    ///
+    /// # Errors
+    /// Every fault of `[limits]`; the table is then as before.
+    pub fn override_from_node(&mut self, path: &Path) -> Result<(), Diagnostics> {
+        let file = File::read(path)?;
+        let mut changed = self.clone();
+        if let Some(root) = file.parse() {
+            let root = Table::new(&file, &root, "node.toml");
+            if let Some(limits) = root.table("limits", "{ memory = \"64MiB\" }") {
+                changed.override_from(limits, &Source::Node(path.to_owned()));
+            }
+            root.take_entries();
+        }
+        Diagnostics::check(file.into_faults())?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// The limits of one worker: its own values where it sets them, the defaults elsewhere.
+    ///
+    /// # Errors
+    /// Values past their `max`, and keys in which workers have no say.
+    pub fn worker_limits(&self, overrides: &[LimitOverride]) -> Result<WorkerLimits, Diagnostics> {
+        let faults = overrides.iter().filter_map(|own| self.check_worker(own)).collect();
+        Diagnostics::check(faults)?;
+        let own = |key| overrides.iter().rev().find(|own| own.key == key).map(|own| own.value);
+        Ok(WorkerLimits::from_values(|key| own(key).unwrap_or_else(|| self.default_of(key))))
+    }
+
+    fn check_worker(&self, own: &LimitOverride) -> Option<Diagnostic> {
+        let LimitOverride { key, value, place } = own;
+        let fault = |message: String, help: String| Some(Diagnostic::new(place.clone(), message, help));
+        let row = self.row(key).filter(|row| row.scope.is_of_worker());
+        let (Some(row), Some(shape)) = (row, WORKER_SHAPES.iter().find(|shape| shape.key == key)) else {
+            let help = suggestion(key, "limits of workers", WORKER_SHAPES.iter().map(|shape| shape.key));
+            return match self.row(key) {
+                Some(_) => fault(format!("`{key}` is a limit of the node, workers have no say in it"), help),
+                None => fault(format!("unknown limit `{key}`"), help),
+            };
+        };
+        if value.is_zero() && !shape.may_be_zero {
+            return fault(format!("`{key}` cannot be 0"), format!("write {}", example(shape)));
+        }
+        match row.max {
+            Some(max) if !value.is_within(max) => fault(
+                format!("`{key}` = {value} is past the max of {max} ({})", row.max_source),
+                format!("write at most {max}, or have the operator raise the max: {key} = {{ max = … }} in node.toml"),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Rows are complete once the table is built in, and overriding adds and removes none.
+    pub(super) fn default_of(&self, key: &str) -> Value {
+        self.row(key).map_or(Value::Off, |row| row.default)
+    }
+
+    pub(super) fn override_from(&mut self, table: Table<'_>, source: &Source) {
+        let file = table.source;
+        for (name, value) in table.take_entries() {
+            let Some(shape) = shape(name.get_ref()) else {
+                let message = format!("unknown limit `{}`", name.get_ref().escape_debug());
+                file.fault(name.span(), message, suggestion(name.get_ref(), "limits", shapes().map(|shape| shape.key)));
+                continue;
+            };
+            let Some(row) = self.rows.iter_mut().find(|row| row.key == shape.key) else { continue };
+            match value.get_ref() {
+                DeValue::Table(_) => override_row(row, shape, file, value, source),
+                _ => {
+                    if let Some(value) = read_value(file, shape, shape.key, value) {
+                        row.default = value;
+                        row.source = source.clone();
+                    }
+                }
+            }
+            if let Some(max) = row.max.filter(|max| !row.default.is_within(*max)) {
+                let message = format!("the default of `{}`, {}, is past its max, {max}", row.key, row.default);
+                let help = format!("set both: {} = {{ default = …, max = … }}", row.key);
+                file.fault(value.span(), message, help);
+            }
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Diagnostics> {
+        let file = File::new(Path::new("limits.toml"), text.to_owned());
+        let mut rows: Vec<(usize, LimitRow)> = Vec::new();
+        if let Some(root) = file.parse() {
+            let root = Table::new(&file, &root, "limits.toml");
+            for shape in shapes() {
+                match root.table(shape.key, "{ … }") {
+                    Some(table) => rows.extend(read_row(&table, shape).map(|row| (table.span().start, row))),
+                    None => root.fault(format!("`{}` is missing", shape.key), "every limit of the code has a row"),
+                }
+            }
+        }
+        Diagnostics::check(file.into_faults())?;
+        rows.sort_by_key(|(at, _)| *at);
+        Ok(Self { rows: rows.into_iter().map(|(_, row)| row).collect() })
+    }
+}
+
+/// The values that a worker's `[limits]` sets; whether it may set them is for [`LimitTable::worker_limits`] to say.
+pub(super) fn read_overrides(table: Table<'_>) -> Vec<LimitOverride> {
+    let file = table.source;
+    let mut overrides = Vec::new();
+    for (name, value) in table.take_entries() {
+        let (own, at) = match shape(name.get_ref()) {
+            Some(shape) => (read_value(file, shape, shape.key, value), value.span()),
+            // An unknown key is passed on with any value, for its fault is reported with those of the other keys.
+            None => (Some(Value::Off), name.span()),
+        };
+        let place = file.place(at.start);
+        overrides.extend(own.map(|value| LimitOverride { key: name.get_ref().to_string(), value, place }));
+    }
+    overrides
+}
+
+const CODE: super::reader::Key = key("code", "a string", "\"overloaded\"");
+const SCOPE: super::reader::Key = key("scope", "node, connection, worker or invocation", "\"worker\"");
+const WHY: super::reader::Key = key("why", "a string", "\"…\"");
+const SOURCE: super::reader::Key = key("source", "a string", "\"…\"");
+
+fn read_row(table: &Table<'_>, shape: &Shape) -> Option<LimitRow> {
+    let value = |name| table.value(name).and_then(|value| read_value(table.source, shape, name, value));
+    let text = |key| table.required::<String>(key).map(Spanned::into_inner);
+    let (default, max) = (value("default"), value("max"));
+    if default.is_none() {
+        table.fault("`default` is missing or wrong", format!("write {}", example(shape)));
+    }
+    let scope = table.required::<Scope>(SCOPE)?.into_inner();
+    if scope.is_of_worker() != max.is_some() {
+        table.fault("`max` stands exactly where workers have a say", "add it, remove it, or change the scope");
+    }
+    if let (Some(default), Some(max)) = (default, max)
+        && !default.is_within(max)
+    {
+        table.fault("the default is past the max", "raise the max");
+    }
+    let (code, why, reference) = (text(CODE)?, text(WHY)?, text(SOURCE)?);
+    let (source, max_source) = (Source::BuiltIn, Source::BuiltIn);
+    let (key, kind) = (shape.key.to_owned(), shape.kind);
+    Some(LimitRow { key, kind, default: default?, max, scope, code, why, reference, source, max_source })
+}
+
+/// A row of its own: `default` and `max`; the rest may stand there as in limits.toml, so that a copy of it can be used.
+fn override_row(row: &mut LimitRow, shape: &Shape, file: &File, value: &Spanned<DeValue<'_>>, source: &Source) {
+    let DeValue::Table(entries) = value.get_ref() else { return };
+    let entries = Spanned::new(value.span(), entries.clone());
+    let table = Table::new(file, &entries, &format!("[{}]", shape.key));
+    let read = |name| table.value(name).and_then(|value| read_value(file, shape, name, value));
+    let (default, max) = (read("default"), read("max"));
+    if let Some(default) = default {
+        row.default = default;
+        row.source = source.clone();
+    }
+    match (row.max, max, table.value("max")) {
+        (None, _, Some(value)) => {
+            let message = format!("`{}` has no max: workers have no say in it", shape.key);
+            file.fault(value.span(), message, format!("set the value alone: {} = {}", shape.key, example(shape)));
+        }
+        (Some(_), Some(max), _) => {
+            row.max = Some(max);
+            row.max_source = source.clone();
+        }
+        _ => {}
+    }
+    for (key, own) in [(SCOPE, row.scope.as_str()), (CODE, &row.code)] {
+        table.optional_with(key, |text| match text == own {
+            true => Ok(()),
+            false => Err(Wrong::new(
+                "this belongs to the limit and cannot be changed",
+                format!("leave it out: it is \"{own}\""),
+            )),
+        });
+    }
+    let (why, reference) = (table.optional::<String>(WHY), table.optional::<String>(SOURCE));
+    if let Some(why) = why {
+        row.why = why.into_inner();
+    }
+    if let Some(reference) = reference {
+        row.reference = reference.into_inner();
+    }
+}
+
+fn read_value(file: &File, shape: &Shape, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+    let read = match (shape.kind, value.get_ref()) {
+        (_, DeValue::String(text)) if text == "off" => match shape.may_be_off {
+            true => Ok(Value::Off),
+            false => Err(Wrong::new("this limit cannot be switched off", format!("write {}", example(shape)))),
+        },
+        (Kind::Bytes, DeValue::String(text)) => units::bytes(text).map(Value::Bytes),
+        (Kind::Time, DeValue::String(text)) => units::time(text).map(Value::Time),
+        (Kind::Count, DeValue::Integer(number)) => match u64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Ok(Value::Count(number)),
+            Err(_) => Err(Wrong::new("a count is a whole number from 0", format!("write {}", example(shape)))),
+        },
+        (kind, _) => {
+            let what = match kind {
+                Kind::Bytes => "a size with its unit, in quotes",
+                Kind::Time => "a time with its unit, in quotes",
+                Kind::Count => "a whole number, without quotes and unit",
+            };
+            let help = format!("write, for example, `{name} = {}`", example(shape));
+            file.fault(value.span(), format!("`{name}` must be {what}, not {}", found(value)), help);
+            return None;
+        }
+    };
+    let read = read.and_then(|read| match read.is_zero() && !shape.may_be_zero {
+        true => Err(Wrong::new("0 would let nothing through", format!("write {}", example(shape)))),
+        false => Ok(read),
+    });
+    match read {
+        Ok(value) => Some(value),
+        Err(wrong) => {
+            file.fault(value.span(), format!("bad `{name}`, {}: {}", found(value), wrong.why), wrong.help);
+            None
+        }
+    }
+}
+
+fn example(shape: &Shape) -> &'static str {
+    match (shape.kind, shape.may_be_off) {
+        (Kind::Bytes, _) => "\"128MiB\"",
+        (Kind::Time, false) => "\"30s\"",
+        (Kind::Time, true) => "\"30s\" or \"off\"",
+        (Kind::Count, _) => "100",
+    }
+}

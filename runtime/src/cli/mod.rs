@@ -1,1 +1,72 @@
-//! Room cli.
+//! The command line: one file for each subcommand.
+//!
+//! May import: every room, and `node`. The way in: [`main`].
+//! Invariants: what is wrong with input is said in full and ends with exit code 2; what goes wrong later ends with 1; results go to
+//! stdout, everything else to stderr.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod check;
+mod demo_origin;
+mod dev;
+mod find;
+mod limits;
+mod serve;
+mod show;
+mod single;
+
+use crate::config::Diagnostics;
+
+/// Run sandboxed WebAssembly handlers at the edge: one request, one capped isolate.
+#[derive(Parser)]
+#[command(name = "eyot", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  eyot dev examples                    build every worker below a folder and serve it, with reload
+  eyot serve hello.wasm                serve one component, with wasmtime serve's flags
+  eyot serve --config node.toml        run a node
+  eyot check --config node.toml        say what is wrong with a configuration
+  eyot limits                          show every limit, its value, and where it came from";
+
+#[derive(Subcommand)]
+enum Command {
+    Dev(dev::Dev),
+    Serve(serve::Serve),
+    Build(build::Build),
+    Check(check::Check),
+    Limits(limits::Limits),
+}
+
+/// Parses the process's arguments, runs, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Dev(dev) => dev.run(),
+        Command::Serve(serve) => serve.run(),
+        Command::Build(build) => build.run(),
+        Command::Check(check) => check.run(),
+        Command::Limits(limits) => limits.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Input that is wrong ends with 2, as with clap's own errors; everything else with 1.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(diagnostics) = error.downcast_ref::<Diagnostics>() {
+        anstream::eprint!("{}", diagnostics.render());
+        return ExitCode::from(2);
+    }
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{style}error{style:#}: {error:#}");
+    ExitCode::FAILURE
+}

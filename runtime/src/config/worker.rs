@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::Spanned;
 
+use super::auth::{Auth, read_auth};
 use super::component;
 use super::diagnostic::{Diagnostic, Diagnostics, Place};
 use super::form;
@@ -37,6 +38,9 @@ pub struct Worker {
     pub egress: Vec<Egress>,
     /// The name of the way to authenticate that all its routes demand, unless a route says otherwise.
     pub auth: Option<String>,
+    /// A way to authenticate of its own, under that name. One of node.toml with the same name takes its place, so that keys for
+    /// development stay at home.
+    pub own_auth: Option<Auth>,
     /// Client addresses that are let in. Empty: all.
     pub allow_addresses: Vec<IpNet>,
     /// Its routes. Without any, `eyot dev` serves it at `NAME.localhost`.
@@ -138,8 +142,7 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
     let source = root.source;
     let origins = root.list_with(ORIGINS, form::name).unwrap_or_default();
     references.extend(origins.iter().map(|origin| Reference::new(source, Kind::Origin, origin)));
-    let auth = root.optional_with(AUTH, form::name);
-    references.extend(auth.iter().map(|auth| Reference::new(source, Kind::Auth, auth)));
+    let (auth, own_auth) = read_demand(root, references);
     let (egress, allow_addresses) = (root.list_with(EGRESS, form::egress), root.list_with(ADDRESSES, form::addresses));
     if let Some(value) = root.value(ADDRESSES.name)
         && allow_addresses.as_ref().is_some_and(Vec::is_empty)
@@ -160,11 +163,23 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
         config: inner_all(root.strings("config", "{ greeting = \"hello\" }")).collect(),
         origins: origins.into_iter().map(Spanned::into_inner).collect(),
         egress: egress.into_iter().flatten().map(Spanned::into_inner).collect(),
-        auth: auth.map(Spanned::into_inner),
+        auth,
+        own_auth,
         allow_addresses: allow_addresses.into_iter().flatten().map(Spanned::into_inner).collect(),
         routes,
         limits: limits?,
     })
+}
+
+/// `auth = "NAME"` demands what node.toml defines; a table `[auth]` defines it here.
+fn read_demand(root: &Table<'_>, references: &mut Vec<Reference>) -> (Option<String>, Option<Auth>) {
+    if root.value(AUTH.name).is_some_and(|value| value.get_ref().is_table()) {
+        let own = root.table(AUTH.name, "{ name = \"users\" }").and_then(|table| read_auth(&table).1);
+        return (own.as_ref().map(|own| own.name.clone()), own);
+    }
+    let auth = root.optional_with(AUTH, form::name);
+    references.extend(auth.iter().map(|auth| Reference::new(root.source, Kind::Auth, auth)));
+    (auth.map(Spanned::into_inner), None)
 }
 
 fn inner_all(entries: BTreeMap<String, Spanned<String>>) -> impl Iterator<Item = (String, String)> {

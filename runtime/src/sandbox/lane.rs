@@ -27,8 +27,7 @@ thread_local! {
 }
 
 /// How many guests of this worker wait for a turn on this core.
-#[must_use]
-pub fn waiting(worker: WorkerId) -> usize {
+pub(super) fn waiting(worker: WorkerId) -> usize {
     LANE.with_borrow(|lane| lane.queues.iter().find(|(id, _)| *id == worker).map_or(0, |(_, queue)| queue.len()))
 }
 

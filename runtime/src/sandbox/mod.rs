@@ -6,6 +6,7 @@
 //! slice; every way out of an isolate gives back its memory, its permit and its place in the metrics.
 
 mod engine;
+mod gate;
 mod inspect;
 mod isolate;
 mod lane;
@@ -15,8 +16,8 @@ mod stream;
 mod ticker;
 
 pub use engine::{EngineKind, Engines};
+pub use gate::{Gate, Permit};
 pub use inspect::{Handler, Inspection, InspectionError, inspect};
 pub use isolate::{Invocation, run};
-pub use lane::waiting;
 pub use metered::Ledger;
 pub use prepared::{PrepareError, Prepared};

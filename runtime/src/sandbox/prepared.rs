@@ -49,10 +49,11 @@ impl Prepared {
         Ok(Self { pre, engine: engine.clone(), ticker: Arc::clone(engines.ticker()), id: next_id(), capabilities })
     }
 
-    /// For [`super::waiting`].
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.id
+    /// Waits for a turn if guests of this worker spin on this core already: a worker is rationed as a whole.
+    pub async fn turn(&self) {
+        if lane::waiting(self.id) > 0 {
+            lane::turn(self.id).await;
+        }
     }
 }
 

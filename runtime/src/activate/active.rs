@@ -1,0 +1,75 @@
+//! What serves right now: one immutable snapshot that every request reads without a lock.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
+
+use crate::auth::Verifier;
+use crate::deploy::RouteTable;
+use crate::egress::Egress;
+use crate::observe::WorkerMetrics;
+use crate::sandbox::{Gate, Prepared};
+
+/// Everything that a request is decided by.
+pub struct Active {
+    /// Host + path + method → index into `destinations`.
+    pub routes: RouteTable,
+    /// In the order of the routes that the table was built from.
+    pub destinations: Vec<Destination>,
+    /// The versions that serve.
+    pub workers: Vec<Arc<Worker>>,
+    /// One for each core, with connection pools of its own.
+    pub egress: Vec<Arc<Egress>>,
+}
+
+/// Where a route leads, with all names resolved.
+pub struct Destination {
+    /// Who must be asking.
+    pub verifier: Option<Arc<Verifier>>,
+    /// What answers.
+    pub target: Target,
+    /// Counts what happens here.
+    pub metrics: Arc<WorkerMetrics>,
+}
+
+/// What answers.
+pub enum Target {
+    /// An isolate of this version.
+    Worker(Arc<Worker>),
+    /// The origin of this name.
+    Origin(Arc<str>),
+    /// Another place.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: StatusCode,
+        /// With `{name}` for parameters, `{path}` and `{query}`.
+        location: Arc<str>,
+    },
+    /// A fixed answer.
+    Respond {
+        /// Any final status.
+        status: StatusCode,
+        /// Header fields.
+        headers: Vec<(HeaderName, HeaderValue)>,
+        /// The body.
+        body: Bytes,
+    },
+}
+
+/// One version of a worker, ready to serve.
+pub struct Worker {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The first twelve digits of its component's SHA-256.
+    pub version: Arc<str>,
+    /// Compiled and linked.
+    pub prepared: Prepared,
+    /// Its permits.
+    pub gate: Gate,
+    /// Client addresses that are let in. Empty: all.
+    pub allow_addresses: Vec<IpNet>,
+    /// Counts its invocations.
+    pub metrics: Arc<WorkerMetrics>,
+}

@@ -1,0 +1,79 @@
+//! `eyot check`: everything that starting would find wrong, without binding a port.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{build, find};
+use crate::config::{self, Diagnostics, LimitTable};
+use crate::node;
+
+/// Say what is wrong with a configuration and its components, without binding a port.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  eyot check --config node.toml
+  eyot check examples/hello
+  eyot check --json --config node.toml
+
+Exit codes: 0 when all is well, 2 when something is wrong.")]
+pub(super) struct Check {
+    /// The node's configuration.
+    #[arg(long, value_name = "FILE", conflicts_with = "paths", required_unless_present = "paths")]
+    config: Option<PathBuf>,
+
+    /// Workers: folders with an eyot.toml, or above such folders. They are built if need be.
+    paths: Vec<PathBuf>,
+
+    /// Override limits, key by key, as in limits.toml.
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
+
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    faults: &'a [config::Diagnostic],
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self.look() {
+            Ok(summary) => {
+                if self.json {
+                    println!("{}", serde_json::to_string(&Report { ok: true, faults: &[] })?);
+                } else {
+                    anstream::println!("{summary}");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if self.json
+                    && let Some(Diagnostics(faults)) = error.downcast_ref::<Diagnostics>()
+                {
+                    println!("{}", serde_json::to_string(&Report { ok: false, faults })?);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn look(&self) -> anyhow::Result<String> {
+        let node = match &self.config {
+            Some(path) => config::Node::load(path, self.limits.as_deref())?,
+            None => {
+                let mut limits = LimitTable::builtin();
+                if let Some(file) = &self.limits {
+                    limits.override_from_file(file)?;
+                }
+                super::dev::assemble(&find::workers(&self.paths)?, limits, build::build)?
+            }
+        };
+        let found = node::check(&node)?;
+        Ok(found.join("\n"))
+    }
+}

@@ -1,0 +1,91 @@
+//! The origin behind `eyot dev`: for every origin that a worker names and nobody defines, it tells what it was asked.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::thread;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::http::Body;
+use crate::observe;
+
+/// As much of a request's body as is told back.
+const BODY: usize = 64 << 10;
+
+#[derive(Serialize)]
+struct Echo<'a> {
+    origin: &'a str,
+    method: &'a str,
+    path: &'a str,
+    headers: BTreeMap<&'a str, String>,
+    body: String,
+}
+
+/// Starts it on a free port of 127.0.0.1, on a thread of its own; origin NAME is at `http://ADDRESS/NAME`.
+pub(super) fn start() -> std::io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("eyot-demo-origin".into()).spawn(move || runtime.block_on(serve(listener)))?;
+    Ok(address)
+}
+
+async fn serve(listener: std::net::TcpListener) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    loop {
+        let Ok((socket, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        observe::spawn("demo origin", async move {
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(socket), service_fn(answer));
+            if let Err(error) = served.await {
+                tracing::debug!(%error, "a connection to the demo origin ended");
+            }
+        });
+    }
+}
+
+/// Paths are `/NAME/…`; below `/stream` the body is sent back as it comes, everywhere else it is told about in JSON.
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let (head, body) = request.into_parts();
+    let (origin, path) = split(head.uri.path());
+    if path.ends_with("/stream") {
+        return Ok(Response::new(Body::from(body)));
+    }
+    let body = Limited::new(body, BODY).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let path = match head.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let headers = head.headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let echo = Echo {
+        origin,
+        method: head.method.as_str(),
+        path: &path,
+        headers: headers.collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    let mut response = Response::new(Body::from(Bytes::from(serde_json::to_vec_pretty(&echo).unwrap_or_default())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn split(path: &str) -> (&str, &str) {
+    let rest = path.trim_start_matches('/');
+    match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, "/"),
+    }
+}

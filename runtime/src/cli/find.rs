@@ -1,0 +1,57 @@
+//! Finding the workers below a folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Diagnostic, Diagnostics, Place};
+
+/// Folders that hold no workers of their own.
+const SKIPPED: [&str; 3] = ["target", "node_modules", "__pycache__"];
+
+/// How deep workers may lie.
+const DEPTH: usize = 6;
+
+/// Every folder with an eyot.toml at or below the given paths, in order.
+///
+/// # Errors
+/// When a path does not exist, or there is no worker at all.
+pub(super) fn workers(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostics> {
+    let mut found = Vec::new();
+    let mut faults = Vec::new();
+    for path in paths {
+        let before = found.len();
+        let start = if path.file_name().is_some_and(|name| name == "eyot.toml") {
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        } else {
+            path
+        };
+        search(start, DEPTH, &mut found);
+        if found.len() == before {
+            faults.push(Diagnostic {
+                place: Place { file: path.clone(), line: 0, column: 0 },
+                message: if path.exists() { "no eyot.toml here or below" } else { "no such file or folder" }.to_owned(),
+                help: Some("a worker is a folder with an eyot.toml; `name = \"…\"` is all that it needs".to_owned()),
+            });
+        }
+    }
+    found.sort();
+    found.dedup();
+    if faults.is_empty() { Ok(found) } else { Err(Diagnostics(faults)) }
+}
+
+fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    if folder.join("eyot.toml").is_file() {
+        found.push(folder.to_owned());
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    if depth == 0 {
+        return;
+    }
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !name.starts_with('.') && !SKIPPED.contains(&&*name) {
+            search(&entry.path(), depth - 1, found);
+        }
+    }
+}

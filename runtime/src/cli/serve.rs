@@ -1,0 +1,139 @@
+//! `eyot serve`: a node from its configuration, or one component with wasmtime serve's command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::single;
+use crate::activate::Mode;
+use crate::config::{self, Diagnostics};
+use crate::dispatch::Detail;
+use crate::node::{Node, Options};
+use crate::observe::{self, AccessSink, Format, GuestLog};
+
+/// Run a node from node.toml, or serve one component.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  eyot serve --config node.toml
+  eyot serve hello.wasm
+  eyot serve hello.wasm --addr 0.0.0.0:8080 --env GREETING=hello -S config-var=color=blue -W timeout=5s
+  eyot serve hello.wasm --egress deny
+
+Exit codes: 0 after a signal, 1 when serving failed, 2 when the input is wrong.")]
+pub(super) struct Serve {
+    /// The node's configuration.
+    #[arg(long, value_name = "FILE", conflicts_with = "component", required_unless_present = "component")]
+    config: Option<PathBuf>,
+
+    /// Override limits, key by key, as in limits.toml.
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
+
+    /// Where compiled components are kept.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// Where the access log goes: stdout, stderr, off, or a file.
+    #[arg(long, value_name = "WHERE")]
+    access_log: Option<AccessSink>,
+
+    #[command(flatten)]
+    single: single::Single,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        observe::init_logs(Format::Auto);
+        match &self.config {
+            Some(path) => {
+                let mut node = config::Node::load(path, self.limits.as_deref())?;
+                if self.state.is_some() {
+                    node.state.clone_from(&self.state);
+                }
+                let options = Options {
+                    detail: Detail::Public,
+                    egress: Mode::Listed,
+                    log: GuestLog::to_log().into(),
+                    access: self.access_log.unwrap_or(AccessSink::Stdout),
+                };
+                let running = Node::start(&node, options)?;
+                for address in &running.addresses {
+                    tracing::info!(%address, workers = node.workers.len(), "listening");
+                }
+                if let Some(address) = running.admin {
+                    tracing::info!(%address, "admin");
+                }
+                until_signal(None)?;
+                finish(running)
+            }
+            None => self.single(),
+        }
+    }
+
+    fn single(self) -> anyhow::Result<()> {
+        let mut node = self.single.node(self.limits.as_deref())?;
+        node.state = self.state;
+        let options = Options {
+            detail: Detail::Public,
+            egress: self.single.egress_mode(),
+            log: self.single.guest_log().into(),
+            access: self.access_log.unwrap_or(AccessSink::Off),
+        };
+        let running = Node::start(&node, options)?;
+        for address in &running.addresses {
+            // Tools written for wasmtime serve wait for this line, the first on stderr.
+            eprintln!("Serving HTTP on http://{address}/");
+        }
+        self.single.announce();
+        until_signal(self.single.shutdown_address())?;
+        finish(running)
+    }
+}
+
+fn finish(running: Node) -> anyhow::Result<()> {
+    let cut = running.drain();
+    if cut > 0 {
+        tracing::warn!(connections = cut, "closed before their requests were done");
+    }
+    Ok(())
+}
+
+/// Waits for SIGINT or SIGTERM, or for a connection to the given address, as wasmtime serve does.
+pub(super) fn until_signal(shutdown: Option<SocketAddr>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let listener = match shutdown {
+            Some(address) => match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => Some(listener),
+                Err(error) => bail!("--shutdown-addr {address}: {error}"),
+            },
+            None => None,
+        };
+        if let Some(listener) = &listener {
+            eprintln!("Listening for shutdown on tcp://{}/", listener.local_addr()?);
+        }
+        let asked = async {
+            match &listener {
+                Some(listener) => listener.accept().await.map(|_| ()),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            asked = asked => asked?,
+        }
+        Ok(())
+    })
+}
+
+/// Diagnostics of one message, for faults of arguments.
+pub(super) fn wrong(message: String, help: &str) -> anyhow::Error {
+    let place = config::Place::default();
+    Diagnostics(vec![config::Diagnostic { place, message, help: Some(help.to_owned()) }]).into()
+}

@@ -1,0 +1,105 @@
+//! The only place that makes error responses out of failures, and marks every response as this node's.
+
+use std::str::FromStr;
+
+use bytes::Bytes;
+use headers_accept::Accept;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use mediatype::MediaType;
+use mediatype::names::{APPLICATION, JSON, PLAIN, TEXT};
+use serde::Serialize;
+
+use crate::failure::{Failure, Fault};
+use crate::http::Body;
+use crate::observe::RequestId;
+
+/// Carries the failure's stable code.
+pub(super) const ERROR: HeaderName = HeaderName::from_static("eyot-error");
+
+/// Carries the request's id, both ways.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const AS_TEXT: MediaType<'_> = MediaType::new(TEXT, PLAIN);
+const AS_JSON: MediaType<'_> = MediaType::new(APPLICATION, JSON);
+
+/// How much a client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// What the failure is, without text of the guest or names from inside.
+    Public,
+    /// Everything: in `eyot dev` the client is the author.
+    Full,
+}
+
+/// The form of an error body that this client asked for; text when it does not care.
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = accept.and_then(|value| Accept::from_str(value).ok());
+    accept.is_some_and(|accept| accept.negotiate(&[AS_TEXT, AS_JSON]) == Some(&AS_JSON))
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    code: &'a str,
+    status: u16,
+    message: &'a str,
+    request_id: &'a str,
+}
+
+/// The response to a request that failed.
+pub(super) fn failed(failure: &Failure, id: &RequestId, json: bool, detail: Detail) -> Response<Body> {
+    let message = message(failure, detail);
+    let (content_type, body) = if json {
+        let inner = Inner { code: failure.code(), status: failure.status(), message: &message, request_id: id.as_str() };
+        ("application/json", serde_json::to_vec(&Problem { error: inner }).unwrap_or_default())
+    } else {
+        let text = format!("{}: {message}\nrequest {}\n", failure.code(), id.as_str());
+        ("text/plain; charset=utf-8", text.into_bytes())
+    };
+    let mut response = Response::new(Body::from(Bytes::from(body)));
+    *response.status_mut() = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(ERROR, HeaderValue::from_static(failure.code()));
+    extra(failure, headers);
+    response
+}
+
+/// The fields that the status demands.
+fn extra(failure: &Failure, headers: &mut HeaderMap) {
+    let mut set = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    match failure {
+        // RFC 9110 §15.5.6
+        Failure::MethodNotAllowed { allow } => set(ALLOW, allow),
+        // RFC 9110 §15.5.2
+        Failure::Unauthorized { challenge, .. } => set(WWW_AUTHENTICATE, challenge),
+        // RFC 9110 §10.2.3: whole seconds
+        Failure::Overloaded { retry_after, .. } => set(RETRY_AFTER, &retry_after.as_secs().max(1).to_string()),
+        _ => {}
+    }
+}
+
+/// What the client may read: a worker's own words only in development.
+fn message(failure: &Failure, detail: Detail) -> String {
+    if detail == Detail::Full {
+        return failure.to_string();
+    }
+    match failure {
+        Failure::WorkerTrapped(_) => "the worker trapped".to_owned(),
+        Failure::WorkerError(_) => "the worker answered with an error".to_owned(),
+        Failure::EgressDenied(_) => "egress denied".to_owned(),
+        Failure::Internal(_) => "internal error".to_owned(),
+        failure if failure.fault() == Fault::Origin => "the origin gave no good answer".to_owned(),
+        failure => failure.to_string(),
+    }
+}

@@ -1,0 +1,159 @@
+//! Every curl line of the examples' READMEs, run against `eyot dev examples`, answers as printed there.
+
+mod harness;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use harness::{eyot, root};
+
+/// `eyot dev examples`, on ports of its own.
+struct Dev {
+    child: Child,
+    port: u16,
+}
+
+/// Building six examples from nothing takes minutes.
+const BUILD: Duration = Duration::from_secs(15 * 60);
+
+impl Dev {
+    fn start() -> Self {
+        let port = free_port();
+        let mut child = eyot()
+            .args(["dev", "examples", "--listen", &format!("127.0.0.1:{port}"), "--admin", "127.0.0.1:0"])
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary can be started");
+        let (sender, lines) = mpsc::channel();
+        let stderr = child.stderr.take().expect("piped");
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut log = String::new();
+        loop {
+            let line = lines.recv_timeout(BUILD).unwrap_or_else(|_| panic!("eyot dev did not start:\n{log}"));
+            log.push_str(&line);
+            log.push('\n');
+            if line.contains("listens on") {
+                std::thread::spawn(move || lines.iter().for_each(drop));
+                return Self { child, port };
+            }
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A command and what it should print.
+struct Exchange {
+    file: PathBuf,
+    command: String,
+    expected: Vec<String>,
+}
+
+/// The `console` blocks of a README: a line that begins with `$ ` is a command, what follows is its output.
+fn exchanges(file: PathBuf) -> Vec<Exchange> {
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mut found: Vec<Exchange> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match line.trim_end() {
+            "```console" => inside = true,
+            "```" => inside = false,
+            line if inside => match line.strip_prefix("$ ") {
+                Some(command) => {
+                    found.push(Exchange { file: file.clone(), command: command.to_owned(), expected: Vec::new() });
+                }
+                None => found.last_mut().expect("output follows a command").expected.push(line.to_owned()),
+            },
+            _ => {}
+        }
+    }
+    found.retain(|exchange| exchange.command.contains("curl"));
+    found
+}
+
+/// Each expected line must come, in this order for the body; header lines in any order and any case of the name.
+fn check(exchange: &Exchange, printed: &str) -> Result<(), String> {
+    let printed = printed.replace('\r', "");
+    let (head, body) = match printed.split_once("\n\n") {
+        Some((head, body)) if printed.starts_with("HTTP/") => (head, body),
+        _ => ("", printed.as_str()),
+    };
+    let expected = exchange.expected.join("\n");
+    let (expected_head, expected_body) = match expected.split_once("\n\n") {
+        Some((head, body)) if expected.starts_with("HTTP/") => (head, body),
+        _ if expected.starts_with("HTTP/") => (expected.as_str(), ""),
+        _ => ("", expected.as_str()),
+    };
+    let name_in_lower_case = |line: &str| match line.split_once(": ") {
+        Some((name, value)) => format!("{}: {value}", name.to_lowercase()),
+        None => line.trim_end().to_owned(),
+    };
+    let head: Vec<_> = head.lines().map(name_in_lower_case).collect();
+    for line in expected_head.lines().map(name_in_lower_case) {
+        if !head.contains(&line) {
+            return Err(format!("the head has no line {line:?}"));
+        }
+    }
+    if expected_body.trim_end() != body.trim_end() {
+        return Err(format!("the body is not\n{expected_body}"));
+    }
+    Ok(())
+}
+
+#[test]
+fn every_curl_line_of_the_examples_answers_as_printed() {
+    let examples = ["hello", "auth-gate", "localize", "router", "preferences", "origin-proxy"];
+    let files = examples.iter().map(|name| root().join("examples").join(name).join("README.md"));
+    let all: Vec<_> = files.chain([root().join("README.md")]).flat_map(exchanges).collect();
+    for name in examples {
+        assert!(all.iter().any(|exchange| exchange.command.contains(&format!("{name}.localhost"))), "none for {name}");
+    }
+    let dev = Dev::start();
+    let mut faults = Vec::new();
+    for exchange in &all {
+        let command = exchange.command.replace(":8080", &format!(":{}", dev.port));
+        let command = command.replace("curl ", "curl --silent --show-error --max-time 20 ");
+        // As a person would: in the example's folder where the line names files of it.
+        let folder = exchange.file.parent().expect("a folder");
+        let output = Command::new("sh").args(["-c", &command]).current_dir(folder).output().expect("sh runs");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        if let Err(fault) = check(exchange, &printed) {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            faults.push(format!("{}: $ {command}\n{fault}\nit printed:\n{printed}{errors}", exchange.file.display()));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n\n"));
+}
+
+#[test]
+fn each_example_has_the_parts_that_a_newcomer_looks_for() {
+    for name in ["hello", "auth-gate", "localize", "router", "preferences", "origin-proxy"] {
+        for part in ["eyot.toml", "src/lib.rs", "README.md", "Cargo.toml"] {
+            let path = root().join("examples").join(name).join(part);
+            assert!(path.is_file(), "{} is missing", path.display());
+        }
+    }
+}

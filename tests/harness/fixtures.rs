@@ -1,0 +1,61 @@
+//! The guests that the tests run, built once for a test process by one cargo call.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::root;
+
+/// The fixture guest of WASI 0.2: one mode for each path.
+pub fn fixture() -> PathBuf {
+    guest("fixture")
+}
+
+/// The fixture guest of WASI 0.3.
+pub fn fixture3() -> PathBuf {
+    guest("fixture3")
+}
+
+/// A guest of `tests/guests` by its crate's name.
+pub fn guest(name: &str) -> PathBuf {
+    let path = built().join(format!("{}.wasm", name.replace('-', "_")));
+    assert!(path.exists(), "{} was not built", path.display());
+    path
+}
+
+/// A fixture written as text, as a file of its own in the given folder.
+pub fn text(name: &str, folder: &Path) -> PathBuf {
+    let source = root().join("tests/guests/wat").join(format!("{name}.wat"));
+    let binary = wat::parse_file(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::write(&path, binary).expect("a file can be written");
+    path
+}
+
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = root().join("tests/guests");
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "--target", "wasm32-wasip2"]).current_dir(&folder);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST")) {
+                cargo.env_remove(name);
+            }
+        }
+        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+        let output = cargo.output().expect("cargo runs");
+        assert!(output.status.success(), "the guests do not build:\n{}", String::from_utf8_lossy(&output.stderr));
+        folder.join("target/wasm32-wasip2/release")
+    })
+}
+
+/// The eyot.toml of a worker `fixture` with these lines added.
+pub fn manifest(lines: &str) -> String {
+    worker("fixture", &fixture(), lines)
+}
+
+/// An eyot.toml: top-level lines go before the first table of `lines`.
+pub fn worker(name: &str, component: &Path, lines: &str) -> String {
+    format!("name = \"{name}\"\ncomponent = {component:?}\n{lines}\n")
+}

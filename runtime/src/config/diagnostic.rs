@@ -47,7 +47,7 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A fault together with its way out, because a fault that leaves its reader helpless is only half reported.
     pub fn new(place: Place, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { place, message: message.into(), help: Some(help.into()) }
+        Self { place, message: without_controls(message.into()), help: Some(without_controls(help.into())) }
     }
 
     fn render(&self, renderer: &Renderer) -> String {
@@ -130,6 +130,14 @@ impl fmt::Display for Diagnostics {
             }
         }
         Ok(())
+    }
+}
+
+/// Messages quote what stands in files, and must not move a terminal's cursor or add lines to a log.
+fn without_controls(text: String) -> String {
+    match text.contains(char::is_control) {
+        false => text,
+        true => text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.into() }).collect(),
     }
 }
 

@@ -121,6 +121,8 @@ impl Source {
 }
 
 /// A table whose keys are known: each read names one, and when the table is dropped, what was not named is a fault.
+///
+/// So a reader names every key before it gives up on a table: after a fault it goes on, and decides at its end.
 pub(super) struct Table<'a> {
     pub(super) source: &'a Source,
     entries: &'a DeTable<'a>,

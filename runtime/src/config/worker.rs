@@ -198,12 +198,13 @@ fn read_component(root: &Table<'_>, name: Option<&Spanned<String>>, replaced: bo
                 "" => Err(Wrong::new("it is empty", "write the command, or remove [build]")),
                 _ => Ok(text.to_owned()),
             });
-            Build::Command(command?.into_inner())
+            command.map(|command| Build::Command(command.into_inner()))
         }
-        None if is_cargo => Build::Cargo,
-        None => Build::None,
+        None if is_cargo => Some(Build::Cargo),
+        None => Some(Build::None),
     };
     let written = root.optional::<String>(COMPONENT);
+    let build = build?;
     if written.is_none() && root.value(COMPONENT.name).is_some() {
         return None;
     }

@@ -179,6 +179,14 @@ mod tests {
     }
 
     #[test]
+    fn the_arguments_fit_together_and_the_help_has_examples() {
+        let mut command = <Limits as clap::Args>::augment_args(clap::Command::new("limits"));
+        command.clone().debug_assert();
+        assert!(command.render_long_help().to_string().contains("eyot limits --markdown"));
+        assert!(command.try_get_matches_from(["limits", "--json", "--markdown"]).is_err());
+    }
+
+    #[test]
     fn json_holds_every_field_of_every_limit() {
         let rows: serde_json::Value = serde_json::from_str(&json(&LimitTable::builtin()).unwrap()).unwrap();
         let rows = rows.as_array().unwrap();

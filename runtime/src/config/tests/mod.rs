@@ -1,8 +1,10 @@
 //! Tests of whole files: what is read, and which faults are reported at which places.
 
+mod form;
 mod limits;
 mod mutation;
 mod node;
+mod route;
 mod worker;
 
 use std::path::Path;
@@ -76,6 +78,14 @@ fn a_file_that_cannot_be_read_is_a_fault_of_the_file() {
     std::fs::write(root.path().join("large.toml"), vec![b' '; 5 << 20]).unwrap();
     assert_faults(&found("large.toml"), &["large.toml: cannot be read: it is larger"]);
     assert_faults(&found(""), &["eyot.toml: cannot be read"]);
+}
+
+#[test]
+fn a_file_with_more_faults_than_anybody_reads_shows_the_first_hundred() {
+    let text: String = (0..100_000).map(|number| format!("k{number} = 1\n")).collect();
+    let found = worker_faults(&[("eyot.toml", &text)]);
+    assert_eq!(found.len(), 101);
+    assert_faults(&found[..1], &["eyot.toml: there are more than 100 faults"]);
 }
 
 #[test]

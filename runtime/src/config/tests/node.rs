@@ -127,6 +127,13 @@ fn after_listener(text: &str, more: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
+fn empty_lists_are_not_taken_for_listeners_and_keys() {
+    let text = "listener = []\nauth = [{ name = \"a\", key = [] }]\n";
+    let expected = ["node.toml:1:1: node.toml: there is no listener", "node.toml:2:9: [[auth]]: there is no key"];
+    assert_faults(&node_faults(&[("node.toml", text)]), &expected);
+}
+
+#[test]
 fn the_admin_listener_is_only_for_this_machine() {
     let admin = |address: &str| after_listener(&format!("admin.address = \"{address}\"\n"), &[]);
     for address in ["0.0.0.0:9", "10.0.0.1:9", "[::]:9", "[::ffff:10.0.0.1]:9"] {
@@ -153,7 +160,7 @@ fn two_listeners_cannot_have_one_address() {
         &[
             "node.toml:8:11: 127.0.0.1:81 is already taken by 0.0.0.0:81 at node.toml:6:11",
             "node.toml:9:7: [tls]: `key` is missing",
-            "node.toml:9:23: `certificate`: cannot open ",
+            "node.toml:9:23: `certificate`: cannot read ",
         ],
     );
 }
@@ -218,9 +225,9 @@ fn missing_files_are_faults_where_they_were_named() {
         &after_listener(text, &[("w/eyot.toml", "name = \"w\"")]),
         &[
             "node.toml:3:8: `path`: there is no none",
-            "node.toml:6:13: `component`: cannot open none.wasm",
-            "node.toml:10:25: `certificate_authority`: cannot open none.pem",
-            "node.toml:13:38: `file`: cannot open none.pem",
+            "node.toml:6:13: `component`: cannot read none.wasm",
+            "node.toml:10:25: `certificate_authority`: cannot read none.pem",
+            "node.toml:13:38: `file`: cannot read none.pem",
         ],
     );
 }

@@ -119,7 +119,7 @@ fn read_source(table: &Table<'_>) -> Option<TokenSource> {
 
 fn read_keys(table: &Table<'_>) -> Option<Vec<Key>> {
     let inner = table.tables("key");
-    if inner.is_empty() && table.value("key").is_none() {
+    if table.has_none("key") {
         table.fault("there is no key, so every token would be refused", "add [[auth.key]] with algorithm and file");
         return None;
     }

@@ -1,7 +1,8 @@
 //! Faults of configuration, all of a file together.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -47,15 +48,15 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A fault together with its way out, because a fault that leaves its reader helpless is only half reported.
     pub fn new(place: Place, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { place, message: message.into(), help: Some(help.into()) }
+        Self { place, message: without_controls(message.into()), help: Some(without_controls(help.into())) }
     }
 
-    fn render(&self, renderer: &Renderer) -> String {
+    fn render(&self, renderer: &Renderer, text: Option<&str>) -> String {
         let title = Level::ERROR.primary_title(self.message.as_str());
-        let line = self.source_line();
-        let group = match &line {
+        let line = self.place.line.checked_sub(1).and_then(|line| text?.lines().nth(line));
+        let group = match line {
             Some(line) => title.element(
-                Snippet::source(line.as_str())
+                Snippet::source(line)
                     .line_start(self.place.line)
                     .path(self.place.file.display().to_string())
                     .annotation(AnnotationKind::Primary.span(token_at(line, self.place.column))),
@@ -68,12 +69,6 @@ impl Diagnostic {
         };
         renderer.render(&[group])
     }
-
-    /// The line is read again from the file: keeping every text for the rare fault would cost more than reading it twice.
-    fn source_line(&self) -> Option<String> {
-        let text = std::fs::read_to_string(&self.place.file).ok()?;
-        Some(text.lines().nth(self.place.line.checked_sub(1)?)?.to_owned())
-    }
 }
 
 /// Every fault that was found. Never empty.
@@ -83,13 +78,17 @@ pub struct Diagnostics(pub Vec<Diagnostic>);
 impl Diagnostics {
     /// The faults for a terminal: each with its source line, a caret under the place, and what to do.
     ///
+    /// The files are read again: keeping every text for the rare fault would cost more than reading it twice.
     /// The text holds colours; print it with `anstream`, which takes them out where no terminal shows them.
     #[must_use]
     pub fn render(&self) -> String {
         let renderer = Renderer::styled();
+        let mut files: HashMap<&Path, Option<String>> = HashMap::new();
         let mut text = String::new();
         for diagnostic in &self.0 {
-            text.push_str(&diagnostic.render(&renderer));
+            let file = diagnostic.place.file.as_path();
+            let source = files.entry(file).or_insert_with(|| std::fs::read_to_string(file).ok());
+            text.push_str(&diagnostic.render(&renderer, source.as_deref()));
             text.push_str("\n\n");
         }
         text
@@ -110,8 +109,14 @@ impl Diagnostics {
             let file = files.iter().position(|file| *file == fault.place.file);
             (file, fault.place.line, fault.place.column)
         });
-        faults.dedup();
-        Err(Self(faults))
+        // A file that two workers share is read for each of them, and its faults are found twice.
+        let mut once: Vec<Diagnostic> = Vec::new();
+        for fault in faults {
+            if !once.contains(&fault) {
+                once.push(fault);
+            }
+        }
+        Err(Self(once))
     }
 }
 
@@ -130,6 +135,14 @@ impl fmt::Display for Diagnostics {
             }
         }
         Ok(())
+    }
+}
+
+/// Messages quote what stands in files, and must not move a terminal's cursor or add lines to a log.
+fn without_controls(text: String) -> String {
+    match text.contains(char::is_control) {
+        false => text,
+        true => text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.into() }).collect(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! node.toml: what one node listens on, which workers and origins it has, and how they are reached.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -10,6 +9,7 @@ use super::auth::{Auth, read_auth};
 use super::diagnostic::{Diagnostic, Diagnostics, Place};
 use super::form;
 use super::limit_table::{LimitTable, Source as LimitSource};
+use super::listener::{Addresses, Admin, Listener};
 use super::origin::{NAME, Origin, existing_file, read_origin};
 use super::reader::{Key, Source, Table, Wrong, key};
 use super::reference::{Kind, Names, Reference};
@@ -39,31 +39,6 @@ pub struct Node {
     pub limits: LimitTable,
     /// Where traces go.
     pub telemetry: Telemetry,
-}
-
-/// One address to listen on.
-#[derive(Clone, Debug)]
-pub struct Listener {
-    /// Address and port; port 0 lets the kernel choose.
-    pub address: SocketAddr,
-    /// TLS by this certificate and key, or plain text.
-    pub tls: Option<ListenerTls>,
-}
-
-/// A certificate chain and its key, PEM.
-#[derive(Clone, Debug)]
-pub struct ListenerTls {
-    /// The chain, the node's own certificate first.
-    pub certificate: PathBuf,
-    /// The private key: PKCS #8, PKCS #1 or SEC 1.
-    pub key: PathBuf,
-}
-
-/// The operator's listener.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// A loopback address.
-    pub address: SocketAddr,
 }
 
 /// Traces and what identifies them.
@@ -107,9 +82,6 @@ impl Node {
     }
 }
 
-const ADDRESS: Key = key("address", "an IP address and a port", "\"127.0.0.1:8080\"");
-const CERTIFICATE: Key = key("certificate", "the path of a PEM file", "\"chain.pem\"");
-const TLS_KEY: Key = key("key", "the path of a PEM file", "\"key.pem\"");
 const STATE: Key = key("state", "the path of a folder", "\"/var/lib/eyot\"");
 const PROXIES: Key = key("trusted_proxies", "a list of address blocks", "[\"10.0.0.0/8\"]");
 const PATH: Key = key("path", "the folder of a worker or its eyot.toml", "\"workers/api\"");
@@ -124,8 +96,6 @@ struct Reading {
     origins: Names,
     auths: Names,
     references: Vec<Reference>,
-    /// Addresses that are taken, with their places.
-    addresses: Vec<(SocketAddr, Place)>,
 }
 
 impl Reading {
@@ -135,13 +105,15 @@ impl Reading {
         }
         let names = Names::new;
         let (workers, origins, auths) = (names(Kind::Worker), names(Kind::Origin), names(Kind::Auth));
-        Self { limits, workers, origins, auths, references: Vec::new(), addresses: Vec::new() }
+        Self { limits, workers, origins, auths, references: Vec::new() }
     }
 
     /// `None` only together with a fault. Faults of the workers' own files go to `other_files`.
     fn read(mut self, root: &Table<'_>, other_files: &mut Vec<Diagnostic>) -> Option<Node> {
-        let listeners = self.read_listeners(root);
-        let admin = root.table("admin", "{ address = \"127.0.0.1:9090\" }").and_then(|table| self.read_admin(&table));
+        let mut addresses = Addresses::default();
+        let listeners = addresses.read_listeners(root);
+        let admin =
+            root.table("admin", "{ address = \"127.0.0.1:9090\" }").and_then(|table| addresses.read_admin(&table));
         let workers = self.read_workers(root, other_files);
         let origins = defined(root, "origin", &mut self.origins, read_origin);
         let auths = defined(root, "auth", &mut self.auths, read_auth);
@@ -166,62 +138,6 @@ impl Reading {
             limits: self.limits,
             telemetry: read_telemetry(root),
         })
-    }
-
-    fn read_listeners(&mut self, root: &Table<'_>) -> Vec<Listener> {
-        let tables = root.tables("listener");
-        if tables.is_empty() && root.value("listener").is_none() {
-            root.fault("there is no listener", "add [[listener]] with address = \"127.0.0.1:8080\"");
-        }
-        let mut listeners = Vec::new();
-        for table in tables {
-            let address = table.required_with(ADDRESS, socket);
-            let tls = match table.table("tls", "{ certificate = \"chain.pem\", key = \"key.pem\" }") {
-                None => None,
-                Some(tls) => {
-                    let file =
-                        |key: Key| tls.required::<String>(key).map(|path| existing_file(tls.source, key.name, &path));
-                    let (certificate, key) = (file(CERTIFICATE), file(TLS_KEY));
-                    certificate.zip(key).map(|(certificate, key)| ListenerTls { certificate, key })
-                }
-            };
-            if let Some(address) = address {
-                self.take_address(&table, &address);
-                listeners.push(Listener { address: address.into_inner(), tls });
-            }
-        }
-        listeners
-    }
-
-    /// The operator's listener has no tokens, so who can reach it must be on the machine already.
-    fn read_admin(&mut self, table: &Table<'_>) -> Option<Admin> {
-        let address = table.required_with(ADDRESS, |text| {
-            let address = socket(text)?;
-            match address.ip().to_canonical().is_loopback() {
-                true => Ok(address),
-                false => Err(Wrong::new(
-                    "the admin listener is for this machine only, and this is not a loopback address",
-                    format!("write \"127.0.0.1:{}\"", address.port()),
-                )),
-            }
-        })?;
-        self.take_address(table, &address);
-        Some(Admin { address: address.into_inner() })
-    }
-
-    /// Two listeners of one address are found here, not by the second `bind` of a node that has half started.
-    fn take_address(&mut self, table: &Table<'_>, address: &Spanned<SocketAddr>) {
-        let own = *address.get_ref();
-        let clash = self.addresses.iter().find(|(other, _)| {
-            let same_host = other.ip() == own.ip()
-                || (other.is_ipv4() == own.is_ipv4() && (other.ip().is_unspecified() || own.ip().is_unspecified()));
-            own.port() != 0 && other.port() == own.port() && same_host
-        });
-        if let Some((other, place)) = clash {
-            let message = format!("{own} is already taken by {other} at {place}");
-            table.source.fault(address.span(), message, "choose another port or another address");
-        }
-        self.addresses.push((own, table.source.place(address.span().start)));
     }
 
     fn read_workers(&mut self, root: &Table<'_>, other_files: &mut Vec<Diagnostic>) -> Vec<Worker> {
@@ -314,17 +230,4 @@ fn read_telemetry(root: &Table<'_>) -> Telemetry {
         _ => Ok(text.to_owned()),
     });
     Telemetry { otlp_endpoint, service_name: service_name.map(Spanned::into_inner) }
-}
-
-fn socket(text: &str) -> Result<SocketAddr, Wrong> {
-    text.parse().map_err(|_| match text.rsplit_once(':') {
-        Some(("" | "*" | "localhost", port)) => Wrong::new(
-            "this is not an IP address and a port",
-            format!("write \"127.0.0.1:{port}\", or \"0.0.0.0:{port}\" for all interfaces"),
-        ),
-        _ => Wrong::new(
-            "this is not an IP address and a port",
-            "write, for example, \"127.0.0.1:8080\" or \"[::1]:8080\"",
-        ),
-    })
 }

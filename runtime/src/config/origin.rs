@@ -81,12 +81,15 @@ pub(super) fn read_origin(table: &Table<'_>) -> (Option<Spanned<String>>, Option
 /// A path made absolute. That no file is there is a fault now, when it can be put right, not when it is first used.
 pub(super) fn existing_file(source: &Source, name: &str, path: &Spanned<String>) -> PathBuf {
     let absolute = source.absolute(path.get_ref());
-    if let Err(error) = std::fs::File::open(&absolute) {
-        let message = format!("`{name}`: cannot open {}: {error}", absolute.display());
+    // The kind is looked at first: to open a named pipe would wait for its other end.
+    let why = match std::fs::metadata(&absolute) {
+        Ok(found) if !found.is_file() => Some("it is not a file".to_owned()),
+        Ok(_) => std::fs::File::open(&absolute).err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = why {
+        let message = format!("`{name}`: cannot read {}: {why}", absolute.display());
         source.fault(path.span(), message, "paths start at the folder of this file; check path and permissions");
-    } else if absolute.is_dir() {
-        let message = format!("`{name}`: {} is a folder", absolute.display());
-        source.fault(path.span(), message, "name the file in it");
     }
     absolute
 }

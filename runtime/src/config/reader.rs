@@ -15,9 +15,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::diagnostic::{Diagnostic, Place};
+use super::phrase::{found, printable, quoted, suggestion};
 
 /// A configuration file is written by hand; what is larger than this is some other file.
 const LARGEST_FILE: u64 = 4 << 20;
+
+/// Nobody reads more, and finding the line of each takes a walk through the file.
+const MOST_FAULTS: usize = 100;
 
 /// A string that is not what its key asks for: why, and what to write.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,7 +107,9 @@ impl Source {
     }
 
     pub(super) fn fault(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        self.faults.borrow_mut().push(Diagnostic::new(self.place(span.start), message, help));
+        if self.faults.borrow().len() <= MOST_FAULTS {
+            self.add([Diagnostic::new(self.place(span.start), message, help)]);
+        }
     }
 
     /// A value that has the right type but not the right form.
@@ -112,7 +118,16 @@ impl Source {
     }
 
     pub(super) fn add(&self, faults: impl IntoIterator<Item = Diagnostic>) {
-        self.faults.borrow_mut().extend(faults);
+        let mut found = self.faults.borrow_mut();
+        for fault in faults {
+            if found.len() == MOST_FAULTS {
+                let message = format!("there are more than {MOST_FAULTS} faults, of which these are some");
+                found.push(Diagnostic::new(Place::file(&self.file), message, "correct them and look again"));
+            }
+            if found.len() < MOST_FAULTS {
+                found.push(fault);
+            }
+        }
     }
 
     pub(super) fn into_faults(self) -> Vec<Diagnostic> {
@@ -121,6 +136,8 @@ impl Source {
 }
 
 /// A table whose keys are known: each read names one, and when the table is dropped, what was not named is a fault.
+///
+/// So a reader names every key before it gives up on a table: after a fault it goes on, and decides at its end.
 pub(super) struct Table<'a> {
     pub(super) source: &'a Source,
     entries: &'a DeTable<'a>,
@@ -217,6 +234,11 @@ impl<'a> Table<'a> {
         tables
     }
 
+    /// Whether `[[name]]` stands nowhere, not even as something of another type.
+    pub(super) fn has_none(&self, name: &'static str) -> bool {
+        self.value(name).is_none_or(|value| matches!(value.get_ref(), DeValue::Array(items) if items.is_empty()))
+    }
+
     /// A table of free keys and strings, such as an environment.
     pub(super) fn strings(&self, name: &'static str, example: &'static str) -> BTreeMap<String, Spanned<String>> {
         let Some(table) = self.table(name, example) else { return BTreeMap::new() };
@@ -305,39 +327,4 @@ impl Drop for Table<'_> {
 fn empty() -> &'static DeTable<'static> {
     static EMPTY: std::sync::OnceLock<DeTable<'static>> = std::sync::OnceLock::new();
     EMPTY.get_or_init(DeTable::new)
-}
-
-/// "did you mean …?" where something is near, and always the list of what there is.
-pub(super) fn suggestion<'n>(wrong: &str, list: &str, known: impl Iterator<Item = &'n str>) -> String {
-    let known: Vec<&str> = known.collect();
-    let all = known.join(", ");
-    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(wrong, name), *name)).min();
-    match nearest {
-        Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("did you mean `{name}`? {list}: {all}"),
-        _ => format!("{list}: {all}"),
-    }
-}
-
-/// What stands there, for messages: its type, and its value where that is short.
-pub(super) fn found(value: &Spanned<DeValue<'_>>) -> String {
-    match value.get_ref() {
-        DeValue::String(text) => format!("the string {}", quoted(text)),
-        DeValue::Integer(number) => format!("the integer {number}"),
-        DeValue::Float(number) => format!("the float {number}"),
-        DeValue::Boolean(value) => format!("the boolean {value}"),
-        DeValue::Datetime(_) => "a date".to_owned(),
-        DeValue::Array(_) => "a list".to_owned(),
-        DeValue::Table(_) => "a table".to_owned(),
-    }
-}
-
-/// A string of the file in a message: short, on one line, and without what would move a terminal's cursor.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", printable(text))
-}
-
-fn printable(text: &str) -> String {
-    let short: String = text.chars().take(80).collect();
-    let dots = if short.len() < text.len() { "…" } else { "" };
-    format!("{}{dots}", short.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
 }

@@ -3,7 +3,8 @@
 use toml::Spanned;
 
 use super::diagnostic::{Diagnostic, Place};
-use super::reader::{Source, Table, suggestion};
+use super::phrase::suggestion;
+use super::reader::{Source, Table};
 
 /// What a name is the name of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

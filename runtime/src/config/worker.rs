@@ -10,7 +10,8 @@ use super::auth::{Auth, read_auth};
 use super::component;
 use super::diagnostic::{Diagnostic, Diagnostics, Place};
 use super::form;
-use super::limit_table::{LimitTable, read_overrides};
+use super::limit_reader::read_overrides;
+use super::limit_table::LimitTable;
 use super::limits::WorkerLimits;
 use super::origin::NAME;
 use super::reader::{Key, Source, Table, Wrong, key};
@@ -213,12 +214,13 @@ fn read_component(root: &Table<'_>, name: Option<&Spanned<String>>, replaced: bo
                 "" => Err(Wrong::new("it is empty", "write the command, or remove [build]")),
                 _ => Ok(text.to_owned()),
             });
-            Build::Command(command?.into_inner())
+            command.map(|command| Build::Command(command.into_inner()))
         }
-        None if is_cargo => Build::Cargo,
-        None => Build::None,
+        None if is_cargo => Some(Build::Cargo),
+        None => Some(Build::None),
     };
     let written = root.optional::<String>(COMPONENT);
+    let build = build?;
     if written.is_none() && root.value(COMPONENT.name).is_some() {
         return None;
     }

@@ -1,0 +1,165 @@
+//! eyot.toml.
+
+use std::path::Path;
+
+use super::super::{Build, Methods, Target};
+use super::{LimitTable, Worker, assert_faults, folder, worker_faults};
+
+pub(super) const WHOLE: &str = r#"
+name = "api"
+component = "dist/api.wasm"
+origins = ["shop"]
+egress = ["https://api.example.com", "*.example.com:8443", "http://x.test:8080"]
+auth = "members"
+allow_addresses = ["10.0.0.0/8", "::1"]
+
+[build]
+command = "make"
+
+[env]
+LOG = "debug"
+
+[config]
+"greeting.de" = "Hallo"
+
+[limits]
+cpu_time = "50ms"
+
+[[route]]
+host = "Bücher.example"
+path = "/users/{id}"
+methods = ["GET", "PURGE"]
+auth = "admins"
+
+[[route]]
+host = "*.example.com"
+"#;
+
+#[test]
+fn a_whole_file_is_read_into_typed_values() {
+    let root = folder(&[("eyot.toml", WHOLE)]);
+    let worker = Worker::load(root.path(), &LimitTable::builtin()).unwrap();
+    assert_eq!(worker.name, "api");
+    assert_eq!(worker.component, root.path().join("dist/api.wasm"));
+    assert_eq!(worker.build, Build::Command("make".into()));
+    assert_eq!((worker.env["LOG"].as_str(), worker.config["greeting.de"].as_str()), ("debug", "Hallo"));
+    assert_eq!((worker.origins.as_slice(), worker.auth.as_deref()), (&["shop".to_owned()][..], Some("members")));
+    assert_eq!((worker.egress.len(), worker.allow_addresses.len()), (3, 2));
+    assert_eq!(worker.limits.cpu_time, std::time::Duration::from_millis(50));
+    let route = &worker.routes[0];
+    assert_eq!((route.host.as_deref(), route.path.as_str()), (Some("xn--bcher-kva.example"), "/users/{id}"));
+    assert_eq!(route.target, Target::Worker("api".into()));
+    assert_eq!((route.auth.as_deref(), route.place.line, route.place.column), (Some("admins"), 21, 1));
+    assert_eq!((worker.routes[1].path.as_str(), &worker.routes[1].methods), ("/*", &Methods::Any));
+}
+
+#[test]
+fn the_file_and_its_folder_both_name_the_worker() {
+    let root = folder(&[("eyot.toml", "name = \"a\"\n"), ("a.wasm", "")]);
+    for path in [root.path().to_owned(), root.path().join("eyot.toml")] {
+        let worker = Worker::load(&path, &LimitTable::builtin()).unwrap();
+        assert_eq!((worker.folder.as_path(), worker.component), (root.path(), root.path().join("a.wasm")));
+        assert_eq!(worker.build, Build::None);
+    }
+}
+
+#[test]
+fn a_folder_of_cargo_is_built_by_cargo() {
+    let manifest = "[package]\nname = \"my-api\"\n[lib]\ncrate-type = [\"cdylib\"]\n";
+    let root = folder(&[("eyot.toml", "name = \"a\"\n"), ("Cargo.toml", manifest)]);
+    let worker = Worker::load(root.path(), &LimitTable::builtin()).unwrap();
+    assert_eq!(worker.build, Build::Cargo);
+    assert!(worker.component.ends_with(Path::new("wasm32-wasip2/release/my_api.wasm")), "{:?}", worker.component);
+    assert!(worker.component.is_absolute());
+    let found = worker_faults(&[("eyot.toml", "name = \"a\"\n"), ("Cargo.toml", "[workspace]\n")]);
+    assert_faults(&found, &["eyot.toml:1:1: eyot.toml: Cargo.toml does not tell where the component lies"]);
+}
+
+#[test]
+fn all_faults_of_a_file_are_reported_together_at_their_places() {
+    let text = r#"nam = "api"
+name = "My_Api"
+component = 5
+origins = ["Shop", 7]
+egress = ["ftp://a", "https://b.example/path"]
+allow_addresses = []
+build = { comand = "x" }
+
+[env]
+PORT = 8080
+"A=B" = "x"
+
+[[route]]
+host = "example.com:80"
+path = "users"
+methods = ["get", "TRACE", "PUT", "PUT"]
+worker = "other"
+
+[[route]]
+methods = []
+"#;
+    assert_faults(
+        &worker_faults(&[("eyot.toml", text)]),
+        &[
+            "eyot.toml:1:1: unknown key `nam` in eyot.toml",
+            "eyot.toml:2:8: bad `name` \"My_Api\": a name is 1 to 63 lower-case letters",
+            "eyot.toml:3:13: `component` must be the path of a component, not the integer 5",
+            "eyot.toml:4:12: bad `origins` \"Shop\"",
+            "eyot.toml:4:20: `origins` must be a list of names of origins, not the integer 7",
+            "eyot.toml:5:11: bad `egress` \"ftp://a\": its scheme",
+            "eyot.toml:5:22: bad `egress` \"https://b.example/path\": a destination is a host",
+            "eyot.toml:6:19: `allow_addresses` lets nobody in",
+            "eyot.toml:7:9: [build]: `command` is missing",
+            "eyot.toml:7:11: unknown key `comand` in [build]",
+            "eyot.toml:10:8: `PORT` must be a string, not the integer 8080",
+            "eyot.toml:11:1: bad `env` \"A=B\"",
+            "eyot.toml:14:8: bad `host` \"example.com:80\": it has a port",
+            "eyot.toml:15:8: bad `path` \"users\": it does not start with `/`",
+            "eyot.toml:16:12: bad `methods` \"get\": methods are written in upper case",
+            "eyot.toml:16:19: bad `methods` \"TRACE\"",
+            "eyot.toml:16:35: PUT stands in `methods` twice",
+            "eyot.toml:17:1: unknown key `worker` in [[route]]",
+            "eyot.toml:20:11: `methods` is empty",
+        ],
+    );
+}
+
+#[test]
+fn a_fault_says_what_to_do() {
+    let root = folder(&[("eyot.toml", "nam = \"api\"\n[env]\nPORT = 80\n")]);
+    let error = Worker::load(root.path(), &LimitTable::builtin()).unwrap_err();
+    let helps: Vec<&str> = error.0.iter().filter_map(|fault| fault.help.as_deref()).collect();
+    assert_eq!(helps.len(), error.0.len());
+    assert!(
+        helps.iter().any(|help| help.starts_with("did you mean `name`? known keys: allow_addresses, auth, ")),
+        "{helps:?}"
+    );
+    assert!(helps.contains(&"add `name = \"shop\"`"), "{helps:?}");
+    assert!(helps.contains(&"put it in quotes: \"80\""), "{helps:?}");
+}
+
+#[test]
+fn a_component_that_nothing_makes_must_be_there() {
+    let found = worker_faults(&[("eyot.toml", "name = \"a\"\n")]);
+    assert_faults(&found, &["eyot.toml:1:8: there is no component "]);
+    let found = worker_faults(&[("eyot.toml", "name = \"a\"\ncomponent = \"b.wasm\"\n")]);
+    assert_faults(&found, &["eyot.toml:2:13: there is no component "]);
+    let root = folder(&[("eyot.toml", "name = \"a\"\nbuild.command = \"make\"\n")]);
+    assert!(Worker::load(root.path(), &LimitTable::builtin()).is_ok());
+}
+
+#[test]
+fn tables_and_lists_of_the_wrong_type_are_faults() {
+    let text = "name = \"a\"\norigins = \"shop\"\nenv = 1\nroute = { path = \"/\" }\nbuild = []\nlimits = [1]\nconfig = \"x\"\n";
+    assert_faults(
+        &worker_faults(&[("eyot.toml", text), ("a.wasm", "")]),
+        &[
+            "eyot.toml:2:11: `origins` must be a list of names of origins, not the string \"shop\"",
+            "eyot.toml:3:7: `env` must be a table, not the integer 1",
+            "eyot.toml:4:9: `route` must be a list of tables, not a table",
+            "eyot.toml:5:9: `build` must be a table, not a list",
+            "eyot.toml:6:10: `limits` must be a table, not a list",
+            "eyot.toml:7:10: `config` must be a table, not the string \"x\"",
+        ],
+    );
+}

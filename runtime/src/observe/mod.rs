@@ -1,1 +1,24 @@
-//! Room observe.
+//! What is going on: request ids, logs, the access log, metrics, trace context and spans, named tasks, the CPU clock.
+//!
+//! May import: `failure`, `http`, `config`. The way in: the types below, made once in `node.rs`; a request then works on
+//! handles of its own core ([`AccessLog`], [`WorkerMetrics`], [`Trace`]).
+//!
+//! Invariants: nothing here waits for a disk, a pipe or a collector on a core that serves; what cannot be kept is dropped and
+//! counted. Labels come from configuration and code only. What a client or a guest wrote is escaped before it is shown.
+
+pub mod access;
+pub mod clock;
+pub mod escape;
+pub mod id;
+pub mod metrics;
+pub mod task;
+pub mod trace;
+pub mod writer;
+
+pub use access::{AccessForm, AccessLog, AccessLogs, Record};
+pub use escape::{Escaped, EscapedBytes};
+pub use id::RequestId;
+pub use metrics::{Connected, InUse, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
+pub use task::{running_tasks, spawn, task_panics};
+pub use trace::{SpanId, Trace, TraceId};
+pub use writer::{Destination, Lane, Writer};

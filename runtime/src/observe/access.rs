@@ -1,0 +1,321 @@
+//! The access log: one line for each request, as JSON for machines or aligned for the one who runs `eyot dev`.
+//!
+//! A line is made in place, in the buffer of its core; `writer.rs` carries it out.
+
+use std::fmt::{self, Display, Formatter};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+use prometheus::IntCounter;
+use serde::{Serialize, Serializer};
+
+use super::escape::{Escaped, write_padded};
+use super::{Destination, Lane, RequestId, Start, TraceId, Writer};
+
+/// How long lines of the access log are gathered before they are written.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The same where a person watches.
+const PAUSE_WATCHED: Duration = Duration::from_millis(10);
+
+/// The form of the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessForm {
+    /// One JSON object for each line.
+    Json,
+    /// Columns for a person.
+    Text {
+        /// With ANSI colours.
+        colour: bool,
+    },
+}
+
+/// What is told of one request. It borrows everything, so that making one costs nothing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record<'a> {
+    /// When its head had been read.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: Timestamp,
+    /// Its id.
+    #[serde(serialize_with = "displayed")]
+    pub request_id: &'a RequestId,
+    /// The trace that it belongs to.
+    #[serde(serialize_with = "displayed")]
+    pub trace_id: TraceId,
+    /// Who sent it: the peer, or whom a trusted proxy vouches for.
+    #[serde(serialize_with = "displayed")]
+    pub client: IpAddr,
+    /// Its method.
+    pub method: &'a str,
+    /// The host that it asked for.
+    pub host: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// The query, where the operator wants it logged: it may hold secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<&'a str>,
+    /// The status of the answer.
+    pub status: u16,
+    /// The code of the failure, if we answered in place of the worker or the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<&'static str>,
+    /// Bytes of the request body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the response body that were sent.
+    pub bytes_out: u64,
+    /// From the request's head to the end of the response.
+    #[serde(rename = "duration_us", serialize_with = "micros")]
+    pub duration: Duration,
+    /// CPU time of the guest.
+    #[serde(rename = "cpu_us", serialize_with = "maybe_micros", skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Duration>,
+    /// The most memory that the guest had, in bytes.
+    #[serde(rename = "peak_memory_bytes", skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
+    /// Where the isolate came from, if one ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+    /// The worker that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<&'a str>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'a str>,
+    /// The route that led there, as configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<&'a str>,
+}
+
+/// The access log of the node: its writer, from which each core takes an [`AccessLog`]. Dropping it writes what is left.
+#[derive(Debug)]
+pub struct AccessLogs {
+    writer: Option<Writer>,
+    form: AccessForm,
+}
+
+/// One core's end of the access log.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    lane: Option<Lane>,
+    form: AccessForm,
+}
+
+impl AccessLogs {
+    /// Starts the writer. `lost` counts the lines that were dropped: `Metrics::access_log_dropped`.
+    pub fn start(destination: &Destination, form: AccessForm, lost: IntCounter) -> io::Result<Self> {
+        let pause = if form == AccessForm::Json { PAUSE } else { PAUSE_WATCHED };
+        Ok(Self { writer: Some(Writer::start(destination, pause, lost)?), form })
+    }
+
+    /// No access log: a record costs one comparison.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { writer: None, form: AccessForm::Json }
+    }
+
+    /// The end for one core.
+    #[must_use]
+    pub fn core(&self) -> AccessLog {
+        AccessLog { lane: self.writer.as_ref().map(Writer::lane), form: self.form }
+    }
+
+    /// Writes what is left and stops. Says whether that was done in time.
+    pub fn close(&mut self, wait: Duration) -> bool {
+        self.writer.as_mut().is_none_or(|writer| writer.close(wait))
+    }
+}
+
+impl AccessLog {
+    /// Logs one request. Never waits: a line for which there is no room is dropped and counted.
+    pub fn record(&self, record: &Record<'_>) {
+        if let Some(lane) = &self.lane {
+            lane.append(|out| record.write(self.form, out));
+        }
+    }
+}
+
+impl Record<'_> {
+    /// Appends the line, with its line feed.
+    pub fn write(&self, form: AccessForm, out: &mut Vec<u8>) {
+        // Neither can fail: the Vec grows, and all keys are strings.
+        match form {
+            AccessForm::Json => drop(serde_json::to_writer(&mut *out, self)),
+            AccessForm::Text { colour } => drop(self.write_text(colour, out)),
+        }
+        out.push(b'\n');
+    }
+
+    fn write_text(&self, colour: bool, out: &mut Vec<u8>) -> io::Result<()> {
+        let (good, dim) = if colour { (status_style(self.status), Style::new().dimmed()) } else { Default::default() };
+        write_padded(out, self.method, 7);
+        out.push(b' ');
+        write_padded(out, self.path, 32);
+        write!(out, " {good}{}{good:#} {:>9.2} ms", self.status, self.duration.as_secs_f64() * 1e3)?;
+        write!(out, " {:>11}", Or(self.cpu.map(|cpu| Unit(cpu.as_micros(), "µs CPU"))))?;
+        write!(out, " {:>9}", Or(self.peak_memory.map(|bytes| Unit(u128::from(bytes.div_ceil(1024)), "KiB"))))?;
+        write!(out, "  {:<8} {dim}{}", self.start.map_or("-", Start::as_str), Escaped(self.worker.unwrap_or("-")))?;
+        if let Some(version) = self.version {
+            write!(out, "@{}", Escaped(version))?;
+        }
+        write!(out, "{dim:#}")?;
+        if let Some(failure) = self.failure {
+            write!(out, " {good}{failure}{good:#}")?;
+        }
+        Ok(())
+    }
+}
+
+fn status_style(status: u16) -> Style {
+    let colour = match status {
+        0..=299 => AnsiColor::Green,
+        300..=399 => AnsiColor::Cyan,
+        400..=499 => AnsiColor::Yellow,
+        _ => AnsiColor::Red,
+    };
+    colour.on_default()
+}
+
+/// A number and its unit, as one column.
+struct Unit(u128, &'static str);
+
+/// The column, or a dash.
+struct Or(Option<Unit>);
+
+impl Display for Or {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(Unit(number, unit)) = &self.0 else { return f.pad("-") };
+        let width = f.width().unwrap_or(0).saturating_sub(unit.chars().count() + 1);
+        write!(f, "{number:>width$} {unit}")
+    }
+}
+
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.6}"))
+}
+
+fn displayed<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+fn maybe_micros<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    micros(&duration.unwrap_or_default(), serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Trace;
+
+    fn record<'a>(request_id: &'a RequestId, path: &'a str) -> Record<'a> {
+        Record {
+            time: "2026-02-03T04:05:06.789Z".parse().unwrap(),
+            request_id,
+            trace_id: Trace::root().id(),
+            client: "192.0.2.7".parse().unwrap(),
+            method: "GET",
+            host: "shop.example.com",
+            path,
+            query: None,
+            status: 200,
+            failure: None,
+            bytes_in: 0,
+            bytes_out: 12,
+            duration: Duration::from_micros(1240),
+            cpu: Some(Duration::from_micros(310)),
+            peak_memory: Some(1_179_648),
+            start: Some(Start::Warm),
+            worker: Some("hello"),
+            version: Some("3f2a"),
+            route: Some("shop.example.com/*"),
+        }
+    }
+
+    fn line(record: &Record<'_>, form: AccessForm) -> String {
+        let mut out = Vec::new();
+        record.write(form, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_has_every_field_and_leaves_out_what_is_not_known() {
+        let id = RequestId::parse(b"req-1").unwrap();
+        let mut record = record(&id, "/cart");
+        let trace = record.trace_id;
+        assert_eq!(
+            line(&record, AccessForm::Json),
+            format!(
+                r#"{{"time":"2026-02-03T04:05:06.789000Z","request_id":"req-1","trace_id":"{trace}","client":"192.0.2.7","method":"GET","host":"shop.example.com","path":"/cart","status":200,"bytes_in":0,"bytes_out":12,"duration_us":1240,"cpu_us":310,"peak_memory_bytes":1179648,"start":"warm","worker":"hello","version":"3f2a","route":"shop.example.com/*"}}"#
+            ) + "\n"
+        );
+        (record.cpu, record.peak_memory, record.start) = (None, None, None);
+        (record.worker, record.version, record.route) = (None, None, None);
+        (record.status, record.failure) = (404, Some("route_not_found"));
+        let short = line(&record, AccessForm::Json);
+        assert!(short.contains(r#""status":404,"failure":"route_not_found","bytes_in""#), "{short}");
+        assert!(short.ends_with("\"duration_us\":1240}\n"), "{short}");
+    }
+
+    #[test]
+    fn a_text_line_is_aligned() {
+        let id = RequestId::fresh();
+        let plain = AccessForm::Text { colour: false };
+        assert_eq!(
+            line(&record(&id, "/cart"), plain),
+            "GET     /cart                            200      1.24 ms  310 µs CPU  1152 KiB  warm     hello@3f2a\n"
+        );
+        let mut failed = record(&id, "/");
+        (failed.status, failed.failure, failed.cpu, failed.peak_memory) = (503, Some("overloaded"), None, None);
+        (failed.start, failed.worker, failed.version) = (None, None, None);
+        assert_eq!(
+            line(&failed, plain),
+            "GET     /                                503      1.24 ms           -         -  -        - overloaded\n"
+        );
+    }
+
+    #[test]
+    fn colours_are_closed_again() {
+        let id = RequestId::fresh();
+        let coloured = line(&record(&id, "/"), AccessForm::Text { colour: true });
+        assert!(coloured.contains("\x1b[32m200\x1b[0m"), "{coloured:?}");
+    }
+
+    #[test]
+    fn a_client_cannot_put_control_characters_into_the_log() {
+        let id = RequestId::fresh();
+        let evil = record(&id, "/\x1b]0;owned\x07\n{\"status\":200}\u{9b}31m");
+        for form in [AccessForm::Json, AccessForm::Text { colour: false }] {
+            let text = line(&evil, form);
+            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+            assert!(!text.contains(['\x1b', '\x07']), "{text:?}");
+        }
+        assert!(!line(&evil, AccessForm::Text { colour: true }).contains("\x1b]"));
+    }
+
+    #[test]
+    fn each_core_has_its_own_end_and_all_lines_arrive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let lost = IntCounter::new("lost", "lines").unwrap();
+        let destination = Destination::File(path.clone());
+        let mut logs = AccessLogs::start(&destination, AccessForm::Json, lost.clone()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                let log = logs.core();
+                scope.spawn(move || (0..200).for_each(|_| log.record(&record(&RequestId::fresh(), "/"))));
+            }
+        });
+        assert!(logs.close(Duration::from_secs(5)));
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!((text.lines().count(), lost.get()), (400, 0));
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(value["client"], "192.0.2.7");
+        }
+    }
+}

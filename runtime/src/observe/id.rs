@@ -1,0 +1,135 @@
+//! Request ids: the client's when it sent a good one, else a fresh UUID of version 7, which sorts by time (RFC 9562 §5.7).
+
+use std::fmt::{self, Debug, Display, Formatter};
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+/// The header that carries the id, in and out.
+pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken over from a client.
+pub const MAX_LENGTH: usize = 128;
+
+/// The id of one request: 1 to 128 characters of `[A-Za-z0-9._~+/=:@-]`, so it is safe in every log and header. Held inline.
+#[derive(Clone, Copy)]
+pub struct RequestId {
+    length: u8,
+    text: [u8; MAX_LENGTH],
+}
+
+impl RequestId {
+    /// A new one that nobody else has.
+    #[must_use]
+    pub fn fresh() -> Self {
+        let mut text = [0; MAX_LENGTH];
+        Uuid::now_v7().hyphenated().encode_lower(&mut text);
+        Self { length: Hyphenated::LENGTH as u8, text }
+    }
+
+    /// Takes over the client's id; a missing, bad or repeated one is replaced by a fresh one.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let mut sent = headers.get_all(&X_REQUEST_ID).iter();
+        match (sent.next(), sent.next()) {
+            (Some(one), None) => Self::parse(one.as_bytes()).unwrap_or_else(Self::fresh),
+            _ => Self::fresh(),
+        }
+    }
+
+    /// An id that someone else made, if it is a good one.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() || bytes.len() > MAX_LENGTH || !bytes.iter().all(|byte| is_allowed(*byte)) {
+            return None;
+        }
+        let mut text = [0; MAX_LENGTH];
+        text[..bytes.len()].copy_from_slice(bytes);
+        Some(Self { length: bytes.len() as u8, text })
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only ASCII gets in, so this never takes the default.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The id as the value of a header.
+    #[must_use]
+    pub fn header_value(&self) -> HeaderValue {
+        // Only characters that a header may have get in, so this never takes the default.
+        HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[..usize::from(self.length)]
+    }
+}
+
+impl Display for RequestId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Debug for RequestId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({self})")
+    }
+}
+
+impl PartialEq for RequestId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for RequestId {}
+
+fn is_allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._~+/=:@-".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_id_of_the_client_is_taken_over() {
+        for good in ["a", "ABC.def_1~2+3/4=5:6@7-8", &"x".repeat(128)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(&X_REQUEST_ID, HeaderValue::from_str(good).unwrap());
+            let id = RequestId::from_headers(&headers);
+            assert_eq!(id.as_str(), good);
+            assert_eq!(id.header_value(), good);
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_empty_too_long_or_has_other_characters_is_replaced() {
+        for bad in ["", &"x".repeat(129), "a b", "a\tb", "\"quoted\"", "ü", "a,b", "<script>", "a;b", "a\\b"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(&X_REQUEST_ID, HeaderValue::from_bytes(bad.as_bytes()).unwrap());
+            let id = RequestId::from_headers(&headers);
+            assert_ne!(id.as_str(), bad);
+            assert_eq!(Uuid::parse_str(id.as_str()).unwrap().get_version_num(), 7);
+        }
+    }
+
+    #[test]
+    fn an_id_that_was_sent_twice_is_replaced() {
+        let mut headers = HeaderMap::new();
+        headers.append(&X_REQUEST_ID, HeaderValue::from_static("one"));
+        headers.append(&X_REQUEST_ID, HeaderValue::from_static("two"));
+        assert_eq!(RequestId::from_headers(&headers).as_str().len(), Hyphenated::LENGTH);
+    }
+
+    #[test]
+    fn fresh_ids_differ_and_sort_by_time() {
+        let ids: Vec<_> = (0..1000).map(|_| RequestId::fresh()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
+    }
+}

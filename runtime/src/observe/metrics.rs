@@ -1,0 +1,368 @@
+//! Counters for Prometheus: what the node does, by target, worker and code.
+//!
+//! Labels are looked up once, when a worker is activated or a route table is built; a request then touches only atomics that
+//! it holds handles to. Every label value is a name from the configuration or from a list in our code, so a client or a
+//! guest cannot add series.
+
+mod process;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug, Formatter};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+use serde::Serialize;
+
+use super::task;
+use process::Process;
+
+/// The wasmtime that we are built with; a test compares it with `Cargo.lock`.
+const WASMTIME: &str = "48.0.8";
+
+/// Seconds, from what an edge answer takes to what a slow origin takes.
+const BUCKETS: [f64; 17] =
+    [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Where an isolate came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// From Wasm bytes.
+    Compile,
+    /// Compiled, on disk, not in memory.
+    Cold,
+    /// The compiled component was in memory; the isolate is new.
+    Warm,
+    /// An isolate made ahead, never used.
+    Prepared,
+    /// An isolate kept from an earlier request.
+    Reused,
+}
+
+/// What answered a request. Its name is the label `target`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A worker, by its name.
+    Worker(&'a str),
+    /// An origin, by its name.
+    Origin(&'a str),
+    /// A route that redirects.
+    Redirect,
+    /// A route with an answer of its own.
+    Respond,
+    /// Nothing: no route, or the request was refused before one was looked for.
+    None,
+}
+
+/// All metrics of a node.
+pub struct Metrics {
+    registry: Registry,
+    requests: Counters<2>,
+    failures: Counters<2>,
+    durations: HistogramVec,
+    in_use: IntGauge,
+    starts: [IntCounter; Start::ALL.len()],
+    cpu: CounterVec,
+    memory: CounterVec,
+    log_dropped: Counters<1>,
+    limits: Counters<2>,
+    connections: IntGauge,
+    access_log_dropped: IntCounter,
+    tasks: IntGaugeVec,
+    task_panics: Counters<1>,
+    process: Process,
+    targets: Mutex<HashMap<String, Arc<TargetMetrics>>>,
+    workers: Mutex<HashMap<String, Arc<WorkerMetrics>>>,
+    rendering: Mutex<()>,
+}
+
+/// Handles to what is counted for one target.
+pub struct TargetMetrics {
+    name: String,
+    requests: Counters<2>,
+    by_status: [OnceLock<IntCounter>; status::SLOTS],
+    failures: Counters<2>,
+    duration: Histogram,
+}
+
+/// Handles to what is counted for one worker.
+pub struct WorkerMetrics {
+    target: Arc<TargetMetrics>,
+    cpu: Counter,
+    memory: Counter,
+    log_dropped: IntCounter,
+    limits: Counters<2>,
+}
+
+/// An isolate that exists; dropping it lowers `eyot_isolates_in_use`.
+#[derive(Debug)]
+#[must_use = "the isolate is counted for as long as this lives"]
+pub struct InUse(IntGauge);
+
+/// A connection that is open; dropping it lowers `eyot_connections`.
+#[derive(Debug)]
+#[must_use = "the connection is counted for as long as this lives"]
+pub struct Connected(IntGauge);
+
+impl Metrics {
+    /// All metrics, at zero. It fails only if two of the names in this file are the same or one is malformed.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let starts =
+            counters(&registry, "eyot_isolates_started_total", "Isolates, by where they came from.", ["start"])?;
+        let build = gauges(&registry, "eyot_build_info", "What is running; always 1.", &["version", "wasmtime"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), WASMTIME]).set(1);
+        let cpu = Opts::new("eyot_guest_cpu_seconds_total", "CPU time of guests.");
+        let memory =
+            Opts::new("eyot_guest_gigabyte_seconds_total", "Peak memory of isolates, times how long they lived.");
+        let durations =
+            HistogramOpts::new("eyot_request_duration_seconds", "From a request's head to its response's end.");
+        Ok(Self {
+            requests: counters(&registry, "eyot_requests_total", "Requests answered.", ["target", "status"])?,
+            failures: counters(&registry, "eyot_failures_total", "Failures, by their code.", ["code", "worker"])?,
+            durations: register(&registry, HistogramVec::new(durations.buckets(BUCKETS.to_vec()), &["target"])?)?,
+            in_use: register(&registry, IntGauge::new("eyot_isolates_in_use", "Isolates that exist now.")?)?,
+            starts: Start::ALL.map(|start| starts.of([start.as_str()])),
+            cpu: register(&registry, CounterVec::new(cpu, &["worker"])?)?,
+            memory: register(&registry, CounterVec::new(memory, &["worker"])?)?,
+            log_dropped: counters(
+                &registry,
+                "eyot_guest_log_bytes_dropped_total",
+                "Bytes of guest output past the limit.",
+                ["worker"],
+            )?,
+            limits: counters(
+                &registry,
+                "eyot_limits_reached_total",
+                "Limits reached without a failure.",
+                ["worker", "code"],
+            )?,
+            connections: register(&registry, IntGauge::new("eyot_connections", "Client connections that are open.")?)?,
+            access_log_dropped: register(
+                &registry,
+                IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
+            )?,
+            tasks: gauges(&registry, "eyot_tasks", "Tasks that exist now.", &["name"])?,
+            task_panics: counters(&registry, "eyot_task_panics_total", "Tasks that panicked.", ["name"])?,
+            process: Process::register(&registry)?,
+            targets: Mutex::default(),
+            workers: Mutex::default(),
+            rendering: Mutex::default(),
+            registry,
+        })
+    }
+
+    /// Everything in the text format of Prometheus (`text/plain; version=0.0.4`).
+    #[must_use]
+    pub fn render(&self) -> String {
+        let _one_at_a_time = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.process.update();
+        for (name, running) in task::running_tasks() {
+            self.tasks.with_label_values(&[name]).set(i64::try_from(running).unwrap_or(i64::MAX));
+        }
+        for (name, panics) in task::task_panics() {
+            let counter = self.task_panics.of([name]);
+            counter.inc_by(panics.saturating_sub(counter.get()));
+        }
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_else(|error| format!("# not rendered: {error}\n"))
+    }
+
+    /// Adds a counter that someone else made, such as the one of `logs::init`.
+    pub fn adopt(&self, counter: IntCounter) -> prometheus::Result<()> {
+        register(&self.registry, counter).map(drop)
+    }
+
+    /// The handles of a worker: asked for when it is activated, kept with it.
+    #[must_use]
+    pub fn worker(&self, name: &str) -> Arc<WorkerMetrics> {
+        let target = self.target(Target::Worker(name));
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            Arc::new(WorkerMetrics {
+                target,
+                cpu: self.cpu.with_label_values(&[name]),
+                memory: self.memory.with_label_values(&[name]),
+                log_dropped: self.log_dropped.of([name]),
+                limits: self.limits.clone(),
+            })
+        };
+        Arc::clone(workers.entry(name.to_owned()).or_insert_with(make))
+    }
+
+    /// The handles of a target: asked for when the route table is built, kept with it.
+    #[must_use]
+    pub fn target(&self, target: Target<'_>) -> Arc<TargetMetrics> {
+        let name = target.label();
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            Arc::new(TargetMetrics {
+                duration: self.durations.with_label_values(&[&name]),
+                name: name.clone(),
+                requests: self.requests.clone(),
+                by_status: [const { OnceLock::new() }; status::SLOTS],
+                failures: self.failures.clone(),
+            })
+        };
+        Arc::clone(targets.entry(name.clone()).or_insert_with(make))
+    }
+
+    /// Counts an isolate as started, and as in use until the guard is dropped.
+    pub fn isolate_started(&self, start: Start) -> InUse {
+        self.starts[start as usize].inc();
+        self.in_use.inc();
+        InUse(self.in_use.clone())
+    }
+
+    /// How many isolates exist now.
+    #[must_use]
+    pub fn isolates_in_use(&self) -> i64 {
+        self.in_use.get()
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    pub fn connected(&self) -> Connected {
+        self.connections.inc();
+        Connected(self.connections.clone())
+    }
+
+    /// The counter of lost lines, for `AccessLogs::start`.
+    #[must_use]
+    pub fn access_log_dropped(&self) -> IntCounter {
+        self.access_log_dropped.clone()
+    }
+}
+
+impl TargetMetrics {
+    /// Counts a request that was answered.
+    pub fn finished(&self, status: u16, duration: Duration) {
+        let slot = status::slot(status);
+        let counter = self.by_status[slot].get_or_init(|| self.requests.of([&self.name, &status::label(slot)]));
+        counter.inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a failure; `code` is `Failure::code()`.
+    pub fn failed(&self, code: &'static str) {
+        self.failures.of([code, &self.name]).inc();
+    }
+}
+
+impl WorkerMetrics {
+    /// What is counted for every target.
+    #[must_use]
+    pub fn target(&self) -> &TargetMetrics {
+        &self.target
+    }
+
+    /// Counts what one isolate used: CPU time, and its peak memory for as long as it was there.
+    pub fn used(&self, cpu: Duration, peak_memory: u64, lifetime: Duration) {
+        self.cpu.inc_by(cpu.as_secs_f64());
+        self.memory.inc_by(peak_memory as f64 / 1e9 * lifetime.as_secs_f64());
+    }
+
+    /// Counts output of the guest that was dropped.
+    pub fn log_dropped(&self, bytes: u64) {
+        self.log_dropped.inc_by(bytes);
+    }
+
+    /// Counts a limit that was reached without ending the invocation; `code` is its code in limits.toml.
+    pub fn limit_reached(&self, code: &'static str) {
+        self.limits.of([&self.target.name, code]).inc();
+    }
+}
+
+impl Start {
+    const ALL: [Self; 5] = [Self::Compile, Self::Cold, Self::Warm, Self::Prepared, Self::Reused];
+
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Compile => "compile",
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+            Self::Prepared => "prepared",
+            Self::Reused => "reused",
+        }
+    }
+}
+
+impl Target<'_> {
+    fn label(self) -> String {
+        match self {
+            Self::Worker(name) => name.to_owned(),
+            Self::Origin(name) => format!("origin:{name}"),
+            Self::Redirect => "redirect".to_owned(),
+            Self::Respond => "respond".to_owned(),
+            Self::None => "none".to_owned(),
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Debug for Metrics {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Debug for TargetMetrics {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TargetMetrics").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Debug for WorkerMetrics {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerMetrics").field("name", &self.target.name).finish_non_exhaustive()
+    }
+}
+
+/// Counters with `N` labels. The number of values is part of the type, so a look-up cannot fail.
+#[derive(Clone)]
+struct Counters<const N: usize>(IntCounterVec);
+
+impl<const N: usize> Counters<N> {
+    fn of(&self, values: [&str; N]) -> IntCounter {
+        self.0.with_label_values(&values)
+    }
+}
+
+fn counters<const N: usize>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: [&str; N],
+) -> prometheus::Result<Counters<N>> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), &labels)?).map(Counters)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

@@ -200,6 +200,9 @@ pub(crate) async fn send(mut first: Option<Frame<Bytes>>, mut body: Body, outgoi
         }
     }
     drop(stream);
-    let trailers = trailers.map(|trailers| head::fields(&trailers)).transpose().map_err(|_| io::Error::other("the host refuses a trailer"))?;
+    let trailers = trailers
+        .map(|trailers| head::fields(&trailers))
+        .transpose()
+        .map_err(|_| io::Error::other("the host refuses a trailer"))?;
     OutgoingBody::finish(outgoing, trailers).map_err(|_| io::Error::other("the body is not as long as announced"))
 }

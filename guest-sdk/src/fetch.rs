@@ -1,6 +1,9 @@
 //! Requests out, streamed both ways.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -64,19 +67,22 @@ pub async fn fetch<B: Into<Body>>(request: Request<B>) -> std::result::Result<Re
     answer(pending, &method).await
 }
 
-/// Looks for a first frame where there is usually none.
+/// Looks whether there is a body at all.
 ///
-/// A request without `content-length` may have a body or not; only reading tells. Announcing a body that never comes makes
-/// some origins refuse a DELETE or a GET.
+/// A request without `content-length` may have a body or not; only reading tells, and announcing a body that never comes makes
+/// some origins refuse. Where a body is unusual this waits for the first frame; elsewhere it takes what is there already,
+/// because a client may wait for the response before it sends more.
 async fn peek(request: &mut Request<Body>) -> std::result::Result<Option<Frame<Bytes>>, FetchError> {
-    let seldom = [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS].contains(request.method());
-    if !seldom || request.body().size_hint().exact().is_some() || request.body().is_end_stream() {
+    if request.body().size_hint().exact().is_some() || request.body().is_end_stream() {
         return Ok(None);
     }
-    match body::frame(request.body_mut()).await {
-        Some(frame) => Ok(Some(frame.map_err(|error| FetchError::invalid(error.to_string()))?)),
-        None => Ok(None),
-    }
+    let unusual = [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS].contains(request.method());
+    let body = request.body_mut();
+    let first = poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
+        Poll::Pending if !unusual => Poll::Ready(None),
+        polled => polled,
+    });
+    first.await.transpose().map_err(|error| FetchError::invalid(error.to_string()))
 }
 
 fn outgoing(request: &Request<Body>) -> std::result::Result<OutgoingRequest, FetchError> {
@@ -171,8 +177,12 @@ impl<'a> Origin<'a> {
 
     /// The name as a host: what the node maps to the origin.
     fn authority(&self) -> std::result::Result<Authority, FetchError> {
-        Authority::try_from(format!("{}.origin.internal", self.name))
-            .map_err(|_| FetchError::invalid(format!("{:?} is no name of an origin", self.name)))
+        let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if self.name.is_empty() || !self.name.bytes().all(is_label) {
+            return Err(FetchError::invalid(format!("{:?} is no name of an origin", self.name)));
+        }
+        let host = format!("{}.origin.internal", self.name);
+        Authority::try_from(host).map_err(|error| FetchError::invalid(error.to_string()))
     }
 }
 
@@ -240,6 +250,23 @@ impl IntoResponse for FetchError {
             (StatusCode::GATEWAY_TIMEOUT, "the origin did not answer in time\n").into_response()
         } else {
             (StatusCode::BAD_GATEWAY, "the origin did not answer\n").into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Origin;
+
+    #[test]
+    fn an_origin_is_reached_by_its_name() {
+        assert_eq!(Origin::named("api").authority().unwrap().as_str(), "api.origin.internal");
+    }
+
+    #[test]
+    fn a_name_that_would_lead_elsewhere_is_refused() {
+        for name in ["a/b", "evil.example/", "user@host", "a b", "a:80#", "", "a?b", "a\r\nhost: b"] {
+            assert!(Origin::named(name).authority().is_err(), "{name:?}");
         }
     }
 }

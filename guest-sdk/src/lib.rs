@@ -42,7 +42,7 @@ mod worker;
 
 pub use axum;
 #[cfg(feature = "cookies")]
-pub use axum_extra::extract::cookie;
+pub use cookie;
 pub use futures_util::stream;
 pub use http;
 #[cfg(feature = "log")]
@@ -60,7 +60,7 @@ pub use language::{LANGUAGE_COOKIE, Languages};
 pub use worker::Worker;
 
 /// What a handler returns that can fail: `?` takes every error of this crate and whatever else is an axum response.
-pub type Result<T = axum::response::Response> = axum::response::Result<T>;
+pub type Result<T = axum::response::Response, E = axum::response::ErrorResponse> = std::result::Result<T, E>;
 
 /// Waits. A waiting worker uses no CPU time.
 pub async fn sleep(duration: std::time::Duration) {
@@ -77,6 +77,8 @@ where
 
 /// What most workers need.
 pub mod prelude {
+    #[cfg(feature = "json")]
+    pub use axum::Json;
     pub use axum::Router;
     pub use axum::body::Body;
     #[cfg(feature = "form")]
@@ -86,12 +88,10 @@ pub mod prelude {
     pub use axum::extract::{Path, Request};
     pub use axum::response::{Html, IntoResponse, Redirect, Response};
     pub use axum::routing::{any, delete, get, patch, post, put};
-    #[cfg(feature = "json")]
-    pub use axum::Json;
     #[cfg(feature = "cookies")]
     pub use axum_extra::extract::CookieJar;
     #[cfg(feature = "cookies")]
-    pub use axum_extra::extract::cookie::{Cookie, SameSite};
+    pub use cookie::{Cookie, SameSite};
     pub use http::header;
     pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
     #[cfg(feature = "log")]

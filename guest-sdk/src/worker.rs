@@ -158,3 +158,45 @@ macro_rules! serve {
         };
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::response::{IntoResponse, Response};
+    use http::header::{CONTENT_LENGTH, HeaderValue};
+    use http::{Method, StatusCode};
+
+    use super::{set_content_length, without_body};
+
+    fn length(method: &Method, mut response: Response) -> Option<String> {
+        let bodiless = without_body(method, response.status());
+        set_content_length(&mut response, bodiless);
+        response.headers().get(CONTENT_LENGTH).map(|length| length.to_str().unwrap().to_owned())
+    }
+
+    fn announced(status: StatusCode, body: Body) -> Response {
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("100"));
+        response
+    }
+
+    #[test]
+    fn a_whole_body_announces_its_length() {
+        assert_eq!(length(&Method::GET, "hello\n".into_response()).as_deref(), Some("6"));
+        assert_eq!(length(&Method::GET, ().into_response()).as_deref(), Some("0"));
+        assert_eq!(length(&Method::GET, announced(StatusCode::OK, "hello\n".into())).as_deref(), Some("6"));
+    }
+
+    #[test]
+    fn a_head_tells_the_length_of_what_is_not_sent() {
+        assert_eq!(length(&Method::HEAD, "hello\n".into_response()).as_deref(), Some("6"));
+        assert_eq!(length(&Method::HEAD, announced(StatusCode::OK, Body::empty())).as_deref(), Some("100"));
+        assert_eq!(length(&Method::GET, announced(StatusCode::NOT_MODIFIED, Body::empty())).as_deref(), Some("100"));
+        assert_eq!(length(&Method::HEAD, ().into_response()), None);
+    }
+
+    #[test]
+    fn no_content_has_no_length() {
+        assert_eq!(length(&Method::GET, announced(StatusCode::NO_CONTENT, Body::empty())), None);
+    }
+}

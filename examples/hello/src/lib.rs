@@ -1,0 +1,8 @@
+//! The smallest worker.
+
+use eyot_sdk::prelude::*;
+
+async fn handle() -> &'static str {
+    "hello\n"
+}
+serve!(handle);

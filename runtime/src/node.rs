@@ -9,14 +9,14 @@ use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 
 use crate::activate::{Activator, Active, CompiledStore, Mode};
-use crate::admin::Ready;
+use crate::admin::{Admin, Ready};
 use crate::bindings::{LogSink, NodeMemory};
-use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
+use crate::config::{self, Diagnostic, Diagnostics, LimitTable, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher};
 use crate::egress::Own;
 use crate::http::{Body, Client};
-use crate::ingress::{Closed, Cores, Handle};
-use crate::observe::{AccessSink, AccessWriter, Metrics, Spans};
+use crate::ingress::{self, Closed, Cores, Handle, Listening};
+use crate::observe::{self, AccessForm, AccessLogs, Destination, Metrics};
 use crate::sandbox::{Engines, Gate};
 
 /// How a node runs, besides its configuration.
@@ -27,27 +27,23 @@ pub struct Options {
     pub egress: Mode,
     /// Where guests' lines go.
     pub log: LogSink,
-    /// Where the access log goes.
-    pub access: AccessSink,
+    /// Where the access log goes, and in which form.
+    pub access: Option<(Destination, AccessForm)>,
 }
 
-/// A running node.
+/// A running node. Dropped, it ends at once; see [`Node::drain`].
 pub struct Node {
     activator: Activator,
     dispatcher: Arc<Dispatcher>,
-    cores: Cores,
     ready: Ready,
     drain: Duration,
+    access: AccessLogs,
+    cores: Cores,
+    admin_core: Option<Cores>,
     /// Where it listens for requests, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     /// Where the operator's listener is.
     pub admin: Option<SocketAddr>,
-}
-
-/// How many requests may wait for the node's own permits: as many as run.
-fn node_gate(limits: &NodeLimits) -> Gate {
-    let permits = limits.node_concurrency;
-    Gate::new(permits, permits, Duration::from_secs(1), "the node has all the work it may have")
 }
 
 impl Node {
@@ -57,42 +53,103 @@ impl Node {
     /// Every fault of the configuration and of the components, together.
     pub fn start(node: &config::Node, options: Options) -> Result<Self, Diagnostics> {
         let limits = node.limits.node_limits();
-        let engines = Engines::new(limits.node_concurrency).map_err(|error| {
-            let help = "lower node_concurrency, or raise the limit on address space (ulimit -v)";
-            one(format!("no room for the isolates' pools: {error:#}"), Some(help))
-        })?;
-        let metrics = Arc::new(Metrics::new());
-        let sockets = Cores::bind(node)?;
+        let engines = engines(&limits)?;
+        let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
+        let (listening, operator) = bind(node)?;
+        let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
+        let admin = operator.as_ref().map(Listening::address);
         let activator = Activator {
             compiled: compiled_store(node, &engines)?,
             engines,
             metrics: Arc::clone(&metrics),
             log: options.log,
-            own: Own::new(sockets.addresses()),
-            cores: sockets.cores(),
+            own: Own::new(addresses.iter().copied().chain(admin)),
+            cores: ingress::available(),
             egress: options.egress,
         };
-        let active = activator.activate(node)?;
         let dispatcher = Arc::new(Dispatcher {
-            active: ArcSwap::from_pointee(active),
+            active: ArcSwap::from_pointee(activator.activate(node)?),
             gate: node_gate(&limits),
             memory: NodeMemory::new(limits.node_memory),
             limits: limits.clone(),
+            origin_request_body: node.limits.worker_defaults().request_body,
             trusted_proxies: node.trusted_proxies.clone(),
             detail: options.detail,
             metrics: Arc::clone(&metrics),
-            spans: Spans::start(&node.telemetry),
+            unrouted: metrics.target(observe::Target::None),
         });
-        let writer = AccessWriter::start(options.access, &metrics);
-        let ready = Ready::default();
-        let addresses = sockets.http_addresses();
-        let admin = sockets.admin_address();
-        let cores = {
-            let dispatcher = Arc::clone(&dispatcher);
-            sockets.serve(move |index| Entry(Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access: writer.log() })))
+        let access = match options.access {
+            Some((destination, form)) => AccessLogs::start(&destination, form, metrics.access_log_dropped())
+                .map_err(|error| internal("the access log", &error))?,
+            None => AccessLogs::none(),
         };
+        let ready = Ready::default();
+        let cores = serve(&dispatcher, &access, &limits)?;
+        let admin_core = match operator {
+            Some(operator) => Some(serve_admin(operator, &ready, metrics, &limits)?),
+            None => None,
+        };
+        cores.listen(listening);
         ready.set(true);
-        Ok(Self { activator, dispatcher, cores, ready, drain: limits.drain, addresses, admin })
+        Ok(Self { activator, dispatcher, ready, drain: limits.drain, access, cores, admin_core, addresses, admin })
+    }
+
+    /// Serves another configuration from the next request on; requests that run finish on the old one. Listeners and the limits of
+    /// the node stay as they are.
+    ///
+    /// # Errors
+    /// Every fault of the new configuration; the old one serves on.
+    pub fn replace(&self, node: &config::Node) -> Result<(), Diagnostics> {
+        let active: Active = self.activator.activate(node)?;
+        self.dispatcher.active.store(Arc::new(active));
+        Ok(())
+    }
+
+    /// Takes no further connection, lets what runs finish within limit `drain`, and ends. Returns how many connections were cut.
+    #[must_use]
+    pub fn drain(mut self) -> usize {
+        self.ready.set(false);
+        let deadline = self.drain;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let cut = runtime.map_or(0, |runtime| runtime.block_on(self.cores.drain(deadline)));
+        drop(self.cores);
+        drop(self.admin_core);
+        self.access.close(Duration::from_secs(1));
+        cut
+    }
+}
+
+/// What starting would find wrong, without binding a port; a line for each worker that is well.
+///
+/// # Errors
+/// Every fault of the configuration and of the components, together.
+pub fn check(node: &config::Node) -> Result<Vec<String>, Diagnostics> {
+    let limits = node.limits.node_limits();
+    let engines = engines(&limits)?;
+    let mut faults: Vec<Diagnostic> = node
+        .listeners
+        .iter()
+        .filter_map(|listener| ingress::load_tls(listener.tls.as_ref()?).err())
+        .flat_map(|faults| faults.0)
+        .collect();
+    let activator = Activator {
+        compiled: compiled_store(node, &engines)?,
+        engines,
+        metrics: Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?),
+        log: observe::GuestLog::to_log().into(),
+        own: Own::default(),
+        cores: 1,
+        egress: Mode::Listed,
+    };
+    match activator.activate(node) {
+        Ok(active) if faults.is_empty() => {
+            Ok(active.workers.iter().map(|worker| format!("{}@{} is well", worker.name, worker.version)).collect())
+        }
+        Ok(_) => Err(Diagnostics(faults)),
+        Err(more) => {
+            faults.extend(more.0);
+            Err(Diagnostics(faults))
+        }
     }
 }
 
@@ -110,13 +167,74 @@ impl Handle for Entry {
     }
 }
 
+fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
+    let dispatcher = Arc::clone(dispatcher);
+    let logs: Vec<_> = (0..ingress::available()).map(|_| access.core()).collect();
+    let build = move |index: usize| {
+        let access = logs[index].clone();
+        Entry(Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access }))
+    };
+    Cores::start("eyot-core", ingress::available(), limits, build).map_err(|error| internal("the threads", &error))
+}
+
+/// The operator's listener has a thread of its own: it answers while the cores are busy.
+fn serve_admin(
+    operator: Listening,
+    ready: &Ready,
+    metrics: Arc<Metrics>,
+    limits: &NodeLimits,
+) -> Result<Cores, Diagnostics> {
+    let admin = Admin::new(ready.clone(), move || metrics.render());
+    let cores = Cores::start("eyot-admin", 1, limits, move |_| admin.clone());
+    let cores = cores.map_err(|error| internal("the admin thread", &error))?;
+    cores.listen([operator]);
+    Ok(cores)
+}
+
+/// Binds every listener, or none.
+fn bind(node: &config::Node) -> Result<(Vec<Listening>, Option<Listening>), Diagnostics> {
+    let mut faults = Vec::new();
+    let mut bind = |address, tls| match Listening::bind(address, tls) {
+        Ok(listening) => Some(listening),
+        Err(error) => {
+            faults.push(Diagnostic { place: Place::default(), message: error.to_string(), help: None });
+            None
+        }
+    };
+    let mut listening = Vec::new();
+    let mut tls_faults = Vec::new();
+    for listener in &node.listeners {
+        match listener.tls.as_ref().map(ingress::load_tls).transpose() {
+            Ok(tls) => listening.extend(bind(listener.address, tls)),
+            Err(more) => tls_faults.extend(more.0),
+        }
+    }
+    let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None));
+    faults.extend(tls_faults);
+    if faults.is_empty() { Ok((listening, operator)) } else { Err(Diagnostics(faults)) }
+}
+
+fn engines(limits: &NodeLimits) -> Result<Engines, Diagnostics> {
+    Engines::new(limits.node_concurrency).map_err(|error| {
+        let help = "lower node_concurrency, or raise the limit on address space (ulimit -v)";
+        Diagnostic::new(Place::default(), format!("no room for the isolates' pools: {error:#}"), help).into()
+    })
+}
+
+/// How many requests may wait for the node's own permits: as many as run.
+fn node_gate(limits: &NodeLimits) -> Gate {
+    let permits = limits.node_concurrency;
+    Gate::new(permits, permits, Duration::from_secs(1), "the node has all the work it may have")
+}
+
 fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStore, Diagnostics> {
     let folder = node.state.clone().or_else(cache_folder).ok_or_else(|| {
-        one("no folder for compiled components: neither XDG_CACHE_HOME nor HOME is set".to_owned(), Some("give --state DIR"))
+        let message = "no folder for compiled components: neither XDG_CACHE_HOME nor HOME is set";
+        Diagnostic::new(Place::default(), message, "give one with --state DIR")
     })?;
     CompiledStore::open(&folder, engines).map_err(|error| {
-        let message = format!("{}: the folder for compiled components cannot be made: {error}", folder.display());
-        one(message, Some("give another with --state DIR"))
+        let message = format!("the folder for compiled components cannot be made: {error}");
+        Diagnostic::new(Place::file(folder), message, "give another with --state DIR").into()
     })
 }
 
@@ -126,6 +244,6 @@ fn cache_folder() -> Option<PathBuf> {
     Some(cache.join("eyot"))
 }
 
-fn one(message: String, help: Option<&str>) -> Diagnostics {
-    Diagnostics(vec![Diagnostic { place: Place::default(), message, help: help.map(str::to_owned) }])
+fn internal(what: &str, error: &dyn std::fmt::Display) -> Diagnostics {
+    Diagnostic::new(Place::default(), format!("{what} cannot be had: {error}"), "this is not a fault of your input").into()
 }

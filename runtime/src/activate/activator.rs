@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::active::{Active, Destination, Target, Worker};
-use super::compiled::{self, CompiledStore, Start};
+use super::compiled::{self, CompiledStore};
 use crate::auth::Verifier;
 use crate::bindings::{Capabilities, LogSink};
 use crate::config::{self, Diagnostic, Diagnostics, Place};
@@ -100,10 +100,7 @@ impl Activator {
             ..fault(format!("the component cannot be linked: {error}"))
         })?;
         let metrics = self.metrics.worker(&worker.name);
-        metrics.started(match start {
-            Start::Compiled => observe::Start::Compile,
-            Start::Mapped => observe::Start::Cold,
-        });
+        tracing::debug!(worker = worker.name, ?start, "a component is ready");
         let limits = &worker.limits;
         Ok(Worker {
             name: worker.name.as_str().into(),
@@ -181,19 +178,19 @@ impl Destinations<'_> {
     fn resolve(&self, route: &config::Route) -> Result<Destination, Diagnostic> {
         let fault = |message: String| Diagnostic { place: route.place.clone(), message, help: None };
         let mut owner = None;
-        let (target, metrics) = match &route.target {
+        let (target, label) = match &route.target {
             config::Target::Worker(name) => {
                 let worker = self.workers.iter().find(|worker| *worker.name == **name);
                 let worker = worker.ok_or_else(|| fault(format!("worker {name:?} cannot serve")))?;
                 owner = self.node.workers.iter().find(|worker| worker.name == *name);
-                (Target::Worker(Arc::clone(worker)), Arc::clone(&worker.metrics))
+                (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
             }
             config::Target::Origin(name) => {
-                (Target::Origin(name.as_str().into()), self.metrics.worker(&format!("origin:{name}")))
+                (Target::Origin(name.as_str().into()), observe::Target::Origin(name))
             }
             config::Target::Redirect { status, location } => (
                 Target::Redirect { status: status_code(*status).map_err(fault)?, location: location.as_str().into() },
-                self.metrics.worker("redirect"),
+                observe::Target::Redirect,
             ),
             config::Target::Respond { status, headers, body } => (
                 Target::Respond {
@@ -201,7 +198,7 @@ impl Destinations<'_> {
                     headers: fields(headers).map_err(fault)?,
                     body: Bytes::from(body.clone()),
                 },
-                self.metrics.worker("respond"),
+                observe::Target::Respond,
             ),
         };
         let verifier = match route.auth.as_ref().or_else(|| owner?.auth.as_ref()) {
@@ -211,7 +208,7 @@ impl Destinations<'_> {
                 Some(Arc::clone(found.ok_or_else(|| fault(format!("there is no auth `{name}`")))?))
             }
         };
-        Ok(Destination { verifier, target, metrics })
+        Ok(Destination { verifier, target, metrics: self.metrics.target(label) })
     }
 }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::auth::Verifier;
 use crate::deploy::RouteTable;
 use crate::egress::Egress;
-use crate::observe::WorkerMetrics;
+use crate::observe::{TargetMetrics, WorkerMetrics};
 use crate::sandbox::{Gate, Prepared};
 
 /// Everything that a request is decided by.
@@ -31,7 +31,7 @@ pub struct Destination {
     /// What answers.
     pub target: Target,
     /// Counts what happens here.
-    pub metrics: Arc<WorkerMetrics>,
+    pub metrics: Arc<TargetMetrics>,
 }
 
 /// What answers.

@@ -1,9 +1,10 @@
 //! Everything that a guest may import, given to a linker.
 
-use wasmtime::component::Linker;
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_config::WasiConfig;
 
 use super::Guest;
+use super::worker::eyot::worker;
 
 /// For components without async types: WASI 0.2 whole, because toolchains import more than they use, with nothing granted.
 ///
@@ -13,6 +14,8 @@ pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |guest: &mut Guest| WasiConfig::from(guest.config()))?;
+    worker::identity::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    worker::client::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     Ok(())
 }
 

@@ -46,7 +46,7 @@ impl GuestStream {
         let shared = Arc::new(Shared {
             sink: Arc::clone(&capabilities.log),
             worker: Arc::clone(&capabilities.worker),
-            request_id: event.request_id.clone(),
+            request_id: event.request_id,
             state: Mutex::new(State {
                 left: capabilities.limits.log,
                 dropped: 0,

@@ -5,13 +5,26 @@
 //! Invariants: nothing is granted by default (no directory, no socket, no environment of the host); whatever a guest makes the
 //! host hold is bounded by a limit of limits.toml; a guest learns of its own request only.
 
+mod client;
 mod event;
 mod guest;
 mod http;
+mod identity;
 mod link;
 mod log;
 mod meter;
 mod outcome;
+
+/// The host side of `guest-sdk/wit`.
+mod worker {
+    wasmtime::component::bindgen!({
+        path: "../guest-sdk/wit",
+        // All of the package but wasi:config, which the library implements.
+        inline: "package eyot:host; world host { import eyot:worker/identity@0.1.0; import eyot:worker/client@0.1.0; }",
+        world: "eyot:host/host",
+        imports: { default: trappable },
+    });
+}
 
 pub use event::Event;
 pub use guest::{Capabilities, Guest};

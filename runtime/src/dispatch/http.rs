@@ -4,15 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::body::{self, Limited};
 use super::finish::Exchange;
 use super::head;
-use super::respond::{Detail, REQUEST_ID};
-use crate::activate::{Active, Destination, Target, Worker};
+use super::respond::Detail;
+use crate::activate::{Active, Target, Worker};
 use crate::auth::{CLAIMS_HEADER, Identity};
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
 use crate::config::NodeLimits;
@@ -20,7 +20,8 @@ use crate::deploy::Match;
 use crate::egress::Forward;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
-use crate::observe::{AccessLog, InUse, Metrics, Spans, Start, WorkerMetrics};
+use crate::observe::id::X_REQUEST_ID;
+use crate::observe::{AccessLog, InUse, Metrics, Start, TargetMetrics, WorkerMetrics};
 use crate::sandbox::{self, Gate, Invocation, Ledger, Permit};
 
 /// What all cores share.
@@ -33,14 +34,16 @@ pub struct Dispatcher {
     pub memory: Arc<NodeMemory>,
     /// The limits of connections and of the node.
     pub limits: NodeLimits,
+    /// What a request body to an origin may have, in bytes.
+    pub origin_request_body: u64,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How much a client is told about failures.
     pub detail: Detail,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Where spans go, if anywhere.
-    pub spans: Option<Spans>,
+    /// Counts what led nowhere.
+    pub unrouted: Arc<TargetMetrics>,
 }
 
 /// One core's way into the dispatcher.
@@ -63,10 +66,10 @@ impl Core {
     ///
     /// # Errors
     /// When the client went away before there was an answer.
-    pub async fn handle(&self, client: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
-        let mut exchange = Exchange::begin(client, &request);
+    pub async fn handle(self: &Arc<Self>, client: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
+        let mut exchange = Exchange::begin(self, client, &request);
         let result = self.answer(&mut exchange, client, request).await;
-        exchange.finish(self, result)
+        exchange.finish(result)
     }
 
     async fn answer(
@@ -77,7 +80,7 @@ impl Core {
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
         let head = head::read(&mut request, client, &shared.limits)?;
-        let (client, trusted) = believed(client, &request, &shared.trusted_proxies);
+        let (client, trusted_proxy) = believed(client, &request, &shared.trusted_proxies);
         exchange.came_from(&client, &head.host);
         let active = shared.active.load_full();
         let found = active.routes.find(&head.host, request.method(), &head.path)?;
@@ -87,12 +90,12 @@ impl Core {
             Some(verifier) => Some(Arc::new(verifier.verify(request.headers())?)),
             None => None,
         };
-        request.headers_mut().insert(REQUEST_ID, exchange.id.header_value());
+        request.headers_mut().insert(X_REQUEST_ID.clone(), exchange.id.header_value());
         match &destination.target {
             Target::Worker(worker) => self.invoke(exchange, &active, worker, client, identity, request).await,
             Target::Origin(name) => {
                 let identity = identity.as_deref();
-                self.forward(exchange, &active, name, &Asked { client: &client, trusted, identity }, request).await
+                self.forward(exchange, &active, name, &Asked { client: &client, trusted_proxy, identity }, request).await
             }
             Target::Redirect { status, location } => redirect(*status, location, &found, &request),
             Target::Respond { status, headers, body } => {
@@ -130,7 +133,7 @@ impl Core {
             identity,
             client: Arc::clone(&client),
             protocol: parts.version,
-            request_id: exchange.id.clone(),
+            request_id: exchange.id,
             trace: exchange.trace.clone(),
         };
         let egress = &active.egress[self.index];
@@ -163,10 +166,13 @@ impl Core {
     ) -> Result<Response<Body>, Failure> {
         let limits = &self.dispatcher.limits;
         let (mut parts, incoming) = request.into_parts();
-        let limited = body::limited(incoming, limits.origin_request_body, limits.request_body_idle)?;
+        let limited = body::limited(incoming, self.dispatcher.origin_request_body, limits.request_body_idle)?;
         exchange.trace.child().inject(&mut parts.headers);
-        let claims = asked.identity.map(|identity| (CLAIMS_HEADER, identity.header_value()));
-        let forward = Forward { client: asked.client, trusted: asked.trusted, headers: claims.into_iter().collect() };
+        let mut headers = HeaderMap::new();
+        if let Some(identity) = asked.identity {
+            headers.insert(CLAIMS_HEADER, identity.header_value());
+        }
+        let forward = Forward { client: asked.client, trusted_proxy: asked.trusted_proxy, headers: &headers };
         let sent = active.egress[self.index].forward(origin, Request::from_parts(parts, limited.body), forward);
         tokio::select! {
             response = sent => response,
@@ -178,7 +184,7 @@ impl Core {
 /// Who asks an origin.
 struct Asked<'a> {
     client: &'a Client,
-    trusted: bool,
+    trusted_proxy: Option<IpAddr>,
     identity: Option<&'a Identity>,
 }
 
@@ -190,10 +196,13 @@ struct Held {
 }
 
 impl Ledger for Held {
-    fn close(self: Box<Self>, usage: &Usage, failure: Option<&Failure>) {
-        self.metrics.isolate_ended(usage.cpu_time(), usage.age(), usage.peak_memory());
-        if let Some(failure) = failure.filter(|failure| failure.code().starts_with("worker_")) {
-            tracing::debug!(code = failure.code(), %failure, "an isolate was ended");
+    fn close(self: Box<Self>, usage: &Usage, late: Option<&Failure>) {
+        self.metrics.used(usage.cpu_time(), usage.peak_memory(), usage.age());
+        match (late, usage.met()) {
+            (Some(failure), _) => self.metrics.target().failed(failure.code()),
+            // Whether it was the end of the invocation too, the answer tells.
+            (None, Some(met)) => self.metrics.limit_reached(met.code()),
+            (None, None) => {}
         }
     }
 }
@@ -217,9 +226,9 @@ fn redirect<B>(
 }
 
 /// The client as a trusted proxy names it: the last address of `X-Forwarded-For` that is not such a proxy itself.
-fn believed<B>(client: &Arc<Client>, request: &Request<B>, trusted: &[IpNet]) -> (Arc<Client>, bool) {
+fn believed<B>(client: &Arc<Client>, request: &Request<B>, trusted: &[IpNet]) -> (Arc<Client>, Option<IpAddr>) {
     if trusted.is_empty() || !contains(trusted, client.address.ip()) {
-        return (Arc::clone(client), false);
+        return (Arc::clone(client), None);
     }
     let fields = request.headers().get_all("x-forwarded-for").iter().rev();
     let addresses = fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.rsplit(','));
@@ -233,7 +242,8 @@ fn believed<B>(client: &Arc<Client>, request: &Request<B>, trusted: &[IpNet]) ->
             break;
         }
     }
-    (Arc::new(Client { address: SocketAddr::new(address, 0), ..(**client).clone() }), true)
+    let peer = client.address.ip();
+    (Arc::new(Client { address: SocketAddr::new(address, 0), ..(**client).clone() }), Some(peer))
 }
 
 fn contains(nets: &[IpNet], address: IpAddr) -> bool {

@@ -17,9 +17,6 @@ use crate::observe::RequestId;
 /// Carries the failure's stable code.
 pub(super) const ERROR: HeaderName = HeaderName::from_static("eyot-error");
 
-/// Carries the request's id, both ways.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 const AS_TEXT: MediaType<'_> = MediaType::new(TEXT, PLAIN);
 const AS_JSON: MediaType<'_> = MediaType::new(APPLICATION, JSON);
 

@@ -68,14 +68,8 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
     };
     let mut isolate = Metered::new(guest, Arc::clone(&usage), ledger);
     let waiting = Waiting { head, hangup, body_failure, wall_time: limits.wall_time };
-    let result = match waiting.for_head(&mut isolate, &limits).await {
-        Ok(response) => stream::respond(response, isolate, limits),
-        Err(failure) => Err((failure, isolate)),
-    };
-    result.map_err(|(failure, mut isolate)| {
-        isolate.fail(&failure);
-        failure
-    })
+    let response = waiting.for_head(&mut isolate, &limits).await?;
+    stream::respond(response, isolate, limits)
 }
 
 fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {

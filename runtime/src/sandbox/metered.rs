@@ -13,26 +13,27 @@ pub(super) type Guest = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send
 
 /// Holds what an isolate was given (permits, gauges) and is told when it is gone.
 pub trait Ledger: Send {
-    /// The isolate is gone; `failure` is why it was ended, if it was.
-    fn close(self: Box<Self>, usage: &Usage, failure: Option<&Failure>);
+    /// The isolate is gone; `late` is why it was ended after its response head, if it was. A failure before the head is the
+    /// answer itself.
+    fn close(self: Box<Self>, usage: &Usage, late: Option<&Failure>);
 }
 
 /// One guest's whole run: instantiate, handle, finish. Everything that it takes is charged to it.
 pub(super) struct Metered {
     guest: Option<Guest>,
     ledger: Option<Box<dyn Ledger>>,
-    failure: Option<Failure>,
+    late: Option<Failure>,
     pub(super) usage: Arc<Usage>,
 }
 
 impl Metered {
     pub(super) fn new(guest: Guest, usage: Arc<Usage>, ledger: Box<dyn Ledger>) -> Self {
-        Self { guest: Some(guest), ledger: Some(ledger), failure: None, usage }
+        Self { guest: Some(guest), ledger: Some(ledger), late: None, usage }
     }
 
-    /// Why the isolate is about to be dropped.
-    pub(super) fn fail(&mut self, failure: &Failure) {
-        self.failure.get_or_insert_with(|| failure.clone());
+    /// Why the isolate is about to be dropped, after its response head.
+    pub(super) fn fail_late(&mut self, failure: &Failure) {
+        self.late.get_or_insert_with(|| failure.clone());
     }
 
     /// Whether the guest has returned, trapped or was ended.
@@ -45,7 +46,7 @@ impl Drop for Metered {
     fn drop(&mut self) {
         self.guest = None;
         if let Some(ledger) = self.ledger.take() {
-            ledger.close(&self.usage, self.failure.as_ref());
+            ledger.close(&self.usage, self.late.as_ref());
         }
     }
 }

@@ -26,18 +26,20 @@ const SMALL: u64 = 64 << 10;
 /// How often guest and body are polled in turn before the rest becomes a stream.
 const ROUNDS: usize = 8;
 
-/// A response to send, or why there is none after all, with the isolate to be closed.
-type Outcome = Result<http::Response<Body>, (Failure, Metered)>;
-
 /// Makes the response out of its head; takes over the isolate if it is not done.
-pub(super) fn respond(response: http::Response<WasiBody>, mut isolate: Metered, limits: Arc<WorkerLimits>) -> Outcome {
+///
+/// # Errors
+/// When the guest ends badly before anything was sent.
+pub(super) fn respond(
+    response: http::Response<WasiBody>,
+    mut isolate: Metered,
+    limits: Arc<WorkerLimits>,
+) -> Result<http::Response<Body>, Failure> {
     let (head, body) = response.into_parts();
     let mut start = Start { body, frames: VecDeque::new(), bytes: 0, ended: false, broken: None };
-    if let Err(failure) = start.pump(&mut isolate, &limits) {
-        return Err((failure, isolate));
-    }
+    start.pump(&mut isolate, &limits)?;
     if start.bytes > limits.response_body {
-        return Err((Failure::WorkerBodyTooLarge { limit: limits.response_body }, isolate));
+        return Err(Failure::WorkerBodyTooLarge { limit: limits.response_body });
     }
     let whole = start.ended && start.broken.is_none() && start.frames.iter().all(Frame::is_data);
     let body = if whole {
@@ -268,7 +270,7 @@ async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>)
         if let Poll::Ready(result) = Pin::new(&mut isolate).poll(context) {
             if let Err(error) = result {
                 let failure = failure_of(&error, &isolate.usage, &limits);
-                isolate.fail(&failure);
+                isolate.fail_late(&failure);
                 slot.lock().abort(failure);
             }
             return Poll::Ready(());
@@ -285,7 +287,7 @@ async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>)
             if Instant::now() < deadline {
                 continue;
             }
-            isolate.fail(&failure);
+            isolate.fail_late(&failure);
             let mut state = slot.lock();
             if state.over.is_some() {
                 return Poll::Ready(());

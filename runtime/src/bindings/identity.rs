@@ -1,0 +1,16 @@
+//! `eyot:worker/identity`: who the caller is, after the node verified the token.
+
+use super::Guest;
+use super::worker::eyot::worker::identity::{Host, Identity};
+
+impl Host for Guest {
+    fn current(&mut self) -> wasmtime::Result<Option<Identity>> {
+        Ok(self.event.identity.as_ref().map(|identity| Identity {
+            auth: identity.auth.to_string(),
+            subject: identity.subject.clone(),
+            issuer: identity.issuer.clone(),
+            scopes: identity.scopes.iter().map(ToString::to_string).collect(),
+            claims: identity.claims.to_string(),
+        }))
+    }
+}

@@ -49,6 +49,8 @@ pub struct Record<'a> {
     pub client: IpAddr,
     /// Its method.
     pub method: &'a str,
+    /// `http` or `https`.
+    pub scheme: &'a str,
     /// The host that it asked for.
     pub host: &'a str,
     /// The path, without the query.
@@ -128,6 +130,11 @@ impl AccessLogs {
 }
 
 impl AccessLog {
+    #[cfg(test)]
+    pub(super) fn on(lane: Lane, form: AccessForm) -> Self {
+        Self { lane: Some(lane), form }
+    }
+
     /// Logs one request. Never waits: a line for which there is no room is dropped and counted.
     pub fn record(&self, record: &Record<'_>) {
         if let Some(lane) = &self.lane {
@@ -219,6 +226,7 @@ mod tests {
             trace_id: Trace::root().id(),
             client: "192.0.2.7".parse().unwrap(),
             method: "GET",
+            scheme: "https",
             host: "shop.example.com",
             path,
             query: None,
@@ -250,7 +258,7 @@ mod tests {
         assert_eq!(
             line(&record, AccessForm::Json),
             format!(
-                r#"{{"time":"2026-02-03T04:05:06.789000Z","request_id":"req-1","trace_id":"{trace}","client":"192.0.2.7","method":"GET","host":"shop.example.com","path":"/cart","status":200,"bytes_in":0,"bytes_out":12,"duration_us":1240,"cpu_us":310,"peak_memory_bytes":1179648,"start":"warm","worker":"hello","version":"3f2a","route":"shop.example.com/*"}}"#
+                r#"{{"time":"2026-02-03T04:05:06.789000Z","request_id":"req-1","trace_id":"{trace}","client":"192.0.2.7","method":"GET","scheme":"https","host":"shop.example.com","path":"/cart","status":200,"bytes_in":0,"bytes_out":12,"duration_us":1240,"cpu_us":310,"peak_memory_bytes":1179648,"start":"warm","worker":"hello","version":"3f2a","route":"shop.example.com/*"}}"#
             ) + "\n"
         );
         (record.cpu, record.peak_memory, record.start) = (None, None, None);

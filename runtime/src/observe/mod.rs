@@ -8,17 +8,26 @@
 
 pub mod access;
 pub mod clock;
+#[cfg(test)]
+mod cost;
 pub mod escape;
+pub mod guest;
 pub mod id;
+pub mod logs;
 pub mod metrics;
+mod otlp;
+pub mod spans;
 pub mod task;
 pub mod trace;
 pub mod writer;
 
 pub use access::{AccessForm, AccessLog, AccessLogs, Record};
 pub use escape::{Escaped, EscapedBytes};
+pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;
+pub use logs::{Format, LogGuard};
 pub use metrics::{Connected, InUse, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
+pub use spans::{Span, Tracer};
 pub use task::{running_tasks, spawn, task_panics};
 pub use trace::{SpanId, Trace, TraceId};
 pub use writer::{Destination, Lane, Writer};

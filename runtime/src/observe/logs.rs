@@ -1,0 +1,229 @@
+//! The node's own log, on standard error: text for a person, JSON for machines, one line for each event.
+//!
+//! What the node says is written at once, so that nothing is lost when it ends. What guests say comes in amounts that we do
+//! not choose, so it goes through a bounded [`Writer`].
+
+use std::env;
+use std::fmt;
+use std::io::{self, IsTerminal, Stderr, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::IntCounter;
+use tracing::{Dispatch, Metadata};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer as Formatted;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::guest::TARGET as GUEST;
+use super::{Destination, Lane, Writer};
+
+/// The environment variable with the filter.
+pub const ENVIRONMENT: &str = "EYOT_LOG";
+/// What is shown when nothing is said: what we do, what guests say, what others warn of.
+pub const DEFAULT_FILTER: &str = "warn,eyot=info,guest=info";
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Text where standard error is a terminal, else JSON.
+    #[default]
+    Auto,
+    /// For a person, coloured on a terminal.
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+/// Why there is no log. The one who started the node is at fault, except for the thread.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not understood.
+    #[error("the log filter {filter:?} is not understood: {reason}; it looks like `info` or `warn,eyot=debug`")]
+    Filter {
+        /// As it was given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is a log already.
+    #[error("the log was started twice")]
+    Twice,
+    /// The writer's thread or its counter could not be made.
+    #[error("the log's writer cannot be started: {0}")]
+    Writer(String),
+}
+
+/// Keeps the log's writer alive: dropping it writes what is left. Held by whoever owns the process's life.
+#[derive(Debug)]
+#[must_use = "guests' lines are lost once this is dropped"]
+pub struct LogGuard {
+    writer: Writer,
+    lost: IntCounter,
+}
+
+/// Starts the log of this process, and sends panics there. An empty filter leaves it to `EYOT_LOG`, and that to the default.
+pub fn init(format: Format, filter: &str) -> Result<LogGuard, LogError> {
+    let filter = chosen_filter(filter, env::var(ENVIRONMENT).ok());
+    let lost = IntCounter::new("eyot_log_lines_dropped_total", "Lines of guests' output that were lost.")
+        .map_err(|error| LogError::Writer(error.to_string()))?;
+    let writer = Writer::start(&Destination::Stderr, Duration::ZERO, lost.clone())
+        .map_err(|error| LogError::Writer(error.to_string()))?;
+    let terminal = io::stderr().is_terminal();
+    let colour = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let json = format == Format::Json || format == Format::Auto && !terminal;
+    dispatch(json, colour, &filter, Output { guests: writer.lane() })?.try_init().map_err(|_| LogError::Twice)?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let backtrace = std::backtrace::Backtrace::capture();
+        let said = panic.payload_as_str().unwrap_or("(not a text)");
+        tracing::error!(place, panic = said, %backtrace, "a thread panicked");
+    }));
+    Ok(LogGuard { writer, lost })
+}
+
+impl LogGuard {
+    /// The counter of guests' lines that were lost, for `Metrics::adopt`.
+    #[must_use]
+    pub fn lost(&self) -> IntCounter {
+        self.lost.clone()
+    }
+
+    /// Writes what is left and stops taking guests' lines. Says whether that was done in time.
+    pub fn close(&mut self, wait: Duration) -> bool {
+        self.writer.close(wait)
+    }
+}
+
+fn chosen_filter(given: &str, environment: Option<String>) -> String {
+    let all = [Some(given.to_owned()), environment, Some(DEFAULT_FILTER.to_owned())];
+    all.into_iter().flatten().find(|filter| !filter.trim().is_empty()).unwrap_or_default()
+}
+
+fn dispatch<W>(json: bool, colour: bool, filter: &str, output: W) -> Result<Dispatch, LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let wrong = |reason: String| LogError::Filter { filter: filter.to_owned(), reason };
+    let filter = EnvFilter::builder().parse(filter).map_err(|error| wrong(error.to_string()))?;
+    let log = tracing_subscriber::fmt().with_timer(Rfc3339).with_env_filter(filter).with_writer(output);
+    Ok(if json {
+        log.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().into()
+    } else {
+        log.with_ansi(colour).finish().into()
+    })
+}
+
+struct Rfc3339;
+
+impl FormatTime for Rfc3339 {
+    fn format_time(&self, out: &mut Formatted<'_>) -> fmt::Result {
+        write!(out, "{:.6}", Timestamp::now())
+    }
+}
+
+/// Chooses the way by who speaks.
+struct Output {
+    guests: Lane,
+}
+
+enum Way<'a> {
+    Direct(Stderr),
+    Bounded(&'a Lane),
+}
+
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Way<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Way::Direct(io::stderr())
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        if metadata.target() == GUEST { Way::Bounded(&self.guests) } else { self.make_writer() }
+    }
+}
+
+impl Write for Way<'_> {
+    // One call is one event: tracing-subscriber formats it first.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Direct(stderr) => stderr.lock().write_all(event)?,
+            // Whether there was room is for the counter, not for the guest.
+            Self::Bounded(lane) => drop(lane.append(|out| out.extend_from_slice(event))),
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged while `run` runs on this thread.
+    pub(in crate::observe) fn captured(json: bool, run: impl FnOnce()) -> String {
+        let captured = Captured::default();
+        let shared = captured.clone();
+        let dispatch = dispatch(json, false, DEFAULT_FILTER, move || shared.clone()).unwrap();
+        tracing::dispatcher::with_default(&dispatch, run);
+        let bytes = captured.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_event_is_one_line_with_flat_fields_and_an_rfc_3339_time() {
+        let text = captured(true, || {
+            tracing::info!(worker = "hello", requests = 3, "a\nb");
+            tracing::debug!("too quiet to be shown");
+            tracing::info!(target: "hyper", "not ours");
+        });
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&event["level"], &event["message"]), (&"INFO".into(), &"a\nb".into()));
+        assert_eq!((&event["worker"], &event["requests"]), (&"hello".into(), &3.into()));
+        let time = event["timestamp"].as_str().unwrap();
+        assert!(time.parse::<Timestamp>().is_ok() && time.len() == "2026-02-03T04:05:06.789000Z".len(), "{time}");
+    }
+
+    #[test]
+    fn a_text_event_has_no_colours_where_there_is_no_terminal() {
+        let text = captured(false, || tracing::warn!(limit = "128MiB", "near its limit"));
+        assert!(text.contains("WARN") && text.contains("near its limit limit=\"128MiB\""), "{text}");
+        assert!(!text.contains('\x1b'), "{text:?}");
+    }
+
+    #[test]
+    fn a_filter_is_taken_from_the_argument_then_the_environment_then_the_default() {
+        assert_eq!(chosen_filter("debug", Some("trace".to_owned())), "debug");
+        assert_eq!(chosen_filter(" ", Some("trace".to_owned())), "trace");
+        assert_eq!(chosen_filter("", Some(String::new())), DEFAULT_FILTER);
+    }
+
+    #[test]
+    fn a_filter_that_is_not_understood_is_refused() {
+        let error = dispatch(true, false, "eyot=loud", io::sink).unwrap_err();
+        assert!(error.to_string().contains("eyot=loud"), "{error}");
+    }
+}

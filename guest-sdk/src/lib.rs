@@ -8,7 +8,7 @@
 //! async fn handle() -> &'static str {
 //!     "hello\n"
 //! }
-//! eyot_sdk::serve!(handle);
+//! serve!(handle);
 //! # fn main() {}
 //! ```
 //!

@@ -123,7 +123,7 @@ fn fail(out: ResponseOutparam, why: &str) {
 ///     "hello\n"
 /// }
 ///
-/// eyot_sdk::serve!(hello);
+/// serve!(hello);
 /// # fn main() {}
 /// ```
 ///
@@ -134,7 +134,7 @@ fn fail(out: ResponseOutparam, why: &str) {
 ///     format!("hello {name}\n")
 /// }
 ///
-/// eyot_sdk::serve!(Router::new().route("/users/{name}", get(user)));
+/// serve!(Router::new().route("/users/{name}", get(user)));
 /// # fn main() {}
 /// ```
 #[macro_export]

@@ -1,1 +1,166 @@
-//! Room admin.
+//! The operator's own listener: is the process alive, is it ready, what does it count.
+//!
+//! May import: `http`, `ingress`.
+//!
+//! The way in: a [`Panel`] is a [`Handle`](crate::ingress::Handle); `node.rs` gives it cores and a loopback address of its own, so that
+//! it answers when the others have all the work and all the connections they may have.
+//!
+//! Invariants: reads only; answers only to loopback names, so that no page in the operator's browser can ask it through a name
+//! that it made point here (DNS rebinding); holds no lock while it answers.
+
+mod host;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::http::{Body, Client};
+use crate::ingress::{Closed, Handle};
+
+/// Whether new requests should be sent here. Not before the listeners are up, and no longer once the node drains.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(Arc<AtomicBool>);
+
+impl Ready {
+    /// Says so, or takes it back.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+
+    /// What was said last.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+/// Prometheus' text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What there is, and what it is for.
+const PAGES: [(&str, &str); 3] = [
+    ("/healthz", "200 while the process runs"),
+    ("/readyz", "200 when requests may be sent to this node, else 503"),
+    ("/metrics", "counters in Prometheus' text format"),
+];
+
+/// Answers the operator's questions.
+#[derive(Clone)]
+pub struct Panel {
+    ready: Ready,
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Panel {
+    /// `metrics` writes the page for Prometheus, anew for each scrape.
+    pub fn new(ready: Ready, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self { ready, metrics: Arc::new(metrics) }
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        if let Err(reason) = host::check(request) {
+            return text(StatusCode::MISDIRECTED_REQUEST, TEXT, format!("{reason}\n"));
+        }
+        let path = request.uri().path();
+        if !PAGES.iter().any(|(page, _)| *page == path) {
+            return text(StatusCode::NOT_FOUND, TEXT, contents());
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/readyz" if !self.ready.is_set() => text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".to_owned()),
+            "/readyz" => text(StatusCode::OK, TEXT, "ready\n".to_owned()),
+            "/metrics" => text(StatusCode::OK, METRICS, (self.metrics)()),
+            _ => text(StatusCode::OK, TEXT, "ok\n".to_owned()),
+        }
+    }
+}
+
+impl Handle for Panel {
+    async fn handle(&self, _: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
+        // hyper leaves the content of an answer to HEAD out, and keeps its length.
+        Ok(self.answer(&request))
+    }
+}
+
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn contents() -> String {
+    let mut text = "not found; there are\n".to_owned();
+    for (page, what) in PAGES {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{page:<10} {what}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn ask(panel: &Panel, method: Method, path: &str) -> (Response<()>, String) {
+        let request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:9090").body(()).unwrap();
+        let (head, body) = panel.answer(&request).into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (Response::from_parts(head, ()), String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn panel() -> Panel {
+        Panel::new(Ready::default(), || "eyot_isolates_in_use 0\n".to_owned())
+    }
+
+    #[tokio::test]
+    async fn health_does_not_depend_on_readiness() {
+        let panel = panel();
+        assert_eq!(ask(&panel, Method::GET, "/healthz").await.0.status(), 200);
+        assert_eq!(ask(&panel, Method::GET, "/readyz").await.0.status(), 503);
+        panel.ready.set(true);
+        assert_eq!(ask(&panel, Method::GET, "/readyz").await.0.status(), 200);
+        panel.ready.set(false);
+        assert_eq!(ask(&panel, Method::GET, "/readyz").await.0.status(), 503);
+    }
+
+    #[tokio::test]
+    async fn metrics_are_in_prometheus_format() {
+        let (head, body) = ask(&panel(), Method::GET, "/metrics").await;
+        assert_eq!(head.headers()[CONTENT_TYPE], METRICS);
+        assert_eq!(body, "eyot_isolates_in_use 0\n");
+    }
+
+    #[tokio::test]
+    async fn other_methods_are_refused_and_the_right_ones_named() {
+        let (head, _) = ask(&panel(), Method::POST, "/metrics").await;
+        assert_eq!(head.status(), 405);
+        assert_eq!(head.headers()[ALLOW], "GET, HEAD");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_path_lists_what_there_is() {
+        let (head, body) = ask(&panel(), Method::GET, "/").await;
+        assert_eq!(head.status(), 404);
+        assert!(PAGES.iter().all(|(page, _)| body.contains(page)));
+    }
+
+    #[tokio::test]
+    async fn a_foreign_name_is_refused() {
+        let request = Request::builder().uri("/metrics").header("host", "rebind.example:9090").body(()).unwrap();
+        assert_eq!(panel().answer(&request).status(), 421);
+    }
+}

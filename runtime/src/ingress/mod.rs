@@ -1,1 +1,71 @@
-//! Room ingress.
+//! From a socket to a request: listeners, TLS, HTTP/1.1 and HTTP/2 connections, and their drain.
+//!
+//! May import: `failure`, `http`, `config`, `observe`.
+//!
+//! The way in: bind every address with [`Listening::bind_all`], start the threads with [`Cores::start`], hand them the addresses with
+//! [`Cores::listen`]; requests come out at a [`Handle`]. [`Cores::drain`] ends it.
+//!
+//! Invariants:
+//! - No client can stop a listener: no error ends an accept loop, and nothing that a client does is awaited in one.
+//! - Whatever a connection waits for has a deadline: a handshake, a first byte, a head, the next request, a client that reads.
+//! - A connection lives on one core from its first byte to its last, and so do the requests on it.
+//! - A connection holds its permit and its place until it is gone; both free themselves.
+//! - hyper never writes a 500: a handler that has no answer drops the connection.
+
+mod connection;
+mod cores;
+mod http1;
+mod http2;
+mod listener;
+mod pulse;
+mod sniff;
+mod socket;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use crate::http::{Body, Client};
+
+pub use cores::{Cores, available};
+pub use listener::{ListenError, Listening};
+pub use tls::load as load_tls;
+
+/// What answers requests: the dispatcher, and the operator's own listener.
+///
+/// Each core has one value of its own, made on its thread; a clone is made for each request and should cost no more than a
+/// reference count.
+pub trait Handle: Clone + Send + Sync + 'static {
+    /// Answers one request. Dropped, wherever it waits, when the client goes away before the response head.
+    fn handle(
+        &self,
+        client: &Arc<Client>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Closed>> + Send;
+}
+
+/// There is nobody to answer: hyper closes an HTTP/1 connection without a word, and resets an HTTP/2 stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("closed without an answer")]
+pub struct Closed;
+
+/// The one place where this room starts a task.
+#[allow(clippy::disallowed_methods, reason = "observe::spawn takes its place when the rooms come together")]
+fn spawn<F>(name: &'static str, future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tracing::trace!(name, "task");
+    drop(tokio::spawn(future));
+}
+
+/// A limit as hyper wants it.
+fn count(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

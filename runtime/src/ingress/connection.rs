@@ -1,0 +1,240 @@
+//! One connection from its first byte to its last: TLS, the protocol, its requests, its end.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::service::{HttpService, service_fn};
+use hyper::{Request, server::conn as hyper_conn};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::cores::Phase;
+use super::http2::{Answering, Paced, Streams};
+use super::pulse::{Alarm, Cut, Pulse};
+use super::sniff::{self, Protocol};
+use super::socket::{Closing, Socket, linger};
+use super::{Handle, http1, http2, tls};
+use crate::config::NodeLimits;
+use crate::http::{BodyError, Client, Hangup};
+
+/// What every connection of a core is served with.
+#[derive(Clone, Debug)]
+pub(super) struct Service<H> {
+    pub(super) handler: H,
+    pub(super) limits: Arc<NodeLimits>,
+    pub(super) phase: watch::Receiver<Phase>,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+enum End {
+    /// Both sides are done, or hyper has said why it will not go on.
+    Said,
+    /// The client has gone, or never came so far as to speak HTTP.
+    Lost(io::Error),
+    /// It waited for too long.
+    Cut(Cut),
+    /// The node ends.
+    Dropped,
+}
+
+/// A connection that is ready for HTTP.
+enum Ready {
+    Plain(Protocol, Socket),
+    Tls(Protocol, Box<TlsStream<Socket>>),
+}
+
+/// Serves an accepted connection to its end.
+pub(super) async fn serve<H: Handle>(
+    service: Service<H>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+) {
+    let stream = Arc::new(stream);
+    let closing = Closing(Arc::clone(&stream));
+    let end = greet_and_run(service, &stream, peer, tls).await;
+    match end {
+        Ok(End::Said) => tracing::trace!(%peer, "connection closed"),
+        Ok(End::Cut(cut)) => tracing::debug!(%peer, ?cut, "connection cut"),
+        Ok(End::Dropped) => tracing::debug!(%peer, "connection dropped with the node"),
+        Ok(End::Lost(error)) | Err(error) => tracing::debug!(%peer, %error, "connection lost"),
+    }
+    drop(closing);
+}
+
+async fn greet_and_run<H: Handle>(
+    mut service: Service<H>,
+    stream: &Arc<TcpStream>,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+) -> io::Result<End> {
+    let pulse = Pulse::new();
+    let local = stream.local_addr()?;
+    let ready = tokio::select! {
+        biased;
+        // Nothing has been asked yet, so nothing is lost.
+        () = Phase::reached(&mut service.phase, Phase::Draining) => return Ok(End::Dropped),
+        ready = greet(stream, &pulse, tls, &service.limits) => ready?,
+    };
+    let (protocol, agreed) = match &ready {
+        Ready::Plain(protocol, _) => (*protocol, None),
+        Ready::Tls(protocol, stream) => (*protocol, Some(Arc::new(tls::agreed(stream.get_ref().1)))),
+    };
+    let hangup = match protocol {
+        Protocol::Http1 => Hangup::watch(Arc::clone(stream)),
+        Protocol::Http2 => Hangup::never(),
+    };
+    let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: agreed, hangup });
+    pulse.begin(protocol == Protocol::Http2);
+    let mut phase = service.phase.clone();
+    let limits = Arc::clone(&service.limits);
+    let end = match ready {
+        Ready::Plain(protocol, socket) => run(service, protocol, socket, client, &pulse).await,
+        Ready::Tls(protocol, socket) => run(service, protocol, *socket, client, &pulse).await,
+    };
+    if let (End::Said, Protocol::Http1) = (&end, protocol) {
+        tokio::select! {
+            _ = timeout(limits.header_timeout, linger(stream)) => {}
+            () = Phase::reached(&mut phase, Phase::Cut) => {}
+        }
+    }
+    Ok(end)
+}
+
+/// The TLS handshake, or a look at the first bytes: what comes before HTTP, bounded.
+async fn greet(
+    stream: &Arc<TcpStream>,
+    pulse: &Arc<Pulse>,
+    tls: Option<Arc<ServerConfig>>,
+    limits: &NodeLimits,
+) -> io::Result<Ready> {
+    let socket = Socket::new(Arc::clone(stream), Arc::clone(pulse));
+    let Some(tls) = tls else {
+        let protocol = timeout(limits.header_timeout, sniff::protocol(stream)).await??;
+        return Ok(Ready::Plain(protocol, socket));
+    };
+    let socket = timeout(limits.handshake_timeout, TlsAcceptor::from(tls).accept(socket)).await??;
+    let protocol = match socket.get_ref().1.alpn_protocol() {
+        Some(tls::H2) => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    Ok(Ready::Tls(protocol, Box::new(socket)))
+}
+
+async fn run<H, I>(service: Service<H>, protocol: Protocol, io: I, client: Arc<Client>, pulse: &Arc<Pulse>) -> End
+where
+    H: Handle,
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let Service { handler, limits, phase } = service;
+    let io = TokioIo::new(io);
+    match protocol {
+        Protocol::Http1 => {
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let (handler, client) = (handler.clone(), Arc::clone(&client));
+                async move { handler.handle(&client, request).await }
+            });
+            let connection = http1::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
+            drive(connection, pulse, &limits, phase).await
+        }
+        Protocol::Http2 => {
+            let attempts = Arc::clone(pulse);
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let (handler, client, attempt) = (handler.clone(), Arc::clone(&client), attempts.attempt());
+                let handler = async move {
+                    let answer = handler.handle(&client, request).await;
+                    attempt.answered();
+                    answer.map(|response| response.map(Paced::from))
+                };
+                Answering { handler }
+            });
+            let connection = http2::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
+            drive(connection, pulse, &limits, phase).await
+        }
+    }
+}
+
+/// What hyper's two kinds of connection have in common.
+trait Connection: Future<Output = hyper::Result<()>> {
+    /// Take no further request; end when the last one is answered.
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<I, S> Connection for hyper_conn::http1::Connection<TokioIo<I>, S>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, ResBody = crate::http::Body>,
+    S::Error: Into<BodyError>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S> Connection for hyper_conn::http2::Connection<TokioIo<I>, S, Streams>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService<Incoming, ResBody = Paced>,
+    S::Future: Send + 'static,
+    S::Error: Into<BodyError>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+async fn drive<C: Connection>(
+    connection: C,
+    pulse: &Pulse,
+    limits: &NodeLimits,
+    mut phase: watch::Receiver<Phase>,
+) -> End {
+    let mut connection = pin!(connection);
+    let mut alarm = Alarm::new(pulse, limits);
+    let mut finishing = false;
+    loop {
+        let finish = tokio::select! {
+            biased;
+            done = connection.as_mut() => return ended(done),
+            cut = alarm.rings() => match cut {
+                Cut::Idle if !finishing => true,
+                cut => return End::Cut(cut),
+            },
+            next = Phase::next(&mut phase) => match next {
+                Phase::Serving => false,
+                Phase::Draining => !finishing,
+                Phase::Cut | Phase::Stopped => return End::Dropped,
+            },
+        };
+        if finish {
+            finishing = true;
+            connection.as_mut().finish();
+            alarm.hurry();
+        }
+    }
+}
+
+fn ended(done: hyper::Result<()>) -> End {
+    match done {
+        Ok(()) => End::Said,
+        // hyper has answered 400, 414 or 431, and the client should get to read it.
+        Err(error) if error.is_parse() => End::Said,
+        Err(error) => End::Lost(io::Error::other(error)),
+    }
+}
+
+/// An IPv4 client of a dual-stack socket is an IPv4 client.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

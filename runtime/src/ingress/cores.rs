@@ -1,0 +1,250 @@
+//! The threads: one single-threaded runtime for each core, and the connections shared out among them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::connection::{self, Service};
+use super::listener::{self, Listening};
+use super::{Handle, spawn};
+use crate::config::NodeLimits;
+
+/// How many cores this process may use; `taskset` and cgroups count.
+#[must_use]
+pub fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What the cores do now. It only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Taking connections and requests.
+    Serving,
+    /// Taking nothing new.
+    Draining,
+    /// Ending what is left.
+    Cut,
+    /// The threads end.
+    Stopped,
+}
+
+impl Phase {
+    /// The next phase.
+    pub(super) async fn next(phase: &mut watch::Receiver<Self>) -> Self {
+        match phase.changed().await {
+            Ok(()) => *phase.borrow_and_update(),
+            Err(_) => Self::Stopped,
+        }
+    }
+
+    /// Resolves when this phase has come, or a later one.
+    pub(super) async fn reached(phase: &mut watch::Receiver<Self>, wanted: Self) {
+        // An error says that the cores are gone.
+        let _ = phase.wait_for(|phase| *phase >= wanted).await;
+    }
+}
+
+/// What an accepted connection comes with.
+pub(super) struct Accepted {
+    pub(super) peer: SocketAddr,
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// What is sent to a core.
+enum Order {
+    Listen(Listening),
+    Serve(std::net::TcpStream, Accepted, Place),
+}
+
+/// How one core is reached.
+#[derive(Debug)]
+struct Link {
+    /// Unbounded, because each message holds a connection's permit.
+    inbox: UnboundedSender<Order>,
+    connections: Arc<AtomicUsize>,
+}
+
+/// One connection of a core, for as long as it is there.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(link: &Link) -> Self {
+        link.connections.fetch_add(1, Relaxed);
+        Self(Arc::clone(&link.connections))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One core, seen from itself.
+#[derive(Clone, Debug)]
+pub(super) struct Core<H> {
+    index: usize,
+    links: Arc<[Link]>,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) service: Service<H>,
+}
+
+impl<H: Handle> Core<H> {
+    /// Takes what is sent until the phase is [`Phase::Stopped`].
+    async fn run(self, mut orders: UnboundedReceiver<Order>) {
+        let mut phase = self.service.phase.clone();
+        loop {
+            let order = tokio::select! {
+                biased;
+                () = Phase::reached(&mut phase, Phase::Stopped) => return,
+                order = orders.recv() => order,
+            };
+            match order {
+                Some(Order::Listen(listening)) => spawn("listener", listener::accept(listening, self.clone())),
+                Some(Order::Serve(socket, accepted, place)) => match TcpStream::from_std(socket) {
+                    Ok(socket) => self.keep(socket, accepted, place),
+                    Err(error) => tracing::warn!(peer = %accepted.peer, %error, "cannot serve a connection"),
+                },
+                None => return,
+            }
+        }
+    }
+
+    /// To the core with the fewest connections; this one, if it is as good as any.
+    pub(super) fn share_out(&self, socket: TcpStream, accepted: Accepted) {
+        let load = |link: &Link| link.connections.load(Relaxed);
+        let own = &self.links[self.index];
+        let best = self.links.iter().min_by_key(|link| load(link)).filter(|best| load(best) < load(own));
+        let Some(other) = best else { return self.keep(socket, accepted, Place::take(own)) };
+        match socket.into_std() {
+            // A core that has stopped drops the connection.
+            Ok(socket) => drop(other.inbox.send(Order::Serve(socket, accepted, Place::take(other)))),
+            Err(error) => tracing::warn!(peer = %accepted.peer, %error, "cannot hand a connection over"),
+        }
+    }
+
+    fn keep(&self, socket: TcpStream, accepted: Accepted, place: Place) {
+        let service = self.service.clone();
+        spawn("connection", async move {
+            let Accepted { peer, tls, permit } = accepted;
+            // Without Nagle's algorithm: what we flush is meant to arrive now.
+            match socket.set_nodelay(true) {
+                Ok(()) => connection::serve(service, socket, peer, tls).await,
+                Err(error) => tracing::debug!(%peer, %error, "connection failed"),
+            }
+            // In this order: who has all permits sees no connections.
+            drop(place);
+            drop(permit);
+        });
+    }
+}
+
+/// The running threads. Dropped, they end, and every connection with them.
+#[derive(Debug)]
+pub struct Cores {
+    links: Arc<[Link]>,
+    /// One for each core, so that looking at it never crosses cores.
+    phases: Vec<watch::Sender<Phase>>,
+    threads: Vec<JoinHandle<()>>,
+    permits: Arc<Semaphore>,
+    limit: u32,
+}
+
+impl Cores {
+    /// Starts the threads. `build` makes each core's handler, on that core and inside its runtime.
+    ///
+    /// # Errors
+    /// A thread or its reactor cannot be had. Nothing is left running.
+    pub fn start<H, B>(name: &str, cores: usize, limits: &NodeLimits, build: B) -> io::Result<Self>
+    where
+        H: Handle,
+        B: Fn(usize) -> H + Send + Sync + 'static,
+    {
+        // Semaphore::MAX_PERMITS is larger on every 64-bit machine.
+        let limit = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+        let permits = Arc::new(Semaphore::new(limit as usize));
+        let (links, inboxes): (Vec<_>, Vec<_>) = (0..cores.max(1))
+            .map(|_| {
+                let (inbox, orders) = unbounded_channel();
+                (Link { inbox, connections: Arc::default() }, orders)
+            })
+            .unzip();
+        let (build, limits) = (Arc::new(build), Arc::new(limits.clone()));
+        let mut this = Self { links: links.into(), phases: Vec::new(), threads: Vec::new(), permits, limit };
+        for (index, orders) in inboxes.into_iter().enumerate() {
+            let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+            let (phases, phase) = watch::channel(Phase::Serving);
+            this.phases.push(phases);
+            let (build, limits) = (Arc::clone(&build), Arc::clone(&limits));
+            let (links, permits) = (Arc::clone(&this.links), Arc::clone(&this.permits));
+            let thread = std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
+                runtime.block_on(async move {
+                    let service = Service { handler: build(index), limits, phase };
+                    Core { index, links, permits, service }.run(orders).await;
+                });
+                // Not `drop`, which would wait for blocking work to end.
+                runtime.shutdown_background();
+            })?;
+            this.threads.push(thread);
+        }
+        Ok(this)
+    }
+
+    /// Begins to accept on each address.
+    pub fn listen(&self, addresses: impl IntoIterator<Item = Listening>) {
+        for (listening, link) in addresses.into_iter().zip(self.links.iter().cycle()) {
+            // A core that has stopped closes the socket.
+            let _ = link.inbox.send(Order::Listen(listening));
+        }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.links.iter().map(|link| link.connections.load(Relaxed)).sum()
+    }
+
+    /// Closes the listening sockets, lets each connection finish what it has been asked, and ends after `deadline` those that have
+    /// not; returns how many these were. The threads go on, for work after the response, until this value is dropped.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.enter(Phase::Draining);
+        // Listeners and connections hold all permits that are not there.
+        let gone = Arc::clone(&self.permits).acquire_many_owned(self.limit);
+        if tokio::time::timeout(deadline, gone).await.is_ok() {
+            return 0;
+        }
+        let cut = self.connections();
+        self.enter(Phase::Cut);
+        cut
+    }
+
+    fn enter(&self, phase: Phase) {
+        for sender in &self.phases {
+            sender.send_if_modified(|now| {
+                let forward = phase > *now;
+                *now = phase.max(*now);
+                forward
+            });
+        }
+    }
+}
+
+impl Drop for Cores {
+    fn drop(&mut self) {
+        self.enter(Phase::Stopped);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}

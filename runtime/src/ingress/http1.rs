@@ -1,0 +1,41 @@
+//! HTTP/1.1 as we let hyper speak it.
+
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+
+use super::count;
+use super::pulse::{HeadTimer, Pulse};
+use crate::config::NodeLimits;
+
+/// Fields that hyper reads past limit `header_count`, so that dispatch sees the request and answers with our code.
+const SPARE_FIELDS: usize = 16;
+
+/// The fields that hyper has room for on the stack; with a limit of our own it allocates for each request.
+const FIELDS_ON_STACK: usize = 100;
+
+/// hyper's smallest read buffer.
+const SMALLEST_BUFFER: usize = 8 * 1024;
+
+/// One for each connection, because the timer knows the connection.
+pub(super) fn builder(limits: &NodeLimits, pulse: Arc<Pulse>) -> http1::Builder {
+    let head = head_bytes(limits).max(SMALLEST_BUFFER);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(HeadTimer(pulse))
+        .header_read_timeout(limits.header_timeout)
+        // A client that closes its side has gone: its isolate ends.
+        .half_close(false)
+        .max_header_size(head)
+        .max_buf_size(head);
+    let fields = count(limits.header_count);
+    if fields >= FIELDS_ON_STACK {
+        builder.max_headers(fields.saturating_add(SPARE_FIELDS));
+    }
+    builder
+}
+
+/// Request line and fields together: the limits of both, and a little more, so that dispatch is the one to notice.
+pub(super) fn head_bytes(limits: &NodeLimits) -> usize {
+    count(limits.uri).saturating_add(count(limits.header_bytes)).saturating_add(1024)
+}

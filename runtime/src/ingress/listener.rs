@@ -1,0 +1,221 @@
+//! Sockets that listen, and the loops that accept: a permit first, and no error ends one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Handle;
+use super::cores::{Accepted, Core, Phase};
+use crate::config::{Diagnostic, Diagnostics, Listener, Place};
+
+/// How many connections the kernel holds for us while we hold no permit for them. The kernel's own bound is
+/// `net.core.somaxconn`, 4096 by default.
+const BACKLOG: i32 = 4096;
+
+/// The shortest and the longest pause after an accept that failed for want of descriptors or memory.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Why an address cannot be listened on. The operator's to solve, each.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody else has it.
+    #[error("cannot listen on {0}: the port is in use")]
+    InUse(SocketAddr),
+    /// Ports below 1024 are not for everybody.
+    #[error("cannot listen on {0}: this process may not use ports below 1024")]
+    Privileged(SocketAddr),
+    /// The address is not one of this machine's.
+    #[error("cannot listen on {0}: it is not an address of this machine")]
+    NotOurs(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {address}: {source}")]
+    Other {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl From<ListenError> for Diagnostic {
+    fn from(error: ListenError) -> Self {
+        let help = match &error {
+            ListenError::InUse(_) => "stop the process that has it, or choose another port",
+            ListenError::Privileged(_) => "choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE",
+            ListenError::NotOurs(_) => "choose 127.0.0.1, 0.0.0.0, or an address that `ip address` shows",
+            ListenError::Other { .. } => "choose another address",
+        };
+        Self { place: Place::default(), message: error.to_string(), help: Some(help.to_owned()) }
+    }
+}
+
+/// An address that is bound and listens; the kernel queues connections until a core accepts them.
+#[derive(Debug)]
+pub struct Listening {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+impl Listening {
+    /// Binds every listener of a configuration. All certificates are read and all faults reported before the first socket is
+    /// bound, and an address that cannot be had closes the others again.
+    ///
+    /// # Errors
+    /// See [`super::load_tls`] and [`Self::bind`].
+    pub fn bind_all(listeners: &[Listener]) -> Result<Vec<Self>, Diagnostics> {
+        let mut faults = Vec::new();
+        let mut checked = Vec::with_capacity(listeners.len());
+        for Listener { address, tls: files } in listeners {
+            match files.as_ref().map(super::load_tls).transpose() {
+                Ok(tls) => checked.push((*address, tls)),
+                Err(Diagnostics(more)) => faults.extend(more),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Diagnostics(faults));
+        }
+        let mut bound = Vec::with_capacity(listeners.len());
+        for (address, tls) in checked {
+            match Self::bind(address, tls) {
+                Ok(listening) => bound.push(listening),
+                Err(error) => faults.push(error.into()),
+            }
+        }
+        if faults.is_empty() { Ok(bound) } else { Err(Diagnostics(faults)) }
+    }
+
+    /// Binds the address and listens. With port 0 the kernel chooses; see [`Self::address`].
+    ///
+    /// # Errors
+    /// The address is taken, privileged, not ours, or cannot be had for another reason.
+    pub fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self, ListenError> {
+        let socket = listen(address).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse(address),
+            io::ErrorKind::PermissionDenied => ListenError::Privileged(address),
+            io::ErrorKind::AddrNotAvailable => ListenError::NotOurs(address),
+            _ => ListenError::Other { address, source },
+        })?;
+        let address = socket.local_addr().map_err(|source| ListenError::Other { address, source })?;
+        Ok(Self { socket, address, tls })
+    }
+
+    /// Where it really listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted node must not wait for the old one's connections to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the cores leave [`Phase::Serving`]; then the socket is closed.
+pub(super) async fn accept<H: Handle>(listening: Listening, core: Core<H>) {
+    let address = listening.address;
+    let mut phase = core.service.phase.clone();
+    tokio::select! {
+        biased;
+        () = Phase::reached(&mut phase, Phase::Draining) => {}
+        error = accept_each(listening, core) => tracing::error!(%address, %error, "cannot listen"),
+    }
+}
+
+/// Returns only when the listener cannot be watched at all.
+async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Error {
+    let Listening { socket, address, tls } = listening;
+    let listener = match tokio::net::TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => return error,
+    };
+    let mut pause = PAUSE.0;
+    loop {
+        // Before the accept, so that what we cannot serve waits in the kernel's queue.
+        let Ok(permit) = Arc::clone(&core.permits).acquire_owned().await else {
+            return io::Error::other("the permits are gone");
+        };
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                pause = PAUSE.0;
+                core.share_out(socket, Accepted { peer, tls: tls.clone(), permit });
+            }
+            Err(error) if is_of_one_connection(&error) => tracing::debug!(%address, %error, "accept"),
+            Err(error) => {
+                if pause == PAUSE.0 {
+                    tracing::warn!(%address, %error, "cannot accept connections; trying again until it works");
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}
+
+/// Linux reports through accept what befell the connection that was to be accepted; the next one may be fine (accept(2)).
+/// Everything else, above all EMFILE, ENFILE, ENOBUFS and ENOMEM, would come back at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    const OF_ONE: [Errno; 12] = [
+        Errno::CONNABORTED,
+        Errno::INTR,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NONET,
+        Errno::TIMEDOUT,
+    ];
+    error.raw_os_error().is_some_and(|raw| OF_ONE.contains(&Errno::from_raw_os_error(raw)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    #[test]
+    fn want_of_descriptors_and_memory_is_not_a_fault_of_one_connection() {
+        for exhausted in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(!is_of_one_connection(&errno(exhausted)));
+        }
+        assert!(is_of_one_connection(&errno(Errno::CONNABORTED)));
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let first = Listening::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let second = Listening::bind(first.address(), None).unwrap_err();
+        assert!(matches!(second, ListenError::InUse(address) if address == first.address()));
+    }
+
+    #[test]
+    fn an_address_of_somebody_else_is_named() {
+        // TEST-NET-1, RFC 5737.
+        let error = Listening::bind("192.0.2.1:0".parse().unwrap(), None).unwrap_err();
+        assert!(matches!(error, ListenError::NotOurs(_)));
+    }
+}

@@ -1,0 +1,277 @@
+//! What a connection waits for, since when, and the one alarm that ends the wait.
+//!
+//! A timer for each wait would be set and taken back with every request. Here a wait only writes down when it began; the
+//! connection's task looks at that whenever it is polled anyway, and its single timer is moved only when it would ring too late.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Sleep, Timer};
+
+use crate::config::NodeLimits;
+
+/// Why we end a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Not a byte came.
+    Silent,
+    /// A request head did not come to its end.
+    SlowHead,
+    /// No further request came.
+    Idle,
+    /// The client does not read what we write.
+    NotReading,
+    /// The client takes back more requests than it lets us answer (CVE-2023-44487).
+    Resets,
+}
+
+/// What one connection waits for. Written by its socket, its timer and its streams; read by its task.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    born: Instant,
+    /// HTTP/1: hyper waits for a head. HTTP/2: the last stream closed.
+    idle: Moment,
+    /// HTTP/1: the first byte of the head that hyper waits for.
+    head: Moment,
+    /// A write that the kernel did not take.
+    blocked: Moment,
+    heard: AtomicBool,
+    multiplexed: AtomicBool,
+    streams: AtomicUsize,
+    resets: AtomicUsize,
+}
+
+/// A moment in microseconds after the connection's birth, plus one; 0 is never.
+#[derive(Debug, Default)]
+struct Moment(AtomicU64);
+
+impl Moment {
+    fn set(&self, after: Duration) {
+        self.0.store(u64::try_from(after.as_micros()).unwrap_or(u64::MAX - 1).saturating_add(1), Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Relaxed) != 0
+    }
+
+    fn after(&self, born: Instant, wait: Duration) -> Option<Instant> {
+        let micros = self.0.load(Relaxed).checked_sub(1)?;
+        Some(born + Duration::from_micros(micros) + wait)
+    }
+}
+
+impl Pulse {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            born: Instant::now(),
+            idle: Moment::default(),
+            head: Moment::default(),
+            blocked: Moment::default(),
+            heard: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+            streams: AtomicUsize::new(0),
+            resets: AtomicUsize::new(0),
+        })
+    }
+
+    /// HTTP begins: bytes of a TLS handshake do not count as a sign of life.
+    pub(super) fn begin(&self, multiplexed: bool) {
+        self.heard.store(false, Relaxed);
+        self.multiplexed.store(multiplexed, Relaxed);
+        self.rest();
+    }
+
+    /// From now on nothing is asked of us.
+    pub(super) fn rest(&self) {
+        self.head.clear();
+        self.idle.set(self.born.elapsed());
+    }
+
+    /// The socket gave bytes.
+    pub(super) fn read(&self) {
+        if !self.heard.load(Relaxed) {
+            self.heard.store(true, Relaxed);
+        }
+        if self.idle.is_set() && !self.head.is_set() && !self.multiplexed.load(Relaxed) {
+            self.head.set(self.born.elapsed());
+        }
+    }
+
+    /// The socket took bytes.
+    pub(super) fn wrote(&self) {
+        if self.blocked.is_set() {
+            self.blocked.clear();
+        }
+    }
+
+    /// The socket took none.
+    pub(super) fn blocked(&self) {
+        if !self.blocked.is_set() {
+            self.blocked.set(self.born.elapsed());
+        }
+    }
+
+    /// An HTTP/2 stream is open until the returned value is dropped.
+    pub(super) fn open(self: &Arc<Self>) -> OpenStream {
+        self.streams.fetch_add(1, Relaxed);
+        OpenStream(Arc::clone(self))
+    }
+
+    /// A request has been given to its handler; see [`Attempt`].
+    pub(super) fn attempt(self: &Arc<Self>) -> Attempt {
+        Attempt { pulse: Arc::clone(self), answered: false }
+    }
+
+    /// When the connection has to end if nothing changes, and why.
+    fn due(&self, limits: &NodeLimits, idle: Duration) -> Option<(Instant, Cut)> {
+        // Twice what may be open at once: a browser that leaves a page takes everything back, and then asks again.
+        if self.resets.load(Relaxed) > 2 * super::count(limits.h2_streams) {
+            return Some((self.born, Cut::Resets));
+        }
+        let waiting = || {
+            if self.streams.load(Relaxed) > 0 {
+                None
+            } else if let Some(at) = self.head.after(self.born, limits.header_timeout) {
+                Some((at, Cut::SlowHead))
+            } else if !self.heard.load(Relaxed) {
+                Some((self.idle.after(self.born, limits.header_timeout)?, Cut::Silent))
+            } else {
+                Some((self.idle.after(self.born, idle)?, Cut::Idle))
+            }
+        };
+        let blocked = self.blocked.after(self.born, limits.write_idle).map(|at| (at, Cut::NotReading));
+        blocked.into_iter().chain(waiting()).min_by_key(|(at, _)| *at)
+    }
+}
+
+/// An open HTTP/2 stream.
+#[derive(Debug)]
+pub(super) struct OpenStream(Arc<Pulse>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        // The moment first: a connection without streams must never be judged by an older one.
+        self.0.idle.set(self.0.born.elapsed());
+        self.0.streams.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A request that its handler works on. Dropped without an answer, it counts against the client; each answer makes up for one.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pulse: Arc<Pulse>,
+    answered: bool,
+}
+
+impl Attempt {
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let resets = &self.pulse.resets;
+        let change = |n: usize| if self.answered { n.saturating_sub(1) } else { n.saturating_add(1) };
+        let _ = resets.fetch_update(Relaxed, Relaxed, |n| Some(change(n)));
+    }
+}
+
+/// The connection's one timer.
+#[derive(Debug)]
+pub(super) struct Alarm<'a> {
+    pulse: &'a Pulse,
+    limits: &'a NodeLimits,
+    idle: Duration,
+    sleep: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl<'a> Alarm<'a> {
+    pub(super) fn new(pulse: &'a Pulse, limits: &'a NodeLimits) -> Self {
+        let sleep = Box::pin(tokio::time::sleep(limits.header_timeout));
+        Self { pulse, limits, idle: limits.keepalive_idle, sleep }
+    }
+
+    /// The goodbye has been said: the client has no longer than a head's time to hear it.
+    pub(super) fn hurry(&mut self) {
+        self.idle = self.limits.header_timeout;
+        if self.pulse.idle.is_set() && !self.pulse.head.is_set() {
+            self.pulse.rest();
+        }
+    }
+
+    /// Resolves when the connection has to end. Poll it after the connection, so that it sees what has just begun.
+    pub(super) fn rings(&mut self) -> impl Future<Output = Cut> {
+        poll_fn(|context| self.poll(context))
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Cut> {
+        loop {
+            let due = self.pulse.due(self.limits, self.idle);
+            if let Some((at, _)) = due
+                && at < self.sleep.deadline().into_std()
+            {
+                self.sleep.as_mut().reset(at.into());
+            }
+            if self.sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            let next = match due {
+                Some((at, cut)) if at <= now => return Poll::Ready(cut),
+                Some((at, _)) => at,
+                // A stream may close without this task being polled; what is due then lies no earlier than this.
+                None => now + self.idle,
+            };
+            self.sleep.as_mut().reset(next.into());
+        }
+    }
+}
+
+/// What hyper believes to be its header timer. hyper makes a sleep when it begins to wait for a head and drops it when it has
+/// one, which tells the two waits apart: `keepalive_idle` before the first byte, `header_timeout` after it.
+#[derive(Debug)]
+pub(super) struct HeadTimer(pub(super) Arc<Pulse>);
+
+impl Timer for HeadTimer {
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
+        self.0.rest();
+        Box::pin(HeadWait(Arc::clone(&self.0)))
+    }
+
+    fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
+        self.sleep(Duration::ZERO)
+    }
+
+    fn reset(&self, _: &mut Pin<Box<dyn Sleep>>, _: Instant) {
+        self.0.rest();
+    }
+}
+
+/// hyper waits for a head. Never resolves: the connection's alarm ends the wait.
+struct HeadWait(Arc<Pulse>);
+
+impl Sleep for HeadWait {}
+
+impl Future for HeadWait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+impl Drop for HeadWait {
+    fn drop(&mut self) {
+        self.0.idle.clear();
+        self.0.head.clear();
+    }
+}

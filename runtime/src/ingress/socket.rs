@@ -1,0 +1,153 @@
+//! A connection's bytes. The socket is shared with [`Hangup`](crate::http::Hangup), so everything goes through `&TcpStream`.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::pulse::Pulse;
+
+/// The I/O under rustls and hyper: reads and writes, and tells the connection's [`Pulse`] of them.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: Arc<TcpStream>,
+    pulse: Arc<Pulse>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: Arc<TcpStream>, pulse: Arc<Pulse>) -> Self {
+        Self { stream, pulse }
+    }
+
+    fn poll_with(
+        &self,
+        context: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.stream.poll_write_ready(context) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => {
+                    self.pulse.blocked();
+                    return Poll::Pending;
+                }
+            }
+            match write(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => {
+                    self.pulse.wrote();
+                    return Poll::Ready(written);
+                }
+            }
+        }
+    }
+}
+
+/// Reads once. When the kernel had less than was asked for, there is nothing more for now: the readiness is given back at once,
+/// which saves the read that would only say so. That is safe because the poller reports edges, and because `try_io` gives
+/// back the readiness that it saw before the read, never one that came later.
+fn read_some(stream: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    let room = buffer.remaining();
+    let mut partial = None;
+    let read = stream.try_io(Interest::READABLE, || {
+        let read = stream.try_read_buf(buffer)?;
+        if read == 0 || read == room {
+            return Ok(read);
+        }
+        partial = Some(read);
+        Err(io::ErrorKind::WouldBlock.into())
+    });
+    partial.map_or(read, Ok)
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            match read_some(&self.stream, buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(read) => {
+                    if read > 0 {
+                        self.pulse.read();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_with(context, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_with(context, |stream| stream.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match SockRef::from(&*self.stream).shutdown(Shutdown::Write) {
+            // The client was quicker.
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// Ends the connection when dropped, also while a request's work after the response still holds its
+/// [`Client`](crate::http::Client), and with it the descriptor.
+#[derive(Debug)]
+pub(super) struct Closing(pub(super) Arc<TcpStream>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        // An error says that the connection has ended already.
+        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Both);
+    }
+}
+
+/// How many bytes a client may still send us after our last one.
+const UNHEARD: usize = 1 << 20;
+
+/// Reads and forgets until the client closes, too, or has sent [`UNHEARD`]. Closing a socket with unread bytes sends a reset, and a
+/// client that is still sending its body would lose the answer that tells it to stop (RFC 9112 §9.6).
+pub(super) async fn linger(stream: &TcpStream) -> io::Result<()> {
+    let mut unheard = 0;
+    let mut buffer = [0; 4096];
+    while unheard < UNHEARD {
+        stream.readable().await?;
+        match stream.try_read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => unheard += read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

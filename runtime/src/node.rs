@@ -9,14 +9,14 @@ use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 
 use crate::activate::{Activator, Active, CompiledStore, Mode};
-use crate::admin::{Admin, Ready};
-use crate::bindings::{LogSink, NodeMemory};
-use crate::config::{self, Diagnostic, Diagnostics, LimitTable, NodeLimits, Place};
+use crate::admin::{Panel, Ready};
+use crate::bindings::NodeMemory;
+use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher};
 use crate::egress::Own;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle, Listening};
-use crate::observe::{self, AccessForm, AccessLogs, Destination, Metrics};
+use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
 use crate::sandbox::{Engines, Gate};
 
 /// How a node runs, besides its configuration.
@@ -26,7 +26,7 @@ pub struct Options {
     /// Which egress workers have.
     pub egress: Mode,
     /// Where guests' lines go.
-    pub log: LogSink,
+    pub log: GuestLog,
     /// Where the access log goes, and in which form.
     pub access: Option<(Destination, AccessForm)>,
 }
@@ -45,6 +45,9 @@ pub struct Node {
     /// Where the operator's listener is.
     pub admin: Option<SocketAddr>,
 }
+
+/// What is left of logs and spans has this long to be written at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Node {
     /// Checks everything, binds, and starts to serve; nothing is half started when there is an error.
@@ -77,6 +80,7 @@ impl Node {
             detail: options.detail,
             metrics: Arc::clone(&metrics),
             unrouted: metrics.target(observe::Target::None),
+            tracer: Tracer::start(&node.telemetry).map_err(|error| internal("the span exporter", &error))?,
         });
         let access = match options.access {
             Some((destination, form)) => AccessLogs::start(&destination, form, metrics.access_log_dropped())
@@ -114,7 +118,10 @@ impl Node {
         let cut = runtime.map_or(0, |runtime| runtime.block_on(self.cores.drain(deadline)));
         drop(self.cores);
         drop(self.admin_core);
-        self.access.close(Duration::from_secs(1));
+        self.access.close(LAST_WORDS);
+        if let Some(tracer) = &self.dispatcher.tracer {
+            tracer.shutdown(LAST_WORDS);
+        }
         cut
     }
 }
@@ -136,7 +143,7 @@ pub fn check(node: &config::Node) -> Result<Vec<String>, Diagnostics> {
         compiled: compiled_store(node, &engines)?,
         engines,
         metrics: Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?),
-        log: observe::GuestLog::to_log().into(),
+        log: GuestLog::events(),
         own: Own::default(),
         cores: 1,
         egress: Mode::Listed,
@@ -184,8 +191,8 @@ fn serve_admin(
     metrics: Arc<Metrics>,
     limits: &NodeLimits,
 ) -> Result<Cores, Diagnostics> {
-    let admin = Admin::new(ready.clone(), move || metrics.render());
-    let cores = Cores::start("eyot-admin", 1, limits, move |_| admin.clone());
+    let panel = Panel::new(ready.clone(), move || metrics.render());
+    let cores = Cores::start("eyot-admin", 1, limits, move |_| panel.clone());
     let cores = cores.map_err(|error| internal("the admin thread", &error))?;
     cores.listen([operator]);
     Ok(cores)

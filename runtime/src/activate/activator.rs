@@ -11,11 +11,11 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::active::{Active, Destination, Target, Worker};
 use super::compiled::{self, CompiledStore};
 use crate::auth::Verifier;
-use crate::bindings::{Capabilities, LogSink};
+use crate::bindings::Capabilities;
 use crate::config::{self, Diagnostic, Diagnostics, Place};
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, Own, Policy};
-use crate::observe::{self, Metrics};
+use crate::observe::{self, GuestLog, Metrics};
 use crate::sandbox::{self, Engines, Gate, Prepared};
 
 /// What activations share.
@@ -27,7 +27,7 @@ pub struct Activator {
     /// Where counters come from.
     pub metrics: Arc<Metrics>,
     /// Where guests' lines go.
-    pub log: LogSink,
+    pub log: GuestLog,
     /// Our own addresses, which no worker may reach.
     pub own: Own,
     /// One egress for each.
@@ -94,12 +94,12 @@ impl Activator {
             Mode::Open => Policy::open(),
             Mode::Listed => Policy::listed(worker.origins.clone(), worker.egress.clone()),
         };
-        let capabilities = Arc::new(Capabilities::new(worker, policy, Arc::clone(&self.log)));
+        let metrics = self.metrics.worker(&worker.name);
+        let capabilities = Arc::new(Capabilities::new(worker, policy, self.log.clone(), Arc::clone(&metrics)));
         let prepared = Prepared::new(&self.engines, &inspection, &component, capabilities).map_err(|error| Diagnostic {
             help: Some("remove the import, or build with a toolchain that targets wasi:http".to_owned()),
             ..fault(format!("the component cannot be linked: {error}"))
         })?;
-        let metrics = self.metrics.worker(&worker.name);
         tracing::debug!(worker = worker.name, ?start, "a component is ready");
         let limits = &worker.limits;
         Ok(Worker {
@@ -208,7 +208,8 @@ impl Destinations<'_> {
                 Some(Arc::clone(found.ok_or_else(|| fault(format!("there is no auth `{name}`")))?))
             }
         };
-        Ok(Destination { verifier, target, metrics: self.metrics.target(label) })
+        let pattern = format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path).into();
+        Ok(Destination { pattern, verifier, target, metrics: self.metrics.target(label) })
     }
 }
 

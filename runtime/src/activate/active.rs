@@ -26,6 +26,8 @@ pub struct Active {
 
 /// Where a route leads, with all names resolved.
 pub struct Destination {
+    /// The route as configured, for logs and traces.
+    pub pattern: Arc<str>,
     /// Who must be asking.
     pub verifier: Option<Arc<Verifier>>,
     /// What answers.

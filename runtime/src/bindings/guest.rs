@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::log::{GuestStream, LogSink};
+use super::log::GuestStream;
 use super::{Event, Meter, NodeMemory, Outbound, Usage};
 use crate::config::{self, WorkerLimits};
 use crate::egress::{Egress, Policy};
+use crate::observe::{GuestLog, WorkerMetrics};
 
 /// What one version of a worker may touch: made once when it is activated, shared by its invocations.
 pub struct Capabilities {
@@ -22,7 +24,9 @@ pub struct Capabilities {
     /// Where it may send requests.
     pub policy: Arc<Policy>,
     /// Where its standard streams go.
-    pub log: LogSink,
+    pub log: GuestLog,
+    /// What is counted for it.
+    pub metrics: Arc<WorkerMetrics>,
     env: Vec<(String, String)>,
     config: WasiConfigVariables,
 }
@@ -30,15 +34,22 @@ pub struct Capabilities {
 impl Capabilities {
     /// What the worker's configuration grants, and nothing else.
     #[must_use]
-    pub fn new(worker: &config::Worker, policy: Policy, log: LogSink) -> Self {
+    pub fn new(worker: &config::Worker, policy: Policy, log: GuestLog, metrics: Arc<WorkerMetrics>) -> Self {
         Self {
             worker: worker.name.as_str().into(),
             limits: Arc::new(worker.limits.clone()),
             policy: Arc::new(policy),
             log,
+            metrics,
             env: worker.env.clone().into_iter().collect(),
             config: variables(&worker.config),
         }
+    }
+
+    /// Numbers the invocations that write something, from 0, as wasmtime serve numbers its requests.
+    pub(super) fn number(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        NEXT.fetch_add(1, Relaxed)
     }
 }
 
@@ -92,7 +103,7 @@ impl Guest {
 }
 
 /// No directory, no socket, no argument; an environment only from configuration.
-fn wasi(capabilities: &Capabilities, event: &Event) -> WasiCtx {
+fn wasi(capabilities: &Arc<Capabilities>, event: &Event) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.max_random_size(capabilities.limits.random_bytes);
     if !capabilities.env.is_empty() {

@@ -1,6 +1,7 @@
 //! `eyot dev`: the local edge node. Builds, serves, shows every request, rebuilds and swaps on change.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -16,7 +17,7 @@ use crate::config::{
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
-use crate::observe::{self, AccessSink, Format, GuestLog};
+use crate::observe::{AccessForm, Destination, Format, GuestLog, logs};
 
 /// Changes within this time are one change: editors and compilers write several files.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -53,15 +54,15 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        observe::init_logs(Format::Auto);
+        let _log = logs::init(Format::Auto, "")?;
         let demo = demo_origin::start()?;
         let folders = find::workers(&self.paths)?;
         let configuration = self.configuration(&folders, demo)?;
         let options = Options {
             detail: Detail::Full,
             egress: Mode::Listed,
-            log: GuestLog::to_log().into(),
-            access: AccessSink::Terminal,
+            log: GuestLog::events(),
+            access: Some((Destination::Stderr, AccessForm::Text { colour: std::io::stderr().is_terminal() })),
         };
         let running = node::Node::start(&configuration, options)?;
         show::routes(&configuration, &running);
@@ -76,7 +77,7 @@ impl Dev {
             drop(changes.watcher);
             ended
         })?;
-        running.drain();
+        let _ = running.drain();
         Ok(())
     }
 

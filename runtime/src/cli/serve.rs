@@ -12,7 +12,7 @@ use crate::activate::Mode;
 use crate::config::{self, Diagnostics};
 use crate::dispatch::Detail;
 use crate::node::{Node, Options};
-use crate::observe::{self, AccessSink, Format, GuestLog};
+use crate::observe::{AccessForm, Destination, Format, GuestLog, LogGuard, logs};
 
 /// Run a node from node.toml, or serve one component.
 #[derive(Args)]
@@ -37,8 +37,8 @@ pub(super) struct Serve {
     state: Option<PathBuf>,
 
     /// Where the access log goes: stdout, stderr, off, or a file.
-    #[arg(long, value_name = "WHERE")]
-    access_log: Option<AccessSink>,
+    #[arg(long, value_name = "WHERE", value_parser = access_log)]
+    access_log: Option<AccessLog>,
 
     #[command(flatten)]
     single: single::Single,
@@ -46,7 +46,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        observe::init_logs(Format::Auto);
+        let log = logs::init(Format::Auto, "")?;
         match &self.config {
             Some(path) => {
                 let mut node = config::Node::load(path, self.limits.as_deref())?;
@@ -56,8 +56,8 @@ impl Serve {
                 let options = Options {
                     detail: Detail::Public,
                     egress: Mode::Listed,
-                    log: GuestLog::to_log().into(),
-                    access: self.access_log.unwrap_or(AccessSink::Stdout),
+                    log: GuestLog::events(),
+                    access: self.access_log.unwrap_or(AccessLog::To(Destination::Stdout)).sink(),
                 };
                 let running = Node::start(&node, options)?;
                 for address in &running.addresses {
@@ -66,21 +66,22 @@ impl Serve {
                 if let Some(address) = running.admin {
                     tracing::info!(%address, "admin");
                 }
+                tracing::info!("ready");
                 until_signal(None)?;
                 finish(running)
             }
-            None => self.single(),
+            None => self.single(&log),
         }
     }
 
-    fn single(self) -> anyhow::Result<()> {
+    fn single(self, log: &LogGuard) -> anyhow::Result<()> {
         let mut node = self.single.node(self.limits.as_deref())?;
         node.state = self.state;
         let options = Options {
             detail: Detail::Public,
             egress: self.single.egress_mode(),
-            log: self.single.guest_log().into(),
-            access: self.access_log.unwrap_or(AccessSink::Off),
+            log: self.single.guest_log(&log.lost())?,
+            access: self.access_log.unwrap_or(AccessLog::Off).sink(),
         };
         let running = Node::start(&node, options)?;
         for address in &running.addresses {
@@ -91,6 +92,32 @@ impl Serve {
         until_signal(self.single.shutdown_address())?;
         finish(running)
     }
+}
+
+/// What `--access-log` says.
+#[derive(Clone)]
+enum AccessLog {
+    Off,
+    To(Destination),
+}
+
+impl AccessLog {
+    fn sink(self) -> Option<(Destination, AccessForm)> {
+        match self {
+            Self::Off => None,
+            Self::To(destination) => Some((destination, AccessForm::Json)),
+        }
+    }
+}
+
+fn access_log(text: &str) -> Result<AccessLog, String> {
+    Ok(match text {
+        "" => return Err("say stdout, stderr, off, or the name of a file".to_owned()),
+        "off" => AccessLog::Off,
+        "stdout" => AccessLog::To(Destination::Stdout),
+        "stderr" => AccessLog::To(Destination::Stderr),
+        file => AccessLog::To(Destination::File(file.into())),
+    })
 }
 
 fn finish(running: Node) -> anyhow::Result<()> {

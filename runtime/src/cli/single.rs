@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use prometheus::IntCounter;
 
 use super::serve::wrong;
 use crate::activate::Mode;
@@ -133,8 +134,8 @@ impl Single {
         }
     }
 
-    pub(super) fn guest_log(&self) -> GuestLog {
-        if self.no_logging_prefix { GuestLog::raw() } else { GuestLog::prefixed() }
+    pub(super) fn guest_log(&self, lost: &IntCounter) -> std::io::Result<GuestLog> {
+        GuestLog::console(!self.no_logging_prefix, lost)
     }
 
     pub(super) fn shutdown_address(&self) -> Option<SocketAddr> {

@@ -31,6 +31,7 @@ pub(super) struct Exchange {
     uri: Uri,
     host: String,
     target: Option<Arc<TargetMetrics>>,
+    route: Option<Arc<str>>,
     run: Option<Run>,
     core: Arc<Core>,
     written_down: bool,
@@ -57,6 +58,7 @@ impl Exchange {
             uri: request.uri().clone(),
             host: String::new(),
             target: None,
+            route: None,
             run: None,
             core: Arc::clone(core),
             written_down: false,
@@ -72,6 +74,7 @@ impl Exchange {
     /// The route was found.
     pub(super) fn leads_to(&mut self, destination: &Destination) {
         self.target = Some(Arc::clone(&destination.metrics));
+        self.route = Some(Arc::clone(&destination.pattern));
     }
 
     /// An isolate is about to run.
@@ -131,6 +134,7 @@ impl Exchange {
             trace_id: self.trace.id(),
             client: self.client.address.ip(),
             method: self.method.as_str(),
+            scheme: if self.client.tls.is_some() { "https" } else { "http" },
             host: &self.host,
             path: self.uri.path(),
             query: None,
@@ -144,9 +148,12 @@ impl Exchange {
             start: run.map(|run| run.start),
             worker: run.map(|run| &*run.worker.name),
             version: run.map(|run| &*run.worker.version),
-            route: None,
+            route: self.route.as_deref(),
         };
         self.core.access.record(&record);
+        if let Some(tracer) = &self.core.dispatcher.tracer {
+            tracer.request(&self.trace, &record);
+        }
     }
 }
 

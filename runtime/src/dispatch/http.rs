@@ -21,7 +21,7 @@ use crate::egress::Forward;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, InUse, Metrics, Start, TargetMetrics, WorkerMetrics};
+use crate::observe::{AccessLog, InUse, Metrics, Start, TargetMetrics, Tracer, WorkerMetrics};
 use crate::sandbox::{self, Gate, Invocation, Ledger, Permit};
 
 /// What all cores share.
@@ -44,6 +44,8 @@ pub struct Dispatcher {
     pub metrics: Arc<Metrics>,
     /// Counts what led nowhere.
     pub unrouted: Arc<TargetMetrics>,
+    /// Where spans go, if anywhere.
+    pub tracer: Option<Tracer>,
 }
 
 /// One core's way into the dispatcher.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -34,7 +34,7 @@ pub struct GuestLog(Arc<Sink>);
 #[derive(Debug)]
 enum Sink {
     Events,
-    Console { prefixed: bool, stdout: Lane, stderr: Lane, _writers: [Writer; 2] },
+    Console { prefixed: bool, stdout: Lane, stderr: Lane, _writers: Mutex<[Writer; 2]> },
 }
 
 /// One stream of one invocation. Dropping it logs a line that was begun.
@@ -66,7 +66,7 @@ impl GuestLog {
 
     fn on(prefixed: bool, stdout: Writer, stderr: Writer) -> Self {
         let (out, err) = (stdout.lane(), stderr.lane());
-        Self(Arc::new(Sink::Console { prefixed, stdout: out, stderr: err, _writers: [stdout, stderr] }))
+        Self(Arc::new(Sink::Console { prefixed, stdout: out, stderr: err, _writers: Mutex::new([stdout, stderr]) }))
     }
 
     /// Opens a stream of an invocation. `number` counts the requests of this process from 0.

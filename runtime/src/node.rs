@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -37,7 +37,7 @@ pub struct Node {
     dispatcher: Arc<Dispatcher>,
     ready: Ready,
     drain: Duration,
-    access: AccessLogs,
+    access: Mutex<AccessLogs>,
     cores: Cores,
     admin_core: Option<Cores>,
     /// Where it listens for requests, in the order of the configuration.
@@ -95,7 +95,7 @@ impl Node {
         };
         cores.listen(listening);
         ready.set(true);
-        Ok(Self { activator, dispatcher, ready, drain: limits.drain, access, cores, admin_core, addresses, admin })
+        Ok(Self { activator, dispatcher, ready, drain: limits.drain, access: Mutex::new(access), cores, admin_core, addresses, admin })
     }
 
     /// Serves another configuration from the next request on; requests that run finish on the old one. Listeners and the limits of
@@ -118,7 +118,7 @@ impl Node {
         let cut = runtime.map_or(0, |runtime| runtime.block_on(self.cores.drain(deadline)));
         drop(self.cores);
         drop(self.admin_core);
-        self.access.close(LAST_WORDS);
+        self.access.get_mut().unwrap_or_else(PoisonError::into_inner).close(LAST_WORDS);
         if let Some(tracer) = &self.dispatcher.tracer {
             tracer.shutdown(LAST_WORDS);
         }

@@ -90,9 +90,10 @@ impl Activator {
             .compiled
             .load(&self.engines, inspection.engine, &digest, &bytes)
             .map_err(|error| fault(format!("the component does not compile: {error:#}")))?;
-        let policy = match self.egress {
-            Mode::Open => Policy::open(),
-            Mode::Listed => Policy::listed(worker.origins.clone(), worker.egress.clone()),
+        let policy = Policy {
+            origins: worker.origins.clone(),
+            hosts: worker.egress.clone(),
+            open: self.egress == Mode::Open,
         };
         let metrics = self.metrics.worker(&worker.name);
         let capabilities = Arc::new(Capabilities::new(worker, policy, self.log.clone(), Arc::clone(&metrics)));

@@ -1,0 +1,252 @@
+//! From an authority to a connection: resolve, judge every address, dial one of those that were judged, shake hands.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::own::Own;
+use super::resolve::Resolve;
+use super::{BoxFuture, guard};
+use crate::failure::Failure;
+
+/// How many addresses of one name are tried.
+const MOST_ADDRESSES: usize = 8;
+/// When the next address is tried beside those that have not answered yet (RFC 8305 §8 recommends 250 ms).
+const STAGGER: Duration = Duration::from_millis(250);
+/// When a silent connection is probed, so that a peer that vanished does not hold it for ever.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Which addresses may be dialled. The node's own listeners never are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Any: the operator named the origin, or opened the egress.
+    Anywhere,
+    /// Only those that [`guard::allowed`] lets through.
+    Public,
+}
+
+/// Opens TCP connections.
+#[derive(Clone)]
+pub(super) struct Dial {
+    pub(super) reach: Reach,
+    pub(super) own: Own,
+    pub(super) resolver: Arc<dyn Resolve>,
+}
+
+impl Dial {
+    /// The addresses of this host that may be dialled, and that are: there is no second look-up, so a name cannot answer with a
+    /// public address when it is asked and with a private one when it is dialled.
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let mut addresses = match literal.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, port)],
+            Err(_) => {
+                let resolved = self.resolver.resolve(host, port).await;
+                resolved.map_err(|error| Failure::OriginDns(format!("{host}: {error}")))?
+            }
+        };
+        if addresses.is_empty() {
+            return Err(Failure::OriginDns(format!("{host}: no address")));
+        }
+        addresses.retain(|address| !self.own.reaches(*address));
+        if addresses.is_empty() {
+            return Err(Failure::EgressDenied(format!("{host}:{port} is a listener of this node")));
+        }
+        if self.reach == Reach::Public {
+            addresses.retain(|address| guard::allowed(address.ip()));
+            if addresses.is_empty() {
+                // Which addresses these are is not told: a worker is not to learn the names of a private network.
+                return Err(Failure::EgressDenied(format!(
+                    "{host} has no public address; for a private server, name an origin in node.toml"
+                )));
+            }
+        }
+        addresses.truncate(MOST_ADDRESSES);
+        Ok(addresses)
+    }
+
+    async fn connect(self, target: Uri) -> Result<TokioIo<TcpStream>, Failure> {
+        let host = target.host().unwrap_or_default();
+        let default = if target.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
+        let port = target.port_u16().unwrap_or(default);
+        let addresses = self.addresses(host, port).await?;
+        let stream = first_to_answer(addresses)
+            .await
+            .map_err(|error| Failure::OriginRefused(format!("{host}:{port}: {error}")))?;
+        // Neither is worth a request: without them it is only slower.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        Ok(TokioIo::new(stream))
+    }
+}
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<TcpStream>;
+    type Error = Failure;
+    type Future = BoxFuture<Result<TokioIo<TcpStream>, Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(target))
+    }
+}
+
+/// Tries the addresses in their order, the next one as soon as one has failed or has not answered for [`STAGGER`]; the first
+/// connection wins and the others are dropped (RFC 8305 §5). The last error is told when none is left.
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut running: Vec<BoxFuture<io::Result<TcpStream>>> = Vec::new();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        if let Some(address) = waiting.next() {
+            running.push(Box::pin(TcpStream::connect(address)));
+        } else if running.is_empty() {
+            return Err(last);
+        }
+        let answer = poll_fn(|context| poll_any(&mut running, context));
+        let answer = if waiting.len() == 0 { Ok(answer.await) } else { tokio::time::timeout(STAGGER, answer).await };
+        match answer {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => {}
+        }
+    }
+}
+
+fn poll_any(
+    running: &mut Vec<BoxFuture<io::Result<TcpStream>>>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<TcpStream>> {
+    for index in 0..running.len() {
+        if let Poll::Ready(answer) = running[index].as_mut().poll(context) {
+            drop(running.swap_remove(index));
+            return Poll::Ready(answer);
+        }
+    }
+    Poll::Pending
+}
+
+/// Opens connections, with TLS where the scheme asks for it, within a time.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) https: HttpsConnector<Dial>,
+    /// A bound of its own: hyper-util may let a connection be finished that its request no longer waits for.
+    pub(super) timeout: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Line>;
+    type Error = Failure;
+    type Future = BoxFuture<Result<TokioIo<Line>, Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let (connecting, limit) = (self.https.call(target), self.timeout);
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(Ok(stream)) => Ok(TokioIo::new(Line { stream: TokioIo::new(stream), history: History::default() })),
+                // What is not a failure of `Dial` comes from TLS.
+                Ok(Err(error)) => Err(match error.downcast::<Failure>() {
+                    Ok(failure) => *failure,
+                    Err(error) => Failure::OriginTls(error.to_string()),
+                }),
+                Err(_) => Err(Failure::OriginTimeout { limit }),
+            }
+        })
+    }
+}
+
+/// What happened on a connection so far, as far as a retry must know. Shared by all its requests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    requests: AtomicU64,
+    reads: AtomicU64,
+}
+
+impl History {
+    /// Counts one more request; whether there was one before it.
+    pub(super) fn begin(&self) -> bool {
+        self.0.requests.fetch_add(1, Ordering::Relaxed) > 0
+    }
+
+    /// How often bytes came from the origin.
+    pub(super) fn reads(&self) -> u64 {
+        self.0.reads.load(Ordering::Relaxed)
+    }
+}
+
+/// An open connection to an origin, which notes when bytes come from it.
+pub(super) struct Line {
+    stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
+    history: History,
+}
+
+impl Connection for Line {
+    fn connected(&self) -> Connected {
+        self.stream.inner().connected().extra(self.history.clone())
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.history.0.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+}

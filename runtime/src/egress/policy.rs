@@ -1,0 +1,226 @@
+//! What a worker may ask, and the one reading of the URL that is both checked and dialled.
+
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use url::{Host, Url};
+
+use crate::config::Egress as Allowed;
+use crate::failure::Failure;
+
+/// The names below which a worker finds the origins of node.toml. They are never looked up.
+const ORIGINS: &str = ".origin.internal";
+
+/// What one worker may ask. Without any entry: nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Origins of node.toml, asked as `http://NAME.origin.internal/`.
+    pub origins: Vec<String>,
+    /// Other hosts. `*.example.com` stands for every name below `example.com`, at any depth, and not for `example.com`.
+    pub hosts: Vec<Allowed>,
+    /// Any host, private ones too, without a look at `hosts`: only for `eyot serve X.wasm`.
+    pub open: bool,
+}
+
+/// Where a request of a worker goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// To this origin of node.toml.
+    Origin(String),
+    /// To this host.
+    Host {
+        /// `http` or `https`.
+        scheme: Scheme,
+        /// Host and, where it is not the scheme's default, port, as the WHATWG URL standard writes them.
+        authority: Authority,
+    },
+}
+
+impl Policy {
+    /// Where this URI leads, if the worker may go there.
+    ///
+    /// Scheme and authority are parsed once, by the URL standard, which gives numeric spellings, letter case and trailing dots
+    /// one meaning; what it made of them is matched here and dialled later. Path and query have no say in that.
+    pub(super) fn destination(&self, uri: &Uri) -> Result<Destination, Failure> {
+        let url = parse(uri)?;
+        let https = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            other => return Err(denied(format!("scheme {other} is not http or https"))),
+        };
+        let host = match url.host() {
+            Some(Host::Domain(name)) => domain(name)?.to_owned(),
+            Some(address) => address.to_string(),
+            None => return Err(denied(format!("{url} has no host"))),
+        };
+        if let Some(name) = host.strip_suffix(ORIGINS) {
+            return self.origin(name, url.port());
+        }
+        let default = if https { 443 } else { 80 };
+        let port = url.port().unwrap_or(default);
+        if port == 0 {
+            return Err(denied("port 0 cannot be asked".to_owned()));
+        }
+        let written = if port == default { host.clone() } else { format!("{host}:{port}") };
+        if !self.open && !self.hosts.iter().any(|allowed| matches(allowed, https, &host, port)) {
+            let place = format!("{}://{written}", url.scheme());
+            return Err(denied(format!(
+                "{place} is not among what this worker may ask; add egress = [\"{place}\"] to eyot.toml"
+            )));
+        }
+        let authority = Authority::try_from(written).map_err(|error| denied(error.to_string()))?;
+        Ok(Destination::Host { scheme: if https { Scheme::HTTPS } else { Scheme::HTTP }, authority })
+    }
+
+    fn origin(&self, name: &str, port: Option<u16>) -> Result<Destination, Failure> {
+        if port.is_some() {
+            return Err(denied(format!("{name}{ORIGINS} takes no port: the origin has its own in node.toml")));
+        }
+        if !self.origins.iter().any(|allowed| allowed == name) {
+            return Err(denied(format!(
+                "origin {name} is not among what this worker may ask; add origins = [\"{name}\"] to eyot.toml"
+            )));
+        }
+        Ok(Destination::Origin(name.to_owned()))
+    }
+}
+
+fn denied(why: String) -> Failure {
+    Failure::EgressDenied(why)
+}
+
+fn parse(uri: &Uri) -> Result<Url, Failure> {
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(denied("the URL has no scheme or no host".to_owned()));
+    };
+    // "http://good.example@evil.example/" is read in two ways by people, so by nobody here (RFC 9110 §4.2.4).
+    if authority.as_str().contains('@') {
+        return Err(denied("a URL with user information is refused".to_owned()));
+    }
+    Url::parse(&format!("{scheme}://{authority}/")).map_err(|error| denied(format!("the URL is not valid: {error}")))
+}
+
+/// A name with one trailing dot is the same name (RFC 1034 §3.1); an empty label is none.
+fn domain(name: &str) -> Result<&str, Failure> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.split('.').any(str::is_empty) {
+        return Err(denied(format!("{name} is not a host name")));
+    }
+    Ok(name)
+}
+
+fn matches(allowed: &Allowed, https: bool, host: &str, port: u16) -> bool {
+    let scheme = match &allowed.scheme {
+        Some(scheme) if *scheme == Scheme::HTTP => !https,
+        Some(_) | None => https,
+    };
+    let same_port = port == allowed.port.unwrap_or(if https { 443 } else { 80 });
+    let same_host = match allowed.host.strip_prefix("*.") {
+        Some(parent) => host.strip_suffix(parent).is_some_and(|front| front.len() > 1 && front.ends_with('.')),
+        None => host == allowed.host,
+    };
+    scheme && same_port && same_host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Destination, Policy};
+    use crate::config::Egress;
+
+    fn entry(text: &str) -> Egress {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme.parse().unwrap()), rest),
+            None => (None, text),
+        };
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().unwrap())),
+            _ => (rest, None),
+        };
+        Egress { scheme, host: host.to_owned(), port }
+    }
+
+    fn asked(allowed: &[&str], uri: &str) -> Option<String> {
+        let policy = Policy { hosts: allowed.iter().map(|text| entry(text)).collect(), ..Policy::default() };
+        match policy.destination(&uri.parse().ok()?).ok()? {
+            Destination::Host { scheme, authority } => Some(format!("{scheme}://{authority}")),
+            Destination::Origin(name) => Some(name),
+        }
+    }
+
+    #[test]
+    fn an_empty_policy_allows_nothing() {
+        for uri in ["https://a.com/", "http://127.0.0.1/", "http://api.origin.internal/", "/path", "ftp://a.com/"] {
+            assert_eq!(asked(&[], uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn hosts_match_by_whole_labels() {
+        assert_eq!(asked(&["a.com"], "https://a.com/x").unwrap(), "https://a.com");
+        assert_eq!(asked(&["*.a.com"], "https://b.a.com/").unwrap(), "https://b.a.com");
+        assert_eq!(asked(&["*.a.com"], "https://c.b.a.com/").unwrap(), "https://c.b.a.com");
+        for uri in [
+            "https://a.com/",
+            "https://xa.com/",
+            "https://b.a.com.evil/",
+            "https://b.a.com.evil.org/",
+            "https://.a.com/",
+        ] {
+            assert_eq!(asked(&["*.a.com"], uri), None, "{uri}");
+        }
+        for uri in ["https://b.a.com/", "https://a.com.evil/", "https://a.co/", "https://a..com/"] {
+            assert_eq!(asked(&["a.com"], uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn scheme_and_port_must_match() {
+        assert_eq!(asked(&["a.com"], "http://a.com/"), None, "https only where no scheme is given");
+        assert_eq!(asked(&["http://a.com"], "https://a.com/"), None);
+        assert_eq!(asked(&["a.com"], "https://a.com:8443/"), None);
+        assert_eq!(asked(&["a.com:8443"], "https://a.com/"), None);
+        assert_eq!(asked(&["http://a.com"], "http://a.com:80/").unwrap(), "http://a.com");
+        assert_eq!(asked(&["http://a.com:8080"], "http://a.com:8080/").unwrap(), "http://a.com:8080");
+        assert_eq!(asked(&["a.com:0"], "https://a.com:0/"), None);
+        assert_eq!(asked(&["a.com"], "https://a.com:65536/"), None);
+    }
+
+    #[test]
+    fn spellings_have_one_meaning() {
+        for uri in ["https://A.com/", "https://a.com./", "https://a.com:443/", "https://a.com:/"] {
+            assert_eq!(asked(&["a.com"], uri).as_deref(), Some("https://a.com"), "{uri}");
+        }
+        for uri in ["http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/", "http://127.1/", "http://127.0.0.1./"]
+        {
+            assert_eq!(asked(&["http://127.0.0.1"], uri).as_deref(), Some("http://127.0.0.1"), "{uri}");
+        }
+        assert_eq!(asked(&["http://[::1]"], "http://[0:0::1]/").unwrap(), "http://[::1]");
+        for uri in ["https://a.com@evil.com/", "https://u:p@a.com/", "https://@a.com/", "https://a.com\\@evil.com/"] {
+            assert_eq!(asked(&["a.com", "evil.com"], uri), None, "{uri}");
+        }
+        assert_eq!(asked(&["a.com"], "https://a%2ecom/"), None, "http does not take it for a host");
+        assert_eq!(
+            asked(&["xn--bcher-kva.example"], "https://XN--BCHER-KVA.example/").unwrap(),
+            "https://xn--bcher-kva.example"
+        );
+    }
+
+    #[test]
+    fn origins_are_asked_by_name_and_never_looked_up() {
+        let policy =
+            Policy { origins: vec!["api".to_owned()], hosts: vec![entry("http://*.origin.internal")], open: true };
+        let destination = |uri: &str| policy.destination(&uri.parse().unwrap());
+        assert_eq!(destination("http://api.origin.internal/x").unwrap(), Destination::Origin("api".to_owned()));
+        assert_eq!(destination("http://API.origin.internal./x").unwrap(), Destination::Origin("api".to_owned()));
+        let refused = destination("http://db.origin.internal/").unwrap_err().to_string();
+        assert!(refused.contains("add origins = [\"db\"] to eyot.toml"), "{refused}");
+        destination("http://api.origin.internal:81/").unwrap_err();
+        destination("http://x.api.origin.internal/").unwrap_err();
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_add() {
+        let refused = Policy::default().destination(&"http://A.com:8080/secret".parse().unwrap()).unwrap_err();
+        assert!(refused.to_string().ends_with("add egress = [\"http://a.com:8080\"] to eyot.toml"), "{refused}");
+        assert!(!refused.to_string().contains("secret"));
+    }
+}

@@ -1,0 +1,129 @@
+//! Pools of connections: one for each named origin, one for what workers reach by their allow lists, one for open egress.
+//!
+//! A connection is found again by scheme and authority alone, so what was allowed to be dialled must be the same for everyone
+//! who shares a pool.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper_rustls::{DefaultServerNameResolver, HttpsConnector};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioTimer;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::connect::{Connector, Dial};
+use crate::http::Body;
+
+/// How long a connection may wait for its next request. Shorter than the 60 s after which common servers and balancers close
+/// theirs, so that it is mostly we who close.
+const IDLE: Duration = Duration::from_secs(45);
+/// How many connections of one authority may wait.
+const MOST_IDLE: usize = 64;
+/// An HTTP/1.1 response head; also what is read and written at a time.
+const HEAD_BYTES: usize = 64 * 1024;
+/// An HTTP/2 header list. HTTP/1.1 is held to hyper's 100 fields, which it parses without allocating.
+const HEADER_LIST_BYTES: u32 = 64 * 1024;
+/// What an HTTP/2 origin may send ahead of a reader that stands still.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// When a silent HTTP/2 connection is asked whether it lives, and how long it has to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pooled client of hyper-util, over our own connector.
+pub(super) type Pool = Client<Connector, Body>;
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1, or HTTP/2 where TLS agrees on it (ALPN, RFC 7301).
+    Negotiated,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 by prior knowledge over plain text (RFC 9113 §3.3); over TLS as [`Protocol::Negotiated`].
+    Http2,
+}
+
+/// Makes a pool. `timeout` bounds every attempt to connect.
+///
+/// `retry_canceled_requests` stays on, hyper-util's default: it takes a request back that was not begun because the pooled
+/// connection it was meant for had closed, and gives it to another one. Not a byte was sent, so that is safe for any request.
+/// What was sent and met a closing connection is decided in [`super::exchange`].
+pub(super) fn pool(
+    dial: Dial,
+    roots: Arc<RootCertStore>,
+    protocol: Protocol,
+    timeout: Duration,
+) -> Result<Pool, String> {
+    let tls = client_config(roots, protocol)?;
+    let https = HttpsConnector::new(dial, tls, false, Arc::new(DefaultServerNameResolver::default()));
+    Ok(Client::builder(Tasks)
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(MOST_IDLE)
+        .http1_max_buf_size(HEAD_BYTES)
+        .http2_only(protocol == Protocol::Http2)
+        .http2_max_header_list_size(HEADER_LIST_BYTES)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        // Host is set by `headers`, always.
+        .set_host(false)
+        .build(Connector { https, timeout }))
+}
+
+fn client_config(roots: Arc<RootCertStore>, protocol: Protocol) -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = match protocol {
+        Protocol::Negotiated | Protocol::Http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Protocol::Http1 => vec![b"http/1.1".to_vec()],
+    };
+    Ok(tls)
+}
+
+/// The system's trusted roots, read once for all cores. Certificates that rustls cannot read are left out.
+pub(super) fn system_roots() -> Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let roots = ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    Arc::clone(roots)
+}
+
+/// The roots of one PEM file. Each of its certificates must be good: an operator who trusts one means it.
+pub(super) fn roots_of(file: &Path) -> Result<Arc<RootCertStore>, String> {
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(Arc::new(roots)) }
+}
+
+/// Where hyper's connections run: on the core that opened them.
+#[derive(Clone, Copy, Debug)]
+struct Tasks;
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    #[allow(clippy::disallowed_methods, reason = "the one place of this room; observe::spawn gives it a name")]
+    fn execute(&self, future: F) {
+        tokio::spawn(future);
+    }
+}

@@ -1,0 +1,46 @@
+//! Names to addresses: by the system, a bounded number of look-ups at once, on threads of their own.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+/// The addresses of a name, when they are known.
+pub(super) type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Where addresses come from. Tests put another in place, to be told one thing now and another later.
+pub(super) trait Resolve: Send + Sync + 'static {
+    /// Looks a name up. Nothing is kept: each new connection asks again, and dials what this answer says.
+    fn resolve(&self, host: &str, port: u16) -> Resolving;
+}
+
+/// `getaddrinfo`, which knows /etc/hosts and the order of RFC 6724.
+pub(super) struct System {
+    lookups: Arc<Semaphore>,
+}
+
+impl System {
+    /// A resolver that has at most so many look-ups under way. A look-up cannot be called off, so its permit stays with its
+    /// thread when nobody waits for it any more: names that never resolve cannot take every thread of the core.
+    pub(super) fn new(at_once: usize) -> Self {
+        Self { lookups: Arc::new(Semaphore::new(at_once)) }
+    }
+}
+
+impl Resolve for System {
+    fn resolve(&self, host: &str, port: u16) -> Resolving {
+        let (host, lookups) = (host.to_owned(), Arc::clone(&self.lookups));
+        Box::pin(async move {
+            let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
+            tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+            })
+            .await
+            .map_err(io::Error::other)?
+        })
+    }
+}

@@ -4,6 +4,7 @@
 //! it holds handles to. Every label value is a name from the configuration or from a list in our code, so a client or a
 //! guest cannot add series.
 
+mod labels;
 mod process;
 mod status;
 #[cfg(test)]
@@ -16,12 +17,13 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
-use serde::Serialize;
 
 use super::task;
+use labels::Counters;
+pub use labels::{Start, Target};
 use process::Process;
 
 /// The wasmtime that we are built with; a test compares it with `Cargo.lock`.
@@ -30,37 +32,6 @@ const WASMTIME: &str = "48.0.8";
 /// Seconds, from what an edge answer takes to what a slow origin takes.
 const BUCKETS: [f64; 17] =
     [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
-/// Where an isolate came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    /// From Wasm bytes.
-    Compile,
-    /// Compiled, on disk, not in memory.
-    Cold,
-    /// The compiled component was in memory; the isolate is new.
-    Warm,
-    /// An isolate made ahead, never used.
-    Prepared,
-    /// An isolate kept from an earlier request.
-    Reused,
-}
-
-/// What answered a request. Its name is the label `target`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
-    /// A worker, by its name.
-    Worker(&'a str),
-    /// An origin, by its name.
-    Origin(&'a str),
-    /// A route that redirects.
-    Redirect,
-    /// A route with an answer of its own.
-    Respond,
-    /// Nothing: no route, or the request was refused before one was looked for.
-    None,
-}
 
 /// All metrics of a node.
 pub struct Metrics {
@@ -116,8 +87,12 @@ impl Metrics {
     /// All metrics, at zero. It fails only if two of the names in this file are the same or one is malformed.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let starts =
-            counters(&registry, "eyot_isolates_started_total", "Isolates, by where they came from.", ["start"])?;
+        let starts = Counters::register(
+            &registry,
+            "eyot_isolates_started_total",
+            "Isolates, by where they came from.",
+            ["start"],
+        )?;
         let build = gauges(&registry, "eyot_build_info", "What is running; always 1.", &["version", "wasmtime"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), WASMTIME]).set(1);
         let cpu = Opts::new("eyot_guest_cpu_seconds_total", "CPU time of guests.");
@@ -126,20 +101,25 @@ impl Metrics {
         let durations =
             HistogramOpts::new("eyot_request_duration_seconds", "From a request's head to its response's end.");
         Ok(Self {
-            requests: counters(&registry, "eyot_requests_total", "Requests answered.", ["target", "status"])?,
-            failures: counters(&registry, "eyot_failures_total", "Failures, by their code.", ["code", "worker"])?,
+            requests: Counters::register(&registry, "eyot_requests_total", "Requests answered.", ["target", "status"])?,
+            failures: Counters::register(
+                &registry,
+                "eyot_failures_total",
+                "Failures, by their code.",
+                ["code", "worker"],
+            )?,
             durations: register(&registry, HistogramVec::new(durations.buckets(BUCKETS.to_vec()), &["target"])?)?,
             in_use: register(&registry, IntGauge::new("eyot_isolates_in_use", "Isolates that exist now.")?)?,
             starts: Start::ALL.map(|start| starts.of([start.as_str()])),
             cpu: register(&registry, CounterVec::new(cpu, &["worker"])?)?,
             memory: register(&registry, CounterVec::new(memory, &["worker"])?)?,
-            log_dropped: counters(
+            log_dropped: Counters::register(
                 &registry,
                 "eyot_guest_log_bytes_dropped_total",
                 "Bytes of guest output past the limit.",
                 ["worker"],
             )?,
-            limits: counters(
+            limits: Counters::register(
                 &registry,
                 "eyot_limits_reached_total",
                 "Limits reached without a failure.",
@@ -151,7 +131,7 @@ impl Metrics {
                 IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
             )?,
             tasks: gauges(&registry, "eyot_tasks", "Tasks that exist now.", &["name"])?,
-            task_panics: counters(&registry, "eyot_task_panics_total", "Tasks that panicked.", ["name"])?,
+            task_panics: Counters::register(&registry, "eyot_task_panics_total", "Tasks that panicked.", ["name"])?,
             process: Process::register(&registry)?,
             targets: Mutex::default(),
             workers: Mutex::default(),
@@ -281,34 +261,6 @@ impl WorkerMetrics {
     }
 }
 
-impl Start {
-    const ALL: [Self; 5] = [Self::Compile, Self::Cold, Self::Warm, Self::Prepared, Self::Reused];
-
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Compile => "compile",
-            Self::Cold => "cold",
-            Self::Warm => "warm",
-            Self::Prepared => "prepared",
-            Self::Reused => "reused",
-        }
-    }
-}
-
-impl Target<'_> {
-    fn label(self) -> String {
-        match self {
-            Self::Worker(name) => name.to_owned(),
-            Self::Origin(name) => format!("origin:{name}"),
-            Self::Redirect => "redirect".to_owned(),
-            Self::Respond => "respond".to_owned(),
-            Self::None => "none".to_owned(),
-        }
-    }
-}
-
 impl Drop for InUse {
     fn drop(&mut self) {
         self.0.dec();
@@ -337,25 +289,6 @@ impl Debug for WorkerMetrics {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerMetrics").field("name", &self.target.name).finish_non_exhaustive()
     }
-}
-
-/// Counters with `N` labels. The number of values is part of the type, so a look-up cannot fail.
-#[derive(Clone)]
-struct Counters<const N: usize>(IntCounterVec);
-
-impl<const N: usize> Counters<N> {
-    fn of(&self, values: [&str; N]) -> IntCounter {
-        self.0.with_label_values(&values)
-    }
-}
-
-fn counters<const N: usize>(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: [&str; N],
-) -> prometheus::Result<Counters<N>> {
-    register(registry, IntCounterVec::new(Opts::new(name, help), &labels)?).map(Counters)
 }
 
 fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {

@@ -31,3 +31,16 @@ pub use spans::{Span, Tracer};
 pub use task::{running_tasks, spawn, task_panics};
 pub use trace::{SpanId, Trace, TraceId};
 pub use writer::{Destination, Lane, Writer};
+
+/// What is made once is shared by all cores.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<AccessLogs>();
+    shared::<AccessLog>();
+    shared::<GuestLog>();
+    shared::<GuestStream>();
+    shared::<LogGuard>();
+    shared::<Metrics>();
+    shared::<Tracer>();
+    shared::<Writer>();
+};

@@ -88,7 +88,7 @@ fn a_request_is_exported_with_the_ids_of_its_trace() {
     let (trace, id) = (parented("01"), RequestId::fresh());
     tracer.request(&trace, &record(&id, &trace));
     assert!(tracer.shutdown(Duration::from_secs(10)));
-    let (head, body) = received.try_recv().unwrap();
+    let (head, body) = received.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(head.starts_with("post /v1/traces http/1.1\r\n"), "{head}");
     assert!(head.contains("content-type: application/x-protobuf\r\n"), "{head}");
     for part in [&trace.id().to_bytes()[..], &trace.span().to_bytes(), &trace.parent().unwrap().to_bytes()] {
@@ -140,7 +140,7 @@ async fn a_tracer_may_be_started_and_ended_inside_a_runtime() {
     tracer.record(&trace.child(), span);
     assert!(tracer.shutdown(Duration::from_secs(10)));
     drop(tracer);
-    assert!(has(&received.try_recv().unwrap().1, &trace.id().to_bytes()));
+    assert!(has(&received.recv_timeout(Duration::from_secs(10)).unwrap().1, &trace.id().to_bytes()));
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! The end of a node.
+
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use super::*;
+
+#[tokio::test]
+async fn draining_finishes_what_was_asked_and_takes_nothing_new() {
+    let node = Running::with(2, &limits(), None);
+    let mut client = node.connect().await;
+    client.write_all(get("/wait").as_bytes()).await.unwrap();
+    node.opened(1).await;
+    let test = async {
+        // The socket closes on its core's own time.
+        while TcpStream::connect(node.address).await.is_ok() {}
+        node.release.notify_one();
+        within(response(&mut client)).await
+    };
+    let (cut, answer) = within(async { tokio::join!(node.cores.drain(PATIENCE), test) }).await;
+    assert_eq!(cut, 0);
+    assert!(answer.contains("connection: close") && answer.ends_with("done"), "{answer}");
+    assert_eq!(node.cores.connections(), 0);
+}
+
+#[tokio::test]
+async fn draining_closes_idle_and_silent_connections_at_once() {
+    let patient = NodeLimits { keepalive_idle: PATIENCE * 2, header_timeout: PATIENCE * 2, ..limits() };
+    let node = Running::start(&patient);
+    let mut idle = node.connect().await;
+    exchange(&mut idle, GET).await;
+    let mut silent = node.connect().await;
+    exchange(&mut node.connect().await, GET).await;
+    let closed = async { tokio::join!(until_closed(&mut idle), until_closed(&mut silent)) };
+    let (cut, _) = within(async { tokio::join!(node.cores.drain(PATIENCE), closed) }).await;
+    assert_eq!(cut, 0);
+}
+
+#[tokio::test]
+async fn what_is_not_done_by_the_deadline_is_cut_and_counted() {
+    let node = Running::start(&limits());
+    let mut client = node.connect().await;
+    client.write_all(get("/wait").as_bytes()).await.unwrap();
+    node.opened(1).await;
+    assert_eq!(within(node.cores.drain(Duration::from_millis(100))).await, 1);
+    assert_eq!(until_closed(&mut client).await.0, "");
+    node.opened(0).await;
+}
+
+#[tokio::test]
+async fn draining_lets_http2_streams_finish() {
+    let node = Running::start(&limits());
+    let io = TokioIo::new(node.connect().await);
+    let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
+    let (mut sender, connection) = client.await.unwrap();
+    let (end, ended) = tokio::sync::oneshot::channel();
+    spawn("client", async move { drop(end.send(connection.await)) });
+    let request = Request::builder().uri("http://a/wait").body(Empty::<Bytes>::new()).unwrap();
+    let answer = sender.send_request(request);
+    let test = async {
+        node.opened(1).await;
+        while TcpStream::connect(node.address).await.is_ok() {}
+        node.release.notify_one();
+    };
+    let (cut, (), answer) = within(async { tokio::join!(node.cores.drain(PATIENCE), test, answer) }).await;
+    assert_eq!(cut, 0);
+    assert_eq!(answer.unwrap().into_body().collect().await.unwrap().to_bytes(), "done");
+    within(ended).await.unwrap().unwrap();
+}

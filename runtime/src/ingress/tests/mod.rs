@@ -1,0 +1,177 @@
+//! Claims about listeners and connections, with real sockets on port 0.
+
+mod accept;
+mod drain;
+mod h1;
+mod h2;
+mod tls;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+
+use super::*;
+use crate::config::NodeLimits;
+use crate::http::BodyError;
+
+/// Time-outs that a test can wait for, each of its own length.
+fn limits() -> NodeLimits {
+    NodeLimits {
+        node_concurrency: 10,
+        node_memory: 1 << 20,
+        connections: 100,
+        uri: 4096,
+        header_bytes: 8192,
+        header_count: 100,
+        header_timeout: Duration::from_millis(200),
+        handshake_timeout: Duration::from_millis(300),
+        keepalive_idle: Duration::from_millis(500),
+        request_body_idle: Duration::from_secs(5),
+        write_idle: Duration::from_millis(400),
+        h2_streams: 10,
+        drain: Duration::from_secs(5),
+    }
+}
+
+/// What is long enough for everything in a test to have happened.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+/// A handler of many modes, and what the test knows of it.
+#[derive(Clone)]
+struct Site {
+    core: usize,
+    release: Arc<Notify>,
+    /// Requests whose handler or body is not finished.
+    open: Arc<watch::Sender<usize>>,
+}
+
+/// Counts as open until dropped.
+struct Open(Arc<watch::Sender<usize>>);
+
+impl Open {
+    fn new(open: &Arc<watch::Sender<usize>>) -> Self {
+        open.send_modify(|n| *n += 1);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
+
+impl Handle for Site {
+    async fn handle(&self, client: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
+        let open = Open::new(&self.open);
+        let text = match request.uri().path() {
+            "/closed" => return Err(Closed),
+            "/endless" => return Ok(Response::new(Body::boxed(Endless(open)))),
+            "/whole" => Bytes::from(vec![b'x'; 1 << 20]),
+            "/slow" => {
+                tokio::time::sleep(limits().keepalive_idle * 2).await;
+                Bytes::from_static(b"slow")
+            }
+            "/wait" => {
+                self.release.notified().await;
+                Bytes::from_static(b"done")
+            }
+            "/core" => Bytes::from(self.core.to_string()),
+            "/tls" => Bytes::from(format!("{:?} {:?}", request.version(), client.tls)),
+            _ => Bytes::from(format!("{} fields", request.headers().len())),
+        };
+        Ok(Response::new(Body::from(text)))
+    }
+}
+
+/// A body without end.
+struct Endless(#[allow(dead_code, reason = "counts while it lives")] Open);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 32 * 1024])))))
+    }
+}
+
+/// Cores that serve a [`Site`] on one address.
+struct Running {
+    cores: Cores,
+    address: SocketAddr,
+    release: Arc<Notify>,
+    open: Arc<watch::Sender<usize>>,
+}
+
+impl Running {
+    fn start(limits: &NodeLimits) -> Self {
+        Self::with(1, limits, None)
+    }
+
+    fn with(cores: usize, limits: &NodeLimits, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let listening = Listening::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
+        let address = listening.address();
+        let (release, open) = (Arc::new(Notify::new()), Arc::new(watch::Sender::new(0)));
+        let site = Site { core: 0, release: Arc::clone(&release), open: Arc::clone(&open) };
+        let cores = Cores::start("test", cores, limits, move |core| Site { core, ..site.clone() }).unwrap();
+        cores.listen([listening]);
+        Self { cores, address, release, open }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Waits until so many requests are open.
+    async fn opened(&self, wanted: usize) {
+        within(self.open.subscribe().wait_for(|n| *n == wanted)).await.unwrap();
+    }
+}
+
+/// Sends bytes and reads one response with `content-length`, head and body.
+async fn exchange(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    within(response(stream)).await
+}
+
+async fn response(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut seen = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&seen).to_ascii_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.split_once("content-length: ").map_or("0", |(_, rest)| rest.lines().next().unwrap());
+            if body.len() >= length.parse().unwrap() {
+                return text;
+            }
+        }
+        assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "closed after {text:?}");
+    }
+}
+
+/// Reads until the other end closes; what came, and how long it took.
+async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> (String, Duration) {
+    let (start, mut seen) = (Instant::now(), Vec::new());
+    // A reset closes as well as an end does.
+    let _ = within(stream.read_to_end(&mut seen)).await;
+    (String::from_utf8_lossy(&seen).into_owned(), start.elapsed())
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
+}

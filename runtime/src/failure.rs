@@ -36,7 +36,13 @@ pub enum Failure {
         /// The value of `WWW-Authenticate`.
         challenge: String,
     },
-    /// A good token that does not suffice, or an address that is not let in.
+    /// A good token that lacks a scope (RFC 6750 §3.1).
+    #[error("not allowed: the token lacks a scope")]
+    InsufficientScope {
+        /// The value of `WWW-Authenticate`.
+        challenge: String,
+    },
+    /// A client that is known and not allowed, or an address that is not let in.
     #[error("not allowed: {0}")]
     Forbidden(&'static str),
     /// No route for this host and path.
@@ -200,7 +206,7 @@ impl Failure {
         match self {
             Self::BadRequest(_) => 400,
             Self::Unauthorized { .. } => 401,
-            Self::Forbidden(_) => 403,
+            Self::InsufficientScope { .. } | Self::Forbidden(_) => 403,
             Self::RouteNotFound => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::RequestTimeout => 408,
@@ -244,6 +250,7 @@ impl Failure {
             Self::BadRequest(_) => "bad_request",
             Self::Misdirected(_) => "misdirected_request",
             Self::Unauthorized { .. } => "unauthorized",
+            Self::InsufficientScope { .. } => "insufficient_scope",
             Self::Forbidden(_) => "forbidden",
             Self::RouteNotFound => "route_not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -287,6 +294,7 @@ impl Failure {
             Self::BadRequest(_)
             | Self::Misdirected(_)
             | Self::Unauthorized { .. }
+            | Self::InsufficientScope { .. }
             | Self::Forbidden(_)
             | Self::RouteNotFound
             | Self::MethodNotAllowed { .. }

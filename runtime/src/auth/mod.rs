@@ -1,1 +1,26 @@
-//! Room auth.
+//! Who is asking: JSON Web Tokens of a request, verified before any isolate starts.
+//!
+//! May import: `failure`, `http`, `config`, `observe`, `egress`. The way in: [`Verifier::load`] when the configuration is read,
+//! [`Verifier::verify`] for each request; what comes out is an [`Identity`], or the [`crate::failure::Failure`] to answer with.
+//! Invariants: the key decides the algorithm, never the token (RFC 8725 §3.1); nothing is believed, and no claim is looked at,
+//! before the signature is good; nothing that a token says makes us read a file or open a connection; what a token says in
+//! a header that we do not understand is refused; a token and its claims are never logged.
+
+mod challenge;
+mod claims;
+mod credential;
+mod identity;
+mod json;
+mod keys;
+mod token;
+mod verifier;
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod standards;
+
+pub use identity::{CLAIMS_HEADER, Identity};
+pub use verifier::Verifier;

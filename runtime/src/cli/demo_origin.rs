@@ -7,7 +7,7 @@ use std::thread;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,16 +17,12 @@ use tokio::net::TcpListener;
 use crate::http::Body;
 use crate::observe;
 
-/// As much of a request's body as is told back.
-const BODY: usize = 64 << 10;
-
 #[derive(Serialize)]
 struct Echo<'a> {
     origin: &'a str,
     method: &'a str,
     path: &'a str,
     headers: BTreeMap<&'a str, String>,
-    body: String,
 }
 
 /// Starts it on a free port of 127.0.0.1, on a thread of its own; origin NAME is at `http://ADDRESS/NAME`.
@@ -57,27 +53,18 @@ async fn serve(listener: std::net::TcpListener) {
     }
 }
 
-/// Paths are `/NAME/…`; below `/stream` the body is sent back as it comes, everywhere else it is told about in JSON.
+/// Paths are `/NAME/…`. Below `/echo` the body is sent back as it comes; everywhere else it is read to its end, unlooked at.
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let (origin, path) = split(head.uri.path());
-    if path.ends_with("/stream") {
+    if path.starts_with("/echo") {
         return Ok(Response::new(Body::from(body)));
     }
-    let body = Limited::new(body, BODY).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let path = match head.uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    let headers = head.headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-    let echo = Echo {
-        origin,
-        method: head.method.as_str(),
-        path: &path,
-        headers: headers.collect(),
-        body: String::from_utf8_lossy(&body).into_owned(),
-    };
-    let mut response = Response::new(Body::from(Bytes::from(serde_json::to_vec_pretty(&echo).unwrap_or_default())));
+    while let Some(Ok(_)) = body.frame().await {}
+    let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = head.headers.iter().map(|(name, field)| (name.as_str(), value(field))).collect();
+    let echo = Echo { origin, method: head.method.as_str(), path, headers };
+    let mut response = Response::new(Body::from(Bytes::from(serde_json::to_vec(&echo).unwrap_or_default())));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }

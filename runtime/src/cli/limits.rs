@@ -13,7 +13,7 @@ use crate::config::{LimitRow, LimitTable, Source, Value};
   eyot limits --config node.toml              what holds on that node
   eyot limits --limits my.toml --json         with a file of overrides, for scripts
   eyot limits --markdown                      the table of the documentation")]
-pub struct Limits {
+pub(super) struct Limits {
     /// A file that overrides single limits, as for `eyot serve`.
     #[arg(long, value_name = "FILE")]
     pub limits: Option<PathBuf>,
@@ -33,7 +33,7 @@ impl Limits {
     ///
     /// # Errors
     /// When a file of overrides has faults, shown with their places, or when stdout is closed.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
         use std::io::Write as _;
         let table = self.table()?;
         let text = match (self.json, self.markdown) {

@@ -79,7 +79,7 @@ fn extra(failure: &Failure, headers: &mut HeaderMap) {
         // RFC 9110 §15.5.6
         Failure::MethodNotAllowed { allow } => set(ALLOW, allow),
         // RFC 9110 §15.5.2
-        Failure::Unauthorized { challenge, .. } => set(WWW_AUTHENTICATE, challenge),
+        Failure::Unauthorized { challenge, .. } | Failure::InsufficientScope { challenge } => set(WWW_AUTHENTICATE, challenge),
         // RFC 9110 §10.2.3: whole seconds
         Failure::Overloaded { retry_after, .. } => set(RETRY_AFTER, &retry_after.as_secs().max(1).to_string()),
         _ => {}

@@ -50,7 +50,7 @@ pub(super) struct Dial {
 impl Dial {
     /// The addresses of this host that may be dialled, and that are: there is no second look-up, so a name cannot answer with a
     /// public address when it is asked and with a private one when it is dialled.
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    pub(super) async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
         let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let mut addresses = match literal.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, port)],

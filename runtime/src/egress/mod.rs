@@ -210,10 +210,11 @@ impl Egress {
     }
 }
 
-/// The host that was asked for: the target's where it has one (RFC 9112 §3.2.2), else the field's.
+/// The host that was asked for: the target's where it has one (RFC 9112 §3.2.2), without user information, else the field's.
 fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
-    let authority = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    authority.or_else(|| headers.get(header::HOST).cloned())
+    let authority = uri.authority().and_then(|authority| authority.as_str().rsplit('@').next());
+    let asked = authority.and_then(|authority| HeaderValue::from_str(authority).ok());
+    asked.or_else(|| headers.get(header::HOST).cloned())
 }
 
 /// A tunnel would carry what nobody looked at.

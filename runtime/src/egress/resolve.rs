@@ -44,3 +44,21 @@ impl Resolve for System {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Resolve, System};
+
+    #[tokio::test]
+    async fn the_system_knows_localhost() {
+        let addresses = System::new(1).resolve("localhost", 80).await.unwrap();
+        assert!(
+            !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 80)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_an_error() {
+        System::new(1).resolve("a..b", 80).await.unwrap_err();
+    }
+}

@@ -141,7 +141,7 @@ async fn an_origin_that_is_too_slow_times_out() {
         let failure = forward(&silent_after(part).await, get("/")).await.unwrap_err();
         assert_eq!(failure, Failure::OriginTimeout { limit });
     }
-    let request = Request::post("/").body(Body::from("body".into())).unwrap();
+    let request = Request::post("/").body(Body::from(bytes::Bytes::from("body"))).unwrap();
     let failure = forward(&silent_after("").await, request).await.unwrap_err();
     assert_eq!(failure, Failure::OriginTimeout { limit });
 
@@ -167,4 +167,16 @@ async fn connecting_has_a_time_of_its_own() {
     let egress = Egress::with_resolvers(&[far], Own::default(), never.clone(), never).unwrap();
     let failure = soon(forward(&egress, get("/"))).await.unwrap_err();
     assert_eq!(failure, Failure::OriginTimeout { limit: Duration::from_millis(50) });
+}
+
+#[tokio::test]
+async fn times_without_end_are_times_too() {
+    let (address, _) = canned("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let mut patient = origin("o", &format!("http://{address}"));
+    patient.connect_timeout = Duration::MAX;
+    patient.first_byte_timeout = Duration::MAX;
+    patient.idle_timeout = Duration::MAX;
+    let egress = Egress::new(&[patient], Own::default()).unwrap();
+    let request = Request::post("/").body(Body::from(bytes::Bytes::from("body"))).unwrap();
+    assert_eq!(text(forward(&egress, request).await.unwrap()).await.unwrap(), "ok");
 }

@@ -178,8 +178,10 @@ async fn an_origin_is_asked_by_http2_with_prior_knowledge() {
     let mut h2c = origin("o", &format!("http://{address}"));
     h2c.http2 = true;
     let egress = Egress::new(&[h2c], Own::default()).unwrap();
-    let request =
-        Request::post("http://front.example/").header("te", "trailers").body(Body::from("echo".into())).unwrap();
+    let request = Request::post("http://front.example/")
+        .header("te", "trailers")
+        .body(Body::from(bytes::Bytes::from("echo")))
+        .unwrap();
     let response = forward(&egress, request).await.unwrap();
     assert_eq!(response.headers()["via"], "2 eyot");
     assert_eq!(response.headers()["x-authority"], address.to_string());
@@ -188,7 +190,7 @@ async fn an_origin_is_asked_by_http2_with_prior_knowledge() {
 }
 
 #[derive(Clone)]
-struct Local;
+pub(super) struct Local;
 
 impl<F> hyper::rt::Executor<F> for Local
 where

@@ -83,16 +83,20 @@ async fn the_rest_of_an_upload_is_not_wanted_once_the_response_is_over() {
 
 #[tokio::test]
 async fn a_body_waits_for_continue() {
-    let address = raw(|count, mut stream| async move {
-        assert!(read_head(&mut stream).await.unwrap().contains("expect: 100-continue"));
-        if count == 0 {
-            stream.write_all(b"HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            // Not a byte of the body came: the connection is closed instead.
-            assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
-        } else {
-            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
-            read_exactly(&mut stream, "body").await;
-            stream.write_all(OK.as_bytes()).await.unwrap();
+    let (got, mut gotten) = tokio::sync::mpsc::unbounded_channel();
+    let address = raw(move |count, mut stream| {
+        let got = got.clone();
+        async move {
+            assert!(read_head(&mut stream).await.unwrap().contains("expect: 100-continue"));
+            let answer =
+                if count == 0 { "HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n" } else { "HTTP/1.1 100 Go\r\n\r\n" };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if count == 0 {
+                got.send(stream.read_to_end(&mut Vec::new()).await.unwrap()).unwrap();
+            } else {
+                read_exactly(&mut stream, "body").await;
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
         }
     })
     .await;
@@ -102,6 +106,7 @@ async fn a_body_waits_for_continue() {
         Request::post("/").header("expect", "100-continue").body(body).unwrap()
     };
     assert_eq!(forward(&egress, request()).await.unwrap().status(), 417);
+    assert_eq!(soon(gotten.recv()).await, Some(0), "no byte of the body was sent; the connection was closed instead");
     assert_eq!(forward(&egress, request()).await.unwrap().status(), 200);
 }
 

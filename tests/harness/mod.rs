@@ -3,7 +3,7 @@
 //! A node is a real process of the real binary on ports of its own. When it is dropped it must have given everything back: no
 //! isolate in use, no task of an isolate left; otherwise the test fails.
 
-#![allow(dead_code, reason = "each test target uses its part")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test target uses its part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::connect::{Connector, Dial};
+use crate::observe;
 use crate::http::Body;
 
 /// How long a connection may wait for its next request. Shorter than the 60 s after which common servers and balancers close
@@ -122,8 +123,7 @@ impl<F> hyper::rt::Executor<F> for Tasks
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    #[allow(clippy::disallowed_methods, reason = "the one place of this room; observe::spawn gives it a name")]
     fn execute(&self, future: F) {
-        tokio::spawn(future);
+        observe::spawn("origin connection", future);
     }
 }

@@ -59,10 +59,13 @@ async fn draining_lets_http2_streams_finish() {
     let answer = sender.send_request(request);
     let test = async {
         node.opened(1).await;
-        while TcpStream::connect(node.address).await.is_ok() {}
-        node.release.notify_one();
+        let release = async {
+            while TcpStream::connect(node.address).await.is_ok() {}
+            node.release.notify_one();
+        };
+        tokio::join!(node.cores.drain(PATIENCE), release)
     };
-    let (cut, (), answer) = within(async { tokio::join!(node.cores.drain(PATIENCE), test, answer) }).await;
+    let ((cut, ()), answer) = within(async { tokio::join!(test, answer) }).await;
     assert_eq!(cut, 0);
     assert_eq!(answer.unwrap().into_body().collect().await.unwrap().to_bytes(), "done");
     within(ended).await.unwrap().unwrap();

@@ -94,6 +94,7 @@ impl Pulse {
 
     /// From now on nothing is asked of us.
     pub(super) fn rest(&self) {
+        self.body.store(false, Relaxed);
         self.head.clear();
         self.idle.set(self.born.elapsed());
     }

@@ -28,7 +28,7 @@ async fn draining_closes_idle_and_silent_connections_at_once() {
     let patient = NodeLimits { keepalive_idle: PATIENCE * 2, header_timeout: PATIENCE * 2, ..limits() };
     let node = Running::start(&patient);
     let mut idle = node.connect().await;
-    exchange(&mut idle, GET).await;
+    exchange(&mut idle, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi").await;
     let mut silent = node.connect().await;
     exchange(&mut node.connect().await, GET).await;
     let closed = async { tokio::join!(until_closed(&mut idle), until_closed(&mut silent)) };

@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn loopback_is_answered_in_every_spelling() {
-        let loopback = ["localhost", "LOCALHOST:9090", "localhost.:1", "a.localhost", "127.0.0.1:9090", "127.1.2.3", "[::1]:9090"];
+        let loopback =
+            ["localhost", "LOCALHOST:9090", "localhost.:1", "a.localhost", "127.0.0.1:9090", "127.1.2.3", "[::1]:9090"];
         for host in loopback {
             assert!(allows(host), "{host}");
         }
@@ -59,8 +60,17 @@ mod tests {
 
     #[test]
     fn anything_else_is_not() {
-        let foreign =
-            ["", "example.com", "localhost.example.com", "notlocalhost", "10.0.0.1", "[::2]", "localhost@example.com", "0.0.0.0", "127.1"];
+        let foreign = [
+            "",
+            "example.com",
+            "localhost.example.com",
+            "notlocalhost",
+            "10.0.0.1",
+            "[::2]",
+            "localhost@example.com",
+            "0.0.0.0",
+            "127.1",
+        ];
         for host in foreign {
             assert!(!allows(host), "{host}");
         }

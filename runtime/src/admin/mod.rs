@@ -114,6 +114,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::ingress::{Cores, Listening};
 
     async fn ask(panel: &Panel, method: Method, path: &str) -> (Response<()>, String) {
         let request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:9090").body(()).unwrap();
@@ -156,6 +157,22 @@ mod tests {
         let (head, body) = ask(&panel(), Method::GET, "/").await;
         assert_eq!(head.status(), 404);
         assert!(PAGES.iter().all(|(page, _)| body.contains(page)));
+    }
+
+    #[tokio::test]
+    async fn the_panel_is_served_like_any_other_handler() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let limits = crate::ingress::tests::limits();
+        let listening = Listening::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let mut client = tokio::net::TcpStream::connect(listening.address()).await.unwrap();
+        let cores = Cores::start("admin", 1, &limits, |_| panel()).unwrap();
+        cores.listen([listening]);
+        client.write_all(b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("content-length: 3"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "HEAD has no content: {answer}");
     }
 
     #[tokio::test]

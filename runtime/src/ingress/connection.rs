@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::{HttpService, service_fn};
 use hyper::{Request, server::conn as hyper_conn};
 use hyper_util::rt::TokioIo;
@@ -38,8 +38,10 @@ pub(super) struct Service<H> {
 /// How a connection ended.
 #[derive(Debug)]
 enum End {
-    /// Both sides are done, or hyper has said why it will not go on.
-    Said,
+    /// Both sides are done.
+    Done,
+    /// We are, and the client may still be sending.
+    Answered,
     /// The client has gone, or never came so far as to speak HTTP.
     Lost(io::Error),
     /// It waited for too long.
@@ -65,7 +67,7 @@ pub(super) async fn serve<H: Handle>(
     let closing = Closing(Arc::clone(&stream));
     let end = greet_and_run(service, &stream, peer, tls).await;
     match end {
-        Ok(End::Said) => tracing::trace!(%peer, "connection closed"),
+        Ok(End::Done | End::Answered) => tracing::trace!(%peer, "connection closed"),
         Ok(End::Cut(cut)) => tracing::debug!(%peer, ?cut, "connection cut"),
         Ok(End::Dropped) => tracing::debug!(%peer, "connection dropped with the node"),
         Ok(End::Lost(error)) | Err(error) => tracing::debug!(%peer, %error, "connection lost"),
@@ -103,7 +105,7 @@ async fn greet_and_run<H: Handle>(
         Ready::Plain(protocol, socket) => run(service, protocol, socket, client, &pulse).await,
         Ready::Tls(protocol, socket) => run(service, protocol, *socket, client, &pulse).await,
     };
-    if let (End::Said, Protocol::Http1) = (&end, protocol) {
+    if let End::Answered = end {
         tokio::select! {
             _ = timeout(limits.header_timeout, linger(stream)) => {}
             () = Phase::reached(&mut phase, Phase::Cut) => {}
@@ -141,8 +143,10 @@ where
     let io = TokioIo::new(io);
     match protocol {
         Protocol::Http1 => {
+            let bodies = Arc::clone(pulse);
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (handler, client) = (handler.clone(), Arc::clone(&client));
+                bodies.expects_body(!request.body().is_end_stream());
                 async move { handler.handle(&client, request).await }
             });
             let connection = http1::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
@@ -206,7 +210,7 @@ async fn drive<C: Connection>(
     loop {
         let finish = tokio::select! {
             biased;
-            done = connection.as_mut() => return ended(done),
+            done = connection.as_mut() => return ended(done, pulse),
             cut = alarm.rings() => match cut {
                 Cut::Idle if !finishing => true,
                 cut => return End::Cut(cut),
@@ -225,11 +229,12 @@ async fn drive<C: Connection>(
     }
 }
 
-fn ended(done: hyper::Result<()>) -> End {
+fn ended(done: hyper::Result<()>, pulse: &Pulse) -> End {
     match done {
-        Ok(()) => End::Said,
+        Ok(()) if pulse.has_body() => End::Answered,
+        Ok(()) => End::Done,
         // hyper has answered 400, 414 or 431, and the client should get to read it.
-        Err(error) if error.is_parse() => End::Said,
+        Err(error) if error.is_parse() => End::Answered,
         Err(error) => End::Lost(io::Error::other(error)),
     }
 }

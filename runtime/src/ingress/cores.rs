@@ -149,7 +149,7 @@ impl<H: Handle> Core<H> {
     }
 }
 
-/// The running threads. Dropped, they end, and every connection with them.
+/// The running threads. Dropping this ends every connection and waits for the threads, so it is nothing to do on a core.
 #[derive(Debug)]
 pub struct Cores {
     links: Arc<[Link]>,

@@ -40,6 +40,8 @@ pub(super) struct Pulse {
     /// A write that the kernel did not take.
     blocked: Moment,
     heard: AtomicBool,
+    /// HTTP/1: the last request came with a body.
+    body: AtomicBool,
     multiplexed: AtomicBool,
     streams: AtomicUsize,
     resets: AtomicUsize,
@@ -76,6 +78,7 @@ impl Pulse {
             head: Moment::default(),
             blocked: Moment::default(),
             heard: AtomicBool::new(false),
+            body: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             resets: AtomicUsize::new(0),
@@ -91,6 +94,7 @@ impl Pulse {
 
     /// From now on nothing is asked of us.
     pub(super) fn rest(&self) {
+        self.body.store(false, Relaxed);
         self.head.clear();
         self.idle.set(self.born.elapsed());
     }
@@ -117,6 +121,16 @@ impl Pulse {
         if !self.blocked.is_set() {
             self.blocked.set(self.born.elapsed());
         }
+    }
+
+    /// A request came, with a body or without one.
+    pub(super) fn expects_body(&self, body: bool) {
+        self.body.store(body, Relaxed);
+    }
+
+    /// Whether the client may still be sending the last request.
+    pub(super) fn has_body(&self) -> bool {
+        self.body.load(Relaxed)
     }
 
     /// An HTTP/2 stream is open until the returned value is dropped.

@@ -28,7 +28,7 @@ async fn draining_closes_idle_and_silent_connections_at_once() {
     let patient = NodeLimits { keepalive_idle: PATIENCE * 2, header_timeout: PATIENCE * 2, ..limits() };
     let node = Running::start(&patient);
     let mut idle = node.connect().await;
-    exchange(&mut idle, GET).await;
+    exchange(&mut idle, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi").await;
     let mut silent = node.connect().await;
     exchange(&mut node.connect().await, GET).await;
     let closed = async { tokio::join!(until_closed(&mut idle), until_closed(&mut silent)) };
@@ -59,10 +59,13 @@ async fn draining_lets_http2_streams_finish() {
     let answer = sender.send_request(request);
     let test = async {
         node.opened(1).await;
-        while TcpStream::connect(node.address).await.is_ok() {}
-        node.release.notify_one();
+        let release = async {
+            while TcpStream::connect(node.address).await.is_ok() {}
+            node.release.notify_one();
+        };
+        tokio::join!(node.cores.drain(PATIENCE), release)
     };
-    let (cut, (), answer) = within(async { tokio::join!(node.cores.drain(PATIENCE), test, answer) }).await;
+    let ((cut, ()), answer) = within(async { tokio::join!(test, answer) }).await;
     assert_eq!(cut, 0);
     assert_eq!(answer.unwrap().into_body().collect().await.unwrap().to_bytes(), "done");
     within(ended).await.unwrap().unwrap();

@@ -58,7 +58,7 @@ async fn a_head_in_small_pieces_is_closed_at_header_timeout() {
     };
     let (_, (seen, took)) = within(async { tokio::join!(drip, until_closed(&mut reader)) }).await;
     assert_eq!(seen, "");
-    assert!(took >= limits().header_timeout && took < limits().header_timeout * 5, "{took:?}");
+    assert!(took >= limits().header_timeout, "{took:?}");
 }
 
 #[tokio::test]

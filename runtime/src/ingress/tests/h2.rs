@@ -95,16 +95,13 @@ async fn a_client_that_takes_back_its_requests_is_cut() {
     let (mut sender, ended) = connect(&node).await;
     let flood = async {
         for _ in 0..1000 {
-            if sender.ready().await.is_err() {
-                return;
-            }
-            let sent = sender.send_request(request("/wait"));
-            let opened = node.open.subscribe();
+            let sent = async { sender.ready().await.is_ok() && sender.send_request(request("/wait")).await.is_ok() };
             tokio::select! {
-                biased;
                 _ = sent => return,
-                () = async { let _ = { opened }.wait_for(|n| *n > 0).await; } => {}
+                () = node.opened(1) => {}
             }
+            // Dropping the future has reset the stream.
+            node.opened(0).await;
         }
         panic!("a thousand requests were taken back");
     };

@@ -24,7 +24,7 @@ use crate::config::NodeLimits;
 use crate::http::BodyError;
 
 /// Time-outs that a test can wait for, each of its own length.
-fn limits() -> NodeLimits {
+pub(crate) fn limits() -> NodeLimits {
     NodeLimits {
         node_concurrency: 10,
         node_memory: 1 << 20,

@@ -15,7 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::connection::{self, Service};
 use super::listener::{self, Listening};
-use super::{Handle, spawn};
+use super::Handle;
+use crate::observe;
 use crate::config::NodeLimits;
 
 /// How many cores this process may use; `taskset` and cgroups count.
@@ -110,7 +111,9 @@ impl<H: Handle> Core<H> {
                 order = orders.recv() => order,
             };
             match order {
-                Some(Order::Listen(listening)) => spawn("listener", listener::accept(listening, self.clone())),
+                Some(Order::Listen(listening)) => {
+                    observe::spawn("listener", listener::accept(listening, self.clone()));
+                }
                 Some(Order::Serve(socket, accepted, place)) => match TcpStream::from_std(socket) {
                     Ok(socket) => self.keep(socket, accepted, place),
                     Err(error) => tracing::warn!(peer = %accepted.peer, %error, "cannot serve a connection"),
@@ -135,7 +138,7 @@ impl<H: Handle> Core<H> {
 
     fn keep(&self, socket: TcpStream, accepted: Accepted, place: Place) {
         let service = self.service.clone();
-        spawn("connection", async move {
+        observe::spawn("connection", async move {
             let Accepted { peer, tls, permit } = accepted;
             // Without Nagle's algorithm: what we flush is meant to arrive now.
             match socket.set_nodelay(true) {

@@ -19,8 +19,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use super::pulse::{OpenStream, Pulse};
-use super::{count, http1, spawn};
+use super::{count, http1};
 use crate::config::NodeLimits;
+use crate::observe;
 use crate::http::{Body, BodyError};
 
 /// What a stream may send us before we have read it. Envoy's figures for the edge.
@@ -83,7 +84,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, hyper: F) {
-        spawn("stream", Stream { hyper, stalled: None, write_idle: self.write_idle, _open: self.pulse.open() });
+        observe::spawn("stream", Stream { hyper, stalled: None, write_idle: self.write_idle, _open: self.pulse.open() });
     }
 }
 

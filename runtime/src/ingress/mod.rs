@@ -55,16 +55,6 @@ pub trait Handle: Clone + Send + Sync + 'static {
 #[error("closed without an answer")]
 pub struct Closed;
 
-/// The one place where this room starts a task.
-#[allow(clippy::disallowed_methods, reason = "observe::spawn takes its place when the rooms come together")]
-fn spawn<F>(name: &'static str, future: F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    tracing::trace!(name, "task");
-    drop(tokio::spawn(future));
-}
-
 /// A limit as hyper wants it.
 fn count(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)

@@ -54,7 +54,7 @@ async fn draining_lets_http2_streams_finish() {
     let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
     let (mut sender, connection) = client.await.unwrap();
     let (end, ended) = tokio::sync::oneshot::channel();
-    spawn("client", async move { drop(end.send(connection.await)) });
+    crate::observe::spawn("client", async move { drop(end.send(connection.await)) });
     let request = Request::builder().uri("http://a/wait").body(Empty::<Bytes>::new()).unwrap();
     let answer = sender.send_request(request);
     let test = async {

@@ -15,7 +15,7 @@ async fn connect(node: &Running) -> (Sender, oneshot::Receiver<hyper::Result<()>
     let (sender, connection) =
         Builder::new(TokioExecutor::new()).initial_stream_window_size(64 * 1024).handshake(io).await.unwrap();
     let (end, ended) = oneshot::channel();
-    spawn("client", async move { drop(end.send(connection.await)) });
+    crate::observe::spawn("client", async move { drop(end.send(connection.await)) });
     (sender, ended)
 }
 

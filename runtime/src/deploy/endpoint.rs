@@ -10,6 +10,8 @@ use crate::config::{Methods, Route};
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) route: Arc<Route>,
+    /// Its place among all routes.
+    pub(super) index: usize,
     /// Names, and which segment of the path each is, from 0.
     pub(super) parameters: Box<[(Box<str>, usize)]>,
 }

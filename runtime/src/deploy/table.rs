@@ -33,6 +33,8 @@ pub struct RouteTable {
 pub struct Match<'a> {
     /// The route as it was configured.
     pub route: &'a Arc<Route>,
+    /// Its place among the routes that the table was built from.
+    pub index: usize,
     names: &'a [(Box<str>, usize)],
     path: &'a str,
 }
@@ -87,7 +89,7 @@ impl RouteTable {
         let key = path::match_key(path);
         let endpoint = self.candidates(host).find_map(|paths| paths.at(&key)).ok_or(Failure::RouteNotFound)?;
         match endpoint.choose(method) {
-            Some(entry) => Ok(Match { route: &entry.route, names: &entry.parameters, path }),
+            Some(entry) => Ok(Match { route: &entry.route, index: entry.index, names: &entry.parameters, path }),
             None => Err(Failure::MethodNotAllowed { allow: endpoint.allow() }),
         }
     }
@@ -117,7 +119,7 @@ impl RouteTable {
                 None => self.exact.entry(host_pattern(text, text)?).or_default(),
             },
         };
-        paths.insert(route, pattern)
+        paths.insert(route, self.routes.len(), pattern)
     }
 }
 
@@ -166,13 +168,13 @@ impl Paths {
         self.root
     }
 
-    fn insert(&mut self, route: &Arc<Route>, pattern: Pattern) -> Result<(), Wrong> {
+    fn insert(&mut self, route: &Arc<Route>, number: usize, pattern: Pattern) -> Result<(), Wrong> {
         let Pattern { is_prefix, shape, depth, parameters } = pattern;
         let index = match self.shapes.get(&(is_prefix, shape.clone())) {
             Some(index) => *index,
             None => self.new_endpoint(is_prefix, shape, depth)?,
         };
-        let entry = Entry { route: Arc::clone(route), parameters: parameters.into() };
+        let entry = Entry { route: Arc::clone(route), index: number, parameters: parameters.into() };
         self.endpoints[index].add(entry).map_err(|(other, methods)| {
             let message = format!(
                 "{} and {} ({}) want the same requests ({methods}), here and at {}",

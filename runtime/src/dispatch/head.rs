@@ -1,5 +1,7 @@
 //! A request's head: what is checked before anything is decided, and the form in which it goes on.
 
+use std::borrow::Cow;
+
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
@@ -14,9 +16,9 @@ const OURS: &str = "eyot-";
 
 /// What the head says, in the one form that routing, authentication, guests and origins see.
 pub(super) struct Head {
-    /// Lower case, without port: the key for routes.
+    /// Canonical: lower case, without port.
     pub(super) host: String,
-    /// The key for routes.
+    /// Canonical, as it is handed on.
     pub(super) path: String,
 }
 
@@ -30,14 +32,24 @@ pub(super) fn read<B>(request: &mut Request<B>, client: &Client, limits: &NodeLi
         return Err(Failure::MethodNotAllowed { allow: "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS".to_owned() });
     }
     let authority = authority(request, client)?;
-    let head = Head {
-        host: host::canonical(authority.as_str())?,
-        path: path::canonical(request.uri().path())?.into_owned(),
-    };
-    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    *request.uri_mut() = absolute(client.scheme(), authority, path)?;
+    let host = host::canonical(authority.as_str())?;
+    let (path, target) = target(request.uri())?;
+    *request.uri_mut() = absolute(client.scheme(), authority, target)?;
     remove_ours(request.headers_mut());
-    Ok(head)
+    Ok(Head { host, path })
+}
+
+/// The canonical path, and the target with it: what is routed is what guests and origins see.
+fn target(uri: &Uri) -> Result<(String, PathAndQuery), Failure> {
+    let path = path::canonical(uri.path())?;
+    let target = match (&path, uri.path_and_query()) {
+        (Cow::Borrowed(same), Some(target)) if *same == uri.path() => target.clone(),
+        (path, _) => {
+            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            PathAndQuery::try_from(format!("{path}{query}")).map_err(|_| Failure::BadRequest("the target is not a path"))?
+        }
+    };
+    Ok((path.into_owned(), target))
 }
 
 fn sizes<B>(request: &Request<B>, limits: &NodeLimits) -> Result<(), Failure> {

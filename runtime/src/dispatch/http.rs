@@ -217,7 +217,7 @@ fn redirect<B>(
 ) -> Result<Response<Body>, Failure> {
     let mut location = location.replace("{path}", request.uri().path());
     location = location.replace("{query}", request.uri().query().unwrap_or_default());
-    for (name, value) in &found.parameters {
+    for (name, value) in found.parameters() {
         location = location.replace(&format!("{{{name}}}"), value);
     }
     let location = location.parse().map_err(|_| Failure::BadRequest("the redirect's location would not be valid"))?;

@@ -89,7 +89,7 @@ respond = {{ body = \"two\" }}
 #[test]
 fn a_component_that_cannot_serve_is_told_with_its_file() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, expected) in [("core_module", "core module"), ("no_export", "exports neither")] {
+    for (name, expected) in [("core-module", "core module"), ("no-handler", "exports neither")] {
         let component = fixtures::text(name, folder.path());
         let manifest = fixtures::worker("bad", &component, "[[route]]\npath = \"/*\"");
         let run = check(&format!("{LISTENER}[[worker]]\npath = \"w\""), &[("w/eyot.toml", &manifest)], &[]);

@@ -93,8 +93,8 @@ fn what_is_not_a_component_is_refused_with_what_to_do() {
         std::fs::write(&path, bytes).expect("a file");
         refused(&path, expected);
     }
-    refused(&fixtures::text("core_module", folder.path()), "core module");
-    refused(&fixtures::text("no_export", folder.path()), "exports neither");
+    refused(&fixtures::text("core-module", folder.path()), "core module");
+    refused(&fixtures::text("no-handler", folder.path()), "exports neither");
     refused(&folder.path().join("missing.wasm"), "cannot be read");
 }
 

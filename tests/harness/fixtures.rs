@@ -16,9 +16,9 @@ pub fn fixture3() -> PathBuf {
     guest("fixture3")
 }
 
-/// A guest of `tests/guests` by its crate's name.
+/// A guest of `tests/guests` by its artifact's name.
 pub fn guest(name: &str) -> PathBuf {
-    let path = built().join(format!("{}.wasm", name.replace('-', "_")));
+    let path = built().join(format!("{name}.wasm"));
     assert!(path.exists(), "{} was not built", path.display());
     path
 }

@@ -101,7 +101,7 @@ fn a_redirect_and_a_fixed_answer_start_no_isolate() {
 
 #[test]
 fn requests_that_break_http_are_refused() {
-    let node = Node::start("[[route]]\nrespond = { body = \"ok\" }", &[]);
+    let node = Node::start("[limits]\nkeepalive_idle = \"300ms\"\n[[route]]\nrespond = { body = \"ok\" }", &[]);
     for (request, status) in [
         ("GET / HTTP/1.1\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "400"),

@@ -36,7 +36,7 @@ fn a_denied_growth_is_an_error_to_the_guest_and_the_sum_is_the_limit() {
     let node = fixture("memory = \"64MiB\"");
     let answer = node.get("/grow-checked");
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let bytes: u64 = answer.body.trim().parse().expect("the guest answers how many bytes it has");
+    let bytes = answer.json()["after"].as_u64().expect("the guest answers how many bytes it has");
     assert!(bytes <= 64 << 20, "{bytes}");
     assert!(bytes > 63 << 20, "nearly all of the limit can be used: {bytes}");
 }
@@ -49,7 +49,8 @@ fn cpu_time_below_the_limit_is_given_and_a_spinning_guest_ends_at_it() {
     fails(&node.get("/spin"), 500, "worker_cpu_exceeded");
     assert!(began.elapsed() >= Duration::from_millis(90), "not before its budget is used: {:?}", began.elapsed());
     let charged = node.metric("eyot_guest_cpu_seconds_total", "worker=\"fixture\"");
-    assert!((0.14..0.4).contains(&charged), "{charged} s for two invocations of 50 and 100 ms");
+    // The first burns by the wall clock, of which other processes may have a part.
+    assert!((0.1..0.4).contains(&charged), "{charged} s for two invocations of 50 and 100 ms");
 }
 
 #[test]

@@ -55,8 +55,9 @@ pub type Files<'a> = &'a [(&'a str, &'a str)];
 impl Node {
     /// Starts a node from a node.toml, to which two listeners (HTTP and admin) are added, both at port 0.
     pub fn start(configuration: &str, files: Files<'_>) -> Self {
+        // Behind the rest, because top-level keys come before the first table.
         let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
-        Self::start_exactly(&format!("{listeners}\n{configuration}"), files)
+        Self::start_exactly(&format!("{configuration}\n{listeners}"), files)
     }
 
     /// Starts a node from exactly this node.toml.

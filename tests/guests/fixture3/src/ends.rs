@@ -1,0 +1,27 @@
+//! Modes that end without a proper response.
+
+use wasip3::http::types::ErrorCode;
+use wasip3::spawn_local;
+
+use crate::Outcome;
+use crate::http::{Exchange, start};
+
+/// `never`: waits for what never comes, without a timer: nothing is left that could wake it.
+pub(crate) async fn never(_exchange: Exchange) -> Outcome {
+    std::future::pending().await
+}
+
+/// `error-code`: returns an error in place of a response.
+pub(crate) async fn error_code(_exchange: Exchange) -> Outcome {
+    Err(ErrorCode::InternalError(Some("this fixture was asked to fail".to_owned())))
+}
+
+/// `trap-after-head`: sends the head and one chunk, then traps.
+pub(crate) async fn trap_after_head(_exchange: Exchange) -> Outcome {
+    let (response, mut body) = start(200, "text/plain");
+    spawn_local(async move {
+        let _ = body.write_all(b"the first chunk\n".to_vec()).await;
+        std::arch::wasm32::unreachable()
+    });
+    Ok(response)
+}

@@ -1,4 +1,4 @@
-;; Grows a table until that is denied, then traps. A table is memory of the isolate too.
+;; Grows a table by a million elements until that is denied, then traps. A table is memory of the isolate too.
 (component
   (import "wasi:http/types@0.2.0" (instance $types
     (export "incoming-request" (type (sub resource)))
@@ -10,7 +10,7 @@
     (func (export "handle") (param i32 i32)
       (loop $again
         (br_if $again
-          (i32.ne (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))
+          (i32.ne (table.grow $table (ref.null func) (i32.const 1000000)) (i32.const -1))))
       (unreachable)))
   (core instance $instance (instantiate $code))
   (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))

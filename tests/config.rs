@@ -61,7 +61,8 @@ memroy = \"1MiB\"
     let run = check(configuration, &[], &["--json"]);
     assert_eq!(run.code, Some(2), "{}", run.errors);
     let report: serde_json::Value = serde_json::from_str(run.output.trim()).expect("JSON");
-    let lines: Vec<_> = report["faults"].as_array().expect("faults").iter().map(|fault| fault["place"]["line"].as_u64()).collect();
+    let lines: Vec<_> =
+        report["faults"].as_array().expect("faults").iter().map(|fault| fault["place"]["line"].as_u64()).collect();
     for line in [2, 6, 10, 13, 14] {
         assert!(lines.contains(&Some(line)), "line {line} in {report:#}");
     }

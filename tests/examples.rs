@@ -23,6 +23,7 @@ const BUILD: Duration = Duration::from_secs(15 * 60);
 impl Dev {
     fn start() -> Self {
         let port = free_port();
+        #[allow(clippy::zombie_processes, reason = "waited for when dropped")]
         let mut child = eyot()
             .args(["dev", "examples", "--listen", &format!("127.0.0.1:{port}"), "--admin", "127.0.0.1:0"])
             .current_dir(root())

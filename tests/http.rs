@@ -199,7 +199,8 @@ fn a_worker_reaches_only_what_it_is_allowed_to_reach() {
 #[test]
 fn a_request_id_is_taken_over_when_it_is_valid_and_replaced_when_not() {
     let node = Node::start("[[route]]\nrespond = { body = \"ok\" }", &[]);
-    let ask = |id: &str| Answer::of(node.request("GET", "/").header("x-request-id", id)).header("x-request-id").to_owned();
+    let ask =
+        |id: &str| Answer::of(node.request("GET", "/").header("x-request-id", id)).header("x-request-id").to_owned();
     assert_eq!(ask("abc-123"), "abc-123");
     assert_ne!(ask("two words"), "two words");
     assert_eq!(node.get("/").header("x-request-id").len(), 36);
@@ -223,7 +224,11 @@ fn tls_serves_http_1_and_http_2() {
             .output()
             .expect("curl runs");
         let answer = String::from_utf8_lossy(&output.stdout);
-        assert!(answer.starts_with(expected) && answer.contains("200"), "{answer}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            answer.starts_with(expected) && answer.contains("200"),
+            "{answer}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(answer.to_lowercase().contains("https"), "the guest sees the scheme: {answer}");
     }
 }

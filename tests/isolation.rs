@@ -4,7 +4,6 @@ mod harness;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::time::Duration;
 
 use harness::{Answer, Node, fixtures, until};
 
@@ -48,7 +47,8 @@ fn a_guest_has_no_files_no_sockets_no_arguments_and_only_its_own_environment() {
 
 #[test]
 fn the_environment_and_the_configuration_of_eyot_toml_reach_the_guest() {
-    let manifest = fixtures::manifest("[env]\nGREETING = \"moin\"\n[config]\ncolour = \"blue\"\n[[route]]\npath = \"/*\"");
+    let manifest =
+        fixtures::manifest("[env]\nGREETING = \"moin\"\n[config]\ncolour = \"blue\"\n[[route]]\npath = \"/*\"");
     let node = Node::start("[[worker]]\npath = \"fixture\"\n", &[("fixture/eyot.toml", &manifest)]);
     assert!(node.get("/env").body.contains("moin"));
     assert!(node.get("/config").body.contains("blue"));
@@ -160,7 +160,7 @@ fn guests_of_both_kinds_see_scheme_authority_path_and_query() {
 fn what_a_guest_logs_is_one_line_each_and_harmless() {
     let node = node("");
     assert_eq!(node.get("/log-nasty").status, 200);
-    std::thread::sleep(Duration::from_millis(100));
+    node.wait_for_log("\"target\":\"guest\"");
     let log = node.log();
     assert!(!log.contains('\u{1b}') && !log.contains('\0'), "{log:?}");
 }

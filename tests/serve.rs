@@ -57,7 +57,8 @@ fn the_guest_s_output_has_wasmtime_s_prefix() {
 
 #[test]
 fn env_and_config_var_reach_the_guest() {
-    let node = Node::single(&fixtures::fixture(), &["--env", "GREETING=moin", "-S", "cli,config,config-var=colour=blue"]);
+    let node =
+        Node::single(&fixtures::fixture(), &["--env", "GREETING=moin", "-S", "cli,config,config-var=colour=blue"]);
     assert!(node.get("/env").body.contains("moin"));
     assert!(node.get("/config").body.contains("blue"));
 }

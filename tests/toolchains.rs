@@ -24,7 +24,9 @@ fn serves(component: &std::path::Path, name: &str) {
     for _ in 0..3 {
         let answer = node.get_from("shop.example.com:8080", "/path?a=b");
         assert_eq!(answer.status, 200, "{}: {}", answer.code(), answer.body);
-        for line in [&format!("toolchain: {name}"), "authority: shop.example.com:8080", "path: /path?a=b", "scheme: http"] {
+        for line in
+            [&format!("toolchain: {name}"), "authority: shop.example.com:8080", "path: /path?a=b", "scheme: http"]
+        {
             assert!(answer.body.lines().any(|printed| printed == line), "{line:?} in\n{}", answer.body);
         }
     }

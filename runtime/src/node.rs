@@ -95,7 +95,17 @@ impl Node {
         };
         cores.listen(listening);
         ready.set(true);
-        Ok(Self { activator, dispatcher, ready, drain: limits.drain, access: Mutex::new(access), cores, admin_core, addresses, admin })
+        Ok(Self {
+            activator,
+            dispatcher,
+            ready,
+            drain: limits.drain,
+            access: Mutex::new(access),
+            cores,
+            admin_core,
+            addresses,
+            admin,
+        })
     }
 
     /// Serves another configuration from the next request on; requests that run finish on the old one. Listeners and the limits of
@@ -252,5 +262,6 @@ fn cache_folder() -> Option<PathBuf> {
 }
 
 fn internal(what: &str, error: &dyn std::fmt::Display) -> Diagnostics {
-    Diagnostic::new(Place::default(), format!("{what} cannot be had: {error}"), "this is not a fault of your input").into()
+    Diagnostic::new(Place::default(), format!("{what} cannot be had: {error}"), "this is not a fault of your input")
+        .into()
 }

@@ -135,7 +135,7 @@ impl Node {
                 panic!("the node ended with {status}:\n{log}");
             }
             assert!(began.elapsed() < 4 * PATIENCE, "the node does not listen:\n{log}");
-            std::thread::sleep(Duration::from_millis(5));
+            pause();
         }
     }
 
@@ -222,7 +222,7 @@ impl Node {
                 return status;
             }
             assert!(began.elapsed() < PATIENCE, "the node does not end:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
+            pause();
         }
     }
 
@@ -248,7 +248,8 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let fault = (self.tidy && self.admin.is_some() && !std::thread::panicking()).then(|| self.leftovers()).flatten();
+        let fault =
+            (self.tidy && self.admin.is_some() && !std::thread::panicking()).then(|| self.leftovers()).flatten();
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(fault) = fault {
@@ -269,7 +270,7 @@ impl Node {
             if began.elapsed() > PATIENCE {
                 return Some(format!("{isolates} isolates and {tasks} tasks"));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            pause();
         }
     }
 }
@@ -325,6 +326,12 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        pause();
     }
+}
+
+/// Between two looks at a condition; never a way to wait for something.
+#[allow(clippy::disallowed_methods, reason = "a test's thread serves nobody")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
 }

@@ -90,24 +90,27 @@ impl Activator {
             .compiled
             .load(&self.engines, inspection.engine, &digest, &bytes)
             .map_err(|error| fault(format!("the component does not compile: {error:#}")))?;
-        let policy = Policy {
-            origins: worker.origins.clone(),
-            hosts: worker.egress.clone(),
-            open: self.egress == Mode::Open,
-        };
+        let policy =
+            Policy { origins: worker.origins.clone(), hosts: worker.egress.clone(), open: self.egress == Mode::Open };
         let metrics = self.metrics.worker(&worker.name);
         let capabilities = Arc::new(Capabilities::new(worker, policy, self.log.clone(), Arc::clone(&metrics)));
-        let prepared = Prepared::new(&self.engines, &inspection, &component, capabilities).map_err(|error| Diagnostic {
-            help: Some("remove the import, or build with a toolchain that targets wasi:http".to_owned()),
-            ..fault(format!("the component cannot be linked: {error}"))
-        })?;
+        let prepared =
+            Prepared::new(&self.engines, &inspection, &component, capabilities).map_err(|error| Diagnostic {
+                help: Some("remove the import, or build with a toolchain that targets wasi:http".to_owned()),
+                ..fault(format!("the component cannot be linked: {error}"))
+            })?;
         tracing::debug!(worker = worker.name, ?start, "a component is ready");
         let limits = &worker.limits;
         Ok(Worker {
             name: worker.name.as_str().into(),
             version: digest[..12].into(),
             prepared,
-            gate: Gate::new(limits.concurrency, limits.queue, limits.queue_wait, "the worker has all the work it may have"),
+            gate: Gate::new(
+                limits.concurrency,
+                limits.queue,
+                limits.queue_wait,
+                "the worker has all the work it may have",
+            ),
             allow_addresses: worker.allow_addresses.clone(),
             metrics,
         })
@@ -186,9 +189,7 @@ impl Destinations<'_> {
                 owner = self.node.workers.iter().find(|worker| worker.name == *name);
                 (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
             }
-            config::Target::Origin(name) => {
-                (Target::Origin(name.as_str().into()), observe::Target::Origin(name))
-            }
+            config::Target::Origin(name) => (Target::Origin(name.as_str().into()), observe::Target::Origin(name)),
             config::Target::Redirect { status, location } => (
                 Target::Redirect { status: status_code(*status).map_err(fault)?, location: location.as_str().into() },
                 observe::Target::Redirect,

@@ -5,8 +5,8 @@
 //! Invariants: a snapshot is complete before anybody sees it, and immutable after; compiled code is mapped only when its digest
 //! is the one that was written down by the process that compiled it.
 
-mod active;
 mod activator;
+mod active;
 mod compiled;
 
 pub use activator::{Activator, Mode};

@@ -51,7 +51,8 @@ impl GuestStream {
         state.left -= kept as u64;
         state.dropped += (bytes.len() - kept) as u64;
         if kept > 0 {
-            let open = || capabilities.log.open(self.1, Arc::clone(&capabilities.worker), *request, capabilities.number());
+            let open =
+                || capabilities.log.open(self.1, Arc::clone(&capabilities.worker), *request, capabilities.number());
             state.opened[self.1 as usize].get_or_insert_with(open).write(&bytes[..kept]);
         }
     }
@@ -63,7 +64,13 @@ impl Drop for Shared {
         if state.dropped > 0 {
             self.capabilities.metrics.log_dropped(state.dropped);
             let (worker, request_id) = (&*self.capabilities.worker, self.request.as_str());
-            tracing::warn!(worker, request_id, bytes = state.dropped, code = "worker_log_truncated", "output past limit `log`");
+            tracing::warn!(
+                worker,
+                request_id,
+                bytes = state.dropped,
+                code = "worker_log_truncated",
+                "output past limit `log`"
+            );
         }
     }
 }

@@ -106,7 +106,8 @@ fn install_target(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn spinner(message: String) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
     let progress = ProgressBar::new_spinner().with_style(style).with_message(message);
     progress.enable_steady_tick(Duration::from_millis(100));
     progress

@@ -200,7 +200,8 @@ fn watch(folders: &[PathBuf]) -> anyhow::Result<Changes> {
 }
 
 fn is_output(path: &Path) -> bool {
-    let hidden = |name: &str| name.starts_with('.') || name.ends_with('~') || name == "target" || name == "node_modules";
+    let hidden =
+        |name: &str| name.starts_with('.') || name.ends_with('~') || name == "target" || name == "node_modules";
     path.components().any(|part| part.as_os_str().to_str().is_some_and(hidden))
         || path.file_name().is_some_and(|name| name == "Cargo.lock")
         || path.extension().is_some_and(|extension| extension == "wasm")

@@ -40,7 +40,7 @@ pub(super) fn routes(configuration: &config::Node, running: &Node) {
 
 fn method(methods: &Methods) -> (&str, String) {
     match methods {
-        Methods::Only(methods) if !methods.iter().any(|method| *method == http::Method::GET) => {
+        Methods::Only(methods) if !methods.contains(&http::Method::GET) => {
             let method = methods.first().map_or("GET", http::Method::as_str);
             (method, format!("-X {method} "))
         }
@@ -58,7 +58,10 @@ pub(super) fn changed(paths: &BTreeSet<PathBuf>) {
 /// The new versions serve.
 pub(super) fn reloaded() {
     let green = AnsiColor::Green.on_default().bold();
-    anstream::eprintln!("{green}{:>10}{green:#} the new versions serve; requests that run finish on the old ones", "swapped");
+    anstream::eprintln!(
+        "{green}{:>10}{green:#} the new versions serve; requests that run finish on the old ones",
+        "swapped"
+    );
 }
 
 /// Something is wrong with the change; the old versions serve on.

@@ -109,7 +109,8 @@ impl Single {
         for option in &self.wasm {
             wasm_option(option, &mut worker_limits)?;
         }
-        let name = component.file_stem().map_or_else(|| "worker".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let name =
+            component.file_stem().map_or_else(|| "worker".to_owned(), |stem| stem.to_string_lossy().into_owned());
         Ok(Worker {
             name,
             folder: component.parent().map(Path::to_owned).unwrap_or_default(),

@@ -46,7 +46,8 @@ fn target(uri: &Uri) -> Result<(String, PathAndQuery), Failure> {
         (Cow::Borrowed(same), Some(target)) if *same == uri.path() => target.clone(),
         (path, _) => {
             let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-            PathAndQuery::try_from(format!("{path}{query}")).map_err(|_| Failure::BadRequest("the target is not a path"))?
+            PathAndQuery::try_from(format!("{path}{query}"))
+                .map_err(|_| Failure::BadRequest("the target is not a path"))?
         }
     };
     Ok((path.into_owned(), target))
@@ -73,9 +74,9 @@ fn authority<B>(request: &Request<B>, client: &Client) -> Result<Authority, Fail
         return Err(Failure::BadRequest("more than one Host"));
     }
     let named = match host {
-        Some(host) => {
-            Some(Authority::try_from(host.as_bytes()).map_err(|_| Failure::BadRequest("Host is not a valid authority"))?)
-        }
+        Some(host) => Some(
+            Authority::try_from(host.as_bytes()).map_err(|_| Failure::BadRequest("Host is not a valid authority"))?,
+        ),
         None => None,
     };
     match (request.uri().authority(), named) {
@@ -84,8 +85,9 @@ fn authority<B>(request: &Request<B>, client: &Client) -> Result<Authority, Fail
         }
         (Some(target), _) => Ok(target.clone()),
         (None, Some(named)) => Ok(named),
-        (None, None) if request.version() <= Version::HTTP_10 => Authority::try_from(client.local.to_string())
-            .map_err(|_| Failure::BadRequest("no Host")),
+        (None, None) if request.version() <= Version::HTTP_10 => {
+            Authority::try_from(client.local.to_string()).map_err(|_| Failure::BadRequest("no Host"))
+        }
         (None, None) => Err(Failure::BadRequest("no Host")),
     }
 }
@@ -104,4 +106,3 @@ fn remove_ours(headers: &mut HeaderMap) {
         headers.remove(name);
     }
 }
-

@@ -68,7 +68,11 @@ impl Core {
     ///
     /// # Errors
     /// When the client went away before there was an answer.
-    pub async fn handle(self: &Arc<Self>, client: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
+    pub async fn handle(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Gone> {
         let mut exchange = Exchange::begin(self, client, &request);
         let result = self.answer(&mut exchange, client, request).await;
         exchange.finish(result)
@@ -97,7 +101,8 @@ impl Core {
             Target::Worker(worker) => self.invoke(exchange, &active, worker, client, identity, request).await,
             Target::Origin(name) => {
                 let identity = identity.as_deref();
-                self.forward(exchange, &active, name, &Asked { client: &client, trusted_proxy, identity }, request).await
+                self.forward(exchange, &active, name, &Asked { client: &client, trusted_proxy, identity }, request)
+                    .await
             }
             Target::Redirect { status, location } => redirect(*status, location, &found, &request),
             Target::Respond { status, headers, body } => {

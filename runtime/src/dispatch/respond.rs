@@ -53,7 +53,8 @@ struct Inner<'a> {
 pub(super) fn failed(failure: &Failure, id: &RequestId, json: bool, detail: Detail) -> Response<Body> {
     let message = message(failure, detail);
     let (content_type, body) = if json {
-        let inner = Inner { code: failure.code(), status: failure.status(), message: &message, request_id: id.as_str() };
+        let inner =
+            Inner { code: failure.code(), status: failure.status(), message: &message, request_id: id.as_str() };
         ("application/json", serde_json::to_vec(&Problem { error: inner }).unwrap_or_default())
     } else {
         let text = format!("{}: {message}\nrequest {}\n", failure.code(), id.as_str());
@@ -79,7 +80,9 @@ fn extra(failure: &Failure, headers: &mut HeaderMap) {
         // RFC 9110 §15.5.6
         Failure::MethodNotAllowed { allow } => set(ALLOW, allow),
         // RFC 9110 §15.5.2
-        Failure::Unauthorized { challenge, .. } | Failure::InsufficientScope { challenge } => set(WWW_AUTHENTICATE, challenge),
+        Failure::Unauthorized { challenge, .. } | Failure::InsufficientScope { challenge } => {
+            set(WWW_AUTHENTICATE, challenge)
+        }
         // RFC 9110 §10.2.3: whole seconds
         Failure::Overloaded { retry_after, .. } => set(RETRY_AFTER, &retry_after.as_secs().max(1).to_string()),
         _ => {}

@@ -16,8 +16,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::connect::{Connector, Dial};
-use crate::observe;
 use crate::http::Body;
+use crate::observe;
 
 /// How long a connection may wait for its next request. Shorter than the 60 s after which common servers and balancers close
 /// theirs, so that it is mostly we who close.

@@ -13,11 +13,11 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::Handle;
 use super::connection::{self, Service};
 use super::listener::{self, Listening};
-use super::Handle;
-use crate::observe;
 use crate::config::NodeLimits;
+use crate::observe;
 
 /// How many cores this process may use; `taskset` and cgroups count.
 #[must_use]

@@ -21,8 +21,8 @@ use tokio::time::Sleep;
 use super::pulse::{OpenStream, Pulse};
 use super::{count, http1};
 use crate::config::NodeLimits;
-use crate::observe;
 use crate::http::{Body, BodyError};
+use crate::observe;
 
 /// What a stream may send us before we have read it. Envoy's figures for the edge.
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -84,7 +84,10 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, hyper: F) {
-        observe::spawn("stream", Stream { hyper, stalled: None, write_idle: self.write_idle, _open: self.pulse.open() });
+        observe::spawn(
+            "stream",
+            Stream { hyper, stalled: None, write_idle: self.write_idle, _open: self.pulse.open() },
+        );
     }
 }
 

@@ -101,7 +101,9 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), InspectionError> {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(invalid)? {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(InspectionError::CoreModule),
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err(InspectionError::CoreModule);
+            }
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 1 => {

@@ -3,18 +3,18 @@
 //! The rooms stand in one total order, and a room imports only rooms above it in this list; `tests/rooms.rs` keeps it so.
 //! `ARCHITECTURE.md` has the walk of a request through them.
 
-pub mod activate;
-pub mod admin;
-pub mod auth;
-pub mod bindings;
-pub mod cli;
-pub mod config;
-pub mod deploy;
-pub mod dispatch;
-pub mod egress;
 pub mod failure;
 pub mod http;
-pub mod ingress;
-pub mod node;
+pub mod config;
 pub mod observe;
+pub mod egress;
+pub mod auth;
+pub mod deploy;
+pub mod bindings;
 pub mod sandbox;
+pub mod activate;
+pub mod dispatch;
+pub mod ingress;
+pub mod admin;
+pub mod cli;
+pub mod node;

@@ -2,7 +2,7 @@
 //!
 //! May import: `http`, `ingress`.
 //!
-//! The way in: a [`Panel`] is a [`Handle`](crate::ingress::Handle); `node.rs` gives it cores and a loopback address of its own, so that
+//! The way in: a [`Panel`] is a [`Handle`]; `node.rs` gives it cores and a loopback address of its own, so that
 //! it answers when the others have all the work and all the connections they may have.
 //!
 //! Invariants: reads only; answers only to loopback names, so that no page in the operator's browser can ask it through a name

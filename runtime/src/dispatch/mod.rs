@@ -1,6 +1,6 @@
 //! From trigger to invocation, from failure to response.
 //!
-//! May import: all rooms up to `activate`. The way in: [`Dispatcher::handle`], called by every connection for every request.
+//! May import: all rooms up to `activate`. The way in: [`Core::handle`], called by every connection for every request.
 //! Invariants: the order of the security steps stands in one function, `http.rs`; `respond.rs` alone makes error responses; a
 //! request that is rejected starts no isolate.
 

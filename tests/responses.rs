@@ -196,7 +196,8 @@ fn http_1_0_without_host_is_answered_and_expect_100_continue_is_kept() {
     let node = node("");
     let answer = node.raw("GET /echo HTTP/1.0\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.0 200") && answer.contains(&node.address().to_string()), "{answer}");
-    let head = "POST /read-body HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\n";
+    let head =
+        "POST /read-body HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\n";
     let mut socket = node.connect();
     socket.write_all(head.as_bytes()).expect("sent");
     let mut interim = [0; 25];

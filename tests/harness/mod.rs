@@ -12,7 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+pub mod cores;
 pub mod fixtures;
+pub mod load;
 
 /// Nothing in a test may take longer than this.
 pub const PATIENCE: Duration = Duration::from_secs(30);

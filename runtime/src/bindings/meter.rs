@@ -80,9 +80,12 @@ impl Usage {
         })
     }
 
-    /// A poll of the guest begins.
-    pub fn poll_begins(&self) {
+    /// A poll of the guest begins. Where others are at work on this core, `shared`, its time is not what the wall clock says.
+    pub fn poll_begins(&self, shared: bool) {
         self.poll_began.store(nanoseconds(self.epoch.elapsed()), Relaxed);
+        if shared {
+            self.precise.store(true, Relaxed);
+        }
         if self.precise.load(Relaxed) {
             self.thread_began.store(thread_time(), Relaxed);
         }
@@ -123,15 +126,17 @@ impl Usage {
         self.met.get()
     }
 
-    /// At a tick, inside a poll: what has been used. Turns the exact clock on.
-    fn cpu_time_at_tick(&self) -> Duration {
+    /// At a tick, inside a poll: what has been used, and of it by this poll, as far as the clock goes that measures it now. Turns
+    /// the exact clock on.
+    fn cpu_time_at_tick(&self) -> (Duration, Duration) {
         let running = self.since_poll_began();
+        let slice = Duration::from_nanos(running);
         if !self.precise.swap(true, Relaxed) {
             self.polled.fetch_add(running, Relaxed);
             self.thread_began.store(thread_time(), Relaxed);
-            return self.cpu_time();
+            return (self.cpu_time(), slice);
         }
-        self.cpu_time() + Duration::from_nanos(running)
+        (self.cpu_time() + slice, slice)
     }
 
     fn since_poll_began(&self) -> u64 {
@@ -139,12 +144,8 @@ impl Usage {
         if thread_began != 0 {
             return thread_time().saturating_sub(thread_began);
         }
-        self.slice().min(nanoseconds(FIRST_SLICE))
-    }
-
-    /// Wall time since the poll in progress began, in nanoseconds.
-    fn slice(&self) -> u64 {
-        nanoseconds(self.epoch.elapsed()).saturating_sub(self.poll_began.load(Relaxed))
+        let wall = nanoseconds(self.epoch.elapsed()).saturating_sub(self.poll_began.load(Relaxed));
+        wall.min(nanoseconds(FIRST_SLICE))
     }
 }
 
@@ -169,8 +170,9 @@ impl Meter {
     /// # Errors
     /// The CPU budget is used up.
     pub fn tick(&self) -> Result<Duration, Failure> {
-        if self.usage.cpu_time_at_tick() < self.limits.cpu_time {
-            return Ok(Duration::from_nanos(self.usage.slice()));
+        let (used, slice) = self.usage.cpu_time_at_tick();
+        if used < self.limits.cpu_time {
+            return Ok(slice);
         }
         let failure = Failure::WorkerCpuExceeded { limit: self.limits.cpu_time };
         self.usage.meet(failure.clone());

@@ -35,25 +35,25 @@ const SPIN: Stream<'_> = Stream {
     path: "/spin",
     connections: 8,
     pace: Pace::Closed,
-    expect: (500, "worker_cpu_exceeded"),
+    expect: &[(500, "worker_cpu_exceeded")],
 };
 const BOMB: Stream<'_> = Stream {
     host: "bomb.test",
     path: "/",
     connections: 2,
     pace: Pace::Closed,
-    expect: (500, "worker_memory_exceeded"),
+    expect: &[(500, "worker_memory_exceeded")],
 };
 const SLEEP: Stream<'_> = Stream {
     host: "hostile.test",
     path: "/sleep?ms=60000",
-    connections: 300,
+    connections: 200,
     pace: Pace::Closed,
-    expect: (504, "worker_timeout"),
+    expect: &[(504, "worker_timeout")],
 };
 
-/// A neighbour, a worker that spins and sleeps, a worker that takes memory; on the first core.
-fn node(core: usize) -> Node {
+/// A neighbour, a worker that spins and sleeps, a worker that takes memory; on this core, with these limits of the node.
+fn node(core: usize, limits: &str) -> Node {
     let worker = |name: &str, component: &std::path::Path, lines: &str| {
         fixtures::worker(name, component, &format!("[[route]]\nhost = \"{name}.test\"\npath = \"/*\"\n{lines}"))
     };
@@ -65,19 +65,20 @@ fn node(core: usize) -> Node {
         ("hostile/eyot.toml", worker("hostile", &fixtures::fixture(), hostile)),
         ("bomb/eyot.toml", worker("bomb", &bomb, "[limits]\ncpu_time = \"10s\"")),
     ];
-    let workers = "[[worker]]\npath = \"neighbour\"\n[[worker]]\npath = \"hostile\"\n[[worker]]\npath = \"bomb\"\n";
+    let workers = "\n[[worker]]\npath = \"neighbour\"\n[[worker]]\npath = \"hostile\"\n[[worker]]\npath = \"bomb\"\n";
     let _pinned = Pinned::to(core);
-    Node::start(workers, &files.each_ref().map(|(name, text)| (*name, text.as_str())))
+    Node::start(&format!("[limits]\n{limits}{workers}"), &files.each_ref().map(|(name, text)| (*name, text.as_str())))
 }
 
 fn neighbour(pace: Pace) -> Stream<'static> {
-    Stream { host: "neighbour.test", path: "/", connections: 32, pace, expect: (200, "") }
+    Stream { host: "neighbour.test", path: "/", connections: 32, pace, expect: &[(200, "")] }
 }
 
 #[test]
 fn a_neighbour_is_served_while_guests_spin_take_memory_and_sleep() {
     let (core, generator, _alone) = two_cores();
-    let node = node(core);
+    // Room for all attacks at once; a node without room is the next test.
+    let node = node(core, "node_memory = \"768MiB\"");
     let _pinned = Pinned::to(generator);
     let bench = Bench { node: &node, lasts: phase() };
     // Its first requests find caches cold.
@@ -95,6 +96,21 @@ fn a_neighbour_is_served_while_guests_spin_take_memory_and_sleep() {
     ] {
         bench.hold(name, pace, attacks);
     }
+}
+
+#[test]
+fn a_worker_that_takes_all_memory_of_the_node_fails_alone() {
+    let (core, generator, _alone) = two_cores();
+    let node = node(core, "node_memory = \"256MiB\"");
+    let _pinned = Pinned::to(generator);
+    let bench = Bench { node: &node, lasts: phase() };
+    let greedy = Stream {
+        connections: 8,
+        expect: &[(500, "worker_memory_exceeded"), (503, "overloaded")],
+        ..BOMB
+    };
+    bench.measure("all memory", &[neighbour(Pace::Open(200.0)), greedy]);
+    assert!(node.metric("eyot_failures_total", "overloaded") >= 1.0, "the node's memory was used up");
 }
 
 /// Measures phases.
@@ -173,7 +189,7 @@ fn milliseconds(duration: Duration) -> f64 {
 #[test]
 fn cpu_time_ends_within_one_tick_and_5_ms_of_the_limit() {
     let (core, _, _alone) = two_cores();
-    let node = node(core);
+    let node = node(core, "");
     let charged = || Duration::from_secs_f64(node.metric("eyot_guest_cpu_seconds_total", "worker=\"hostile\""));
     let mut worst = Duration::ZERO;
     for _ in 0..if full() { 200 } else { 20 } {
@@ -203,5 +219,5 @@ fn full() -> bool {
 }
 
 fn phase() -> Duration {
-    Duration::from_secs(if full() { 30 } else { 3 })
+    Duration::from_secs(if full() { 30 } else { 4 })
 }

@@ -18,8 +18,8 @@ pub struct Stream<'a> {
     pub path: &'a str,
     pub connections: usize,
     pub pace: Pace,
-    /// The status and the failure's code that every answer must have.
-    pub expect: (u16, &'a str),
+    /// Every answer must have one of these: a status and a failure's code.
+    pub expect: &'a [(u16, &'a str)],
 }
 
 /// When a request is sent.
@@ -187,8 +187,8 @@ impl<'a> Running<'a> {
             Ok(read) => {
                 connection.answer.extend_from_slice(&buffer[..read]);
                 let Some(answer) = parsed(&connection.answer) else { return };
-                let expect = (self.stream.expect.0, self.stream.expect.1.to_owned());
-                (answer != expect).then(|| format!("{} {}", answer.0, answer.1))
+                let expected = self.stream.expect.contains(&(answer.0, &answer.1));
+                (!expected).then(|| format!("{} {}", answer.0, answer.1))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) => Some(format!("cannot read: {error}")),

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::config::WorkerLimits;
+use super::Capabilities;
 use crate::failure::Failure;
 
 /// The memory of all isolates of the node together.
@@ -31,19 +31,30 @@ impl NodeMemory {
         self.used.load(Relaxed)
     }
 
-    fn take(&self, bytes: u64) -> bool {
+    fn take(&self, bytes: u64, worker: &WorkerMemory) -> bool {
         let before = self.used.fetch_add(bytes, Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit;
+        let worker_before = worker.0.fetch_add(bytes, Relaxed);
+        let fits = before.saturating_add(bytes) <= self.limit
+            && worker_before.saturating_add(bytes) <= self.limit.saturating_sub(before).saturating_mul(ROOM);
         if !fits {
-            self.give_back(bytes);
+            self.give_back(bytes, worker);
         }
         fits
     }
 
-    fn give_back(&self, bytes: u64) {
+    fn give_back(&self, bytes: u64, worker: &WorkerMemory) {
+        worker.0.fetch_sub(bytes, Relaxed);
         self.used.fetch_sub(bytes, Relaxed);
     }
 }
+
+/// A worker may have so many times what nobody has: eight ninths of the node when it is the only one that wants much, 8/17 when
+/// there are two. Something is always left, so a worker that takes all that it can get fails alone, and its neighbours go on.
+const ROOM: u64 = 8;
+
+/// The memory of all isolates of one version of a worker together.
+#[derive(Debug, Default)]
+pub struct WorkerMemory(AtomicU64);
 
 /// What one invocation has used so far. Written on one core at a time; atomics only make it shareable.
 #[derive(Debug)]
@@ -153,7 +164,7 @@ impl Usage {
 pub struct Meter {
     /// Shared with the one who polls.
     pub usage: Arc<Usage>,
-    limits: Arc<WorkerLimits>,
+    worker: Arc<Capabilities>,
     node: Arc<NodeMemory>,
     memory: u64,
 }
@@ -161,8 +172,8 @@ pub struct Meter {
 impl Meter {
     /// A meter at zero.
     #[must_use]
-    pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>) -> Self {
-        Self { usage, limits, node, memory: 0 }
+    pub fn new(usage: Arc<Usage>, worker: Arc<Capabilities>, node: Arc<NodeMemory>) -> Self {
+        Self { usage, worker, node, memory: 0 }
     }
 
     /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
@@ -171,21 +182,23 @@ impl Meter {
     /// The CPU budget is used up.
     pub fn tick(&self) -> Result<Duration, Failure> {
         let (used, slice) = self.usage.cpu_time_at_tick();
-        if used < self.limits.cpu_time {
+        let limit = self.worker.limits.cpu_time;
+        if used < limit {
             return Ok(slice);
         }
-        let failure = Failure::WorkerCpuExceeded { limit: self.limits.cpu_time };
+        let failure = Failure::WorkerCpuExceeded { limit };
         self.usage.meet(failure.clone());
         Err(failure)
     }
 
     fn grow(&mut self, current: usize, desired: usize, size: u64) -> bool {
         let more = (desired.saturating_sub(current) as u64).saturating_mul(size);
-        if self.memory.saturating_add(more) > self.limits.memory {
-            self.usage.meet(Failure::WorkerMemoryExceeded { limit: self.limits.memory });
+        let limit = self.worker.limits.memory;
+        if self.memory.saturating_add(more) > limit {
+            self.usage.meet(Failure::WorkerMemoryExceeded { limit });
             return false;
         }
-        if !self.node.take(more) {
+        if !self.node.take(more, &self.worker.memory) {
             self.usage.meet(Failure::Overloaded {
                 reason: "the node has no memory left for isolates",
                 retry_after: Duration::from_secs(1),
@@ -200,7 +213,7 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.node.give_back(self.memory);
+        self.node.give_back(self.memory, &self.worker.memory);
     }
 }
 
@@ -231,4 +244,30 @@ fn nanoseconds(duration: Duration) -> u64 {
 fn thread_time() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_takes_all_it_can_get_leaves_some_for_another() {
+        let node = NodeMemory::new(900);
+        let (greedy, other) = (WorkerMemory::default(), WorkerMemory::default());
+        while node.take(1, &greedy) {}
+        assert_eq!(node.used(), 800, "eight times what is free");
+        assert!(node.take(50, &other));
+        assert!(!node.take(1, &greedy));
+        node.give_back(50, &other);
+        node.give_back(800, &greedy);
+        assert_eq!(node.used(), 0);
+    }
+
+    #[test]
+    fn together_they_have_no_more_than_the_node() {
+        let node = NodeMemory::new(900);
+        assert!(!node.take(901, &WorkerMemory::default()));
+        assert!(node.take(900, &WorkerMemory::default()));
+        assert!(!node.take(1, &WorkerMemory::default()));
+    }
 }

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -24,6 +24,9 @@ pub(super) type WorkerId = u32;
 /// What a worker that has been quiet may use before it is held to its share.
 const CREDIT: Duration = TICK.saturating_mul(2);
 
+/// A worker is alone on a core when no other has run there for so long.
+const ALONE: Duration = Duration::from_secs(1);
+
 struct Lane {
     /// All workers whose guests have run since somebody waits.
     shares: HashMap<WorkerId, Share>,
@@ -31,6 +34,16 @@ struct Lane {
     clock: Duration,
     driven: bool,
     sweeps: Arc<Sweeps>,
+    streak: Streak,
+}
+
+/// Guests of one worker, one after the other, while nobody waits.
+#[derive(Default)]
+struct Streak {
+    worker: WorkerId,
+    had: Duration,
+    /// When another worker's began.
+    since: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -55,7 +68,10 @@ pub(super) fn is_busy() -> bool {
 /// Whether new guests of this worker must wait for a turn on this core: it has had its share. During a sweep the clock stands,
 /// so then only those wait who would have to wait anyway.
 pub(super) fn is_rationed(worker: WorkerId) -> bool {
-    LANE.with_borrow(|lane| lane.driven && lane.shares.get(&worker).is_some_and(|share| lane.rations(share)))
+    LANE.with_borrow_mut(|lane| match lane.driven {
+        true => lane.shares.get(&worker).is_some_and(|share| lane.rations(share)),
+        false => lane.ends_streak(worker),
+    })
 }
 
 /// A guest of this worker has had so much of this core.
@@ -63,6 +79,10 @@ pub(super) fn charge(worker: WorkerId, time: Duration) {
     LANE.with_borrow_mut(|lane| {
         if lane.driven {
             lane.share(worker).had += time;
+        } else if lane.streak.worker == worker {
+            lane.streak.had += time;
+        } else {
+            lane.streak = Streak { worker, had: time, since: Some(Instant::now()) };
         }
     });
 }
@@ -124,7 +144,7 @@ enum Next {
 
 impl Lane {
     fn new() -> Self {
-        Self { shares: HashMap::new(), clock: CREDIT, driven: false, sweeps: Arc::default() }
+        Self { shares: HashMap::new(), clock: CREDIT, driven: false, sweeps: Arc::default(), streak: Streak::default() }
     }
 
     /// A worker's share; time that it did not use is lost, but for its credit.
@@ -138,6 +158,21 @@ impl Lane {
         if !std::mem::replace(&mut self.driven, true) {
             observe::spawn("lane", drive());
         }
+    }
+
+    /// Hundreds of requests may come at once, and each begins a guest: a slice's worth of them in a row is enough, and the rest
+    /// take turns. Not where a worker is alone.
+    fn ends_streak(&mut self, worker: WorkerId) -> bool {
+        if self.streak.worker != worker || self.streak.had < TICK {
+            return false;
+        }
+        self.streak.had = Duration::ZERO;
+        let alone = self.streak.since.is_none_or(|since| since.elapsed() > ALONE);
+        if !alone {
+            let clock = self.clock;
+            self.share(worker).had = clock;
+        }
+        !alone
     }
 
     fn rations(&self, share: &Share) -> bool {
@@ -245,6 +280,19 @@ mod tests {
         lane.share(0).had = Duration::from_secs(10);
         assert!(matches!(lane.next(), Next::Nobody));
         assert!(!lane.driven);
-        assert_eq!(lane.share(0).had, lane.share(1).had);
+        let [one, other] = [0, 1].map(|worker| lane.share(worker).had);
+        assert_eq!(one, other);
+    }
+    #[test]
+    fn a_worker_that_begins_many_guests_in_a_row_is_rationed_unless_it_is_alone() {
+        let mut lane = lane();
+        let mut streak = |since| {
+            lane.streak = Streak { worker: 1, had: TICK, since };
+            lane.ends_streak(1)
+        };
+        assert!(!streak(None));
+        assert!(streak(Some(Instant::now())));
+        assert!(!lane.ends_streak(1), "a new streak begins");
+        assert!(rations(&mut lane, 1), "until nobody waits");
     }
 }

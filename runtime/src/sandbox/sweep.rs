@@ -36,7 +36,10 @@ pub(super) fn is_large(usage: &Usage) -> bool {
 /// Clears it, here or on the sweeper's thread.
 pub(super) fn clear(worker: WorkerId, remains: Remains) {
     if remains.store.is_none() || !is_large(&remains.usage) {
-        return remains.clear();
+        let before = remains.usage.cpu_time();
+        let usage = Arc::clone(&remains.usage);
+        remains.clear();
+        return lane::charge(worker, usage.cpu_time() - before);
     }
     let load = Load { remains, _sweep: lane::sweep(worker) };
     // Without the thread it is cleared here.

@@ -23,6 +23,9 @@ use crate::observe;
 /// Bodies up to this size are collected while the guest is still in its first poll, and sent with their length.
 const SMALL: u64 = 64 << 10;
 
+/// What a field takes besides its name and value: `: ` and the end of the line (RFC 9112 §5).
+const FIELD: usize = 4;
+
 /// How often guest and body are polled in turn before the rest becomes a stream.
 const ROUNDS: usize = 8;
 
@@ -36,6 +39,10 @@ pub(super) fn respond(
     limits: Arc<WorkerLimits>,
 ) -> Result<http::Response<Body>, Failure> {
     let (head, body) = response.into_parts();
+    let header: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
+    if header as u64 > limits.response_header {
+        return Err(Failure::WorkerHeaderTooLarge { limit: limits.response_header });
+    }
     let mut start = Start { body, frames: VecDeque::new(), bytes: 0, ended: false, broken: None };
     start.pump(&mut isolate, &limits)?;
     if start.bytes > limits.response_body {

@@ -60,6 +60,8 @@ pub struct Usage {
     epoch: Instant,
     /// The limit that was met first, though the guest may still be running.
     met: OnceLock<Failure>,
+    /// Whether somebody has written down that this invocation failed.
+    failed: AtomicBool,
 }
 
 /// What a poll that has not met a tick can have taken at most; a larger wall time means that the host was not running us.
@@ -77,6 +79,7 @@ impl Usage {
             peak_memory: AtomicU64::new(0),
             epoch: Instant::now(),
             met: OnceLock::new(),
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -94,7 +97,7 @@ impl Usage {
         self.thread_began.store(0, Relaxed);
     }
 
-    /// CPU time used, up to now when called during a poll on the same thread, else up to the last poll.
+    /// CPU time used, up to the last poll that is over, or the first tick of the one in progress.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
         Duration::from_nanos(self.polled.load(Relaxed))
@@ -121,6 +124,18 @@ impl Usage {
     #[must_use]
     pub fn met(&self) -> Option<&Failure> {
         self.met.get()
+    }
+
+    /// The invocation failed. True for the first who says so: only that one counts it, since an answer, its body and what goes on
+    /// after it may each notice.
+    pub fn fail(&self) -> bool {
+        !self.failed.swap(true, Relaxed)
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
     }
 
     /// At a tick, inside a poll: what has been used. Turns the exact clock on.
@@ -155,13 +170,15 @@ pub struct Meter {
     limits: Arc<WorkerLimits>,
     node: Arc<NodeMemory>,
     memory: u64,
+    /// What was allowed last, and the peak before it: the host may then fail to do it.
+    last: (u64, u64),
 }
 
 impl Meter {
     /// A meter at zero.
     #[must_use]
     pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>) -> Self {
-        Self { usage, limits, node, memory: 0 }
+        Self { usage, limits, node, memory: 0, last: (0, 0) }
     }
 
     /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
@@ -191,8 +208,19 @@ impl Meter {
             return false;
         }
         self.memory += more;
-        self.usage.peak_memory.fetch_max(self.memory, Relaxed);
+        self.last = (more, self.usage.peak_memory.fetch_max(self.memory, Relaxed));
         true
+    }
+
+    /// What was allowed last did not come about. wasmtime also says so without having asked, but only for memories of 1-byte pages
+    /// and tables of 64-bit size, which the engines refuse: else a guest could have taken back what it did get.
+    fn undo(&mut self) {
+        let (more, peak) = std::mem::take(&mut self.last);
+        if more > 0 {
+            self.memory -= more;
+            self.node.give_back(more);
+            self.usage.peak_memory.store(peak, Relaxed);
+        }
     }
 }
 
@@ -213,6 +241,18 @@ impl wasmtime::ResourceLimiter for Meter {
         Ok(self.grow(current, desired, 1))
     }
 
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        tracing::debug!(%error, "a memory did not grow");
+        self.undo();
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        tracing::debug!(%error, "a table did not grow");
+        self.undo();
+        Ok(())
+    }
+
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
@@ -229,4 +269,50 @@ fn nanoseconds(duration: Duration) -> u64 {
 fn thread_time() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ResourceLimiter;
+
+    use super::*;
+    use crate::config::LimitTable;
+
+    const MIB: usize = 1 << 20;
+
+    fn meter(node: &Arc<NodeMemory>) -> Meter {
+        Meter::new(Usage::new(), Arc::new(LimitTable::builtin().worker_defaults()), Arc::clone(node))
+    }
+
+    #[test]
+    fn memory_that_the_host_could_not_give_is_given_back() {
+        let node = NodeMemory::new(64 * MIB as u64);
+        let mut meter = meter(&node);
+        assert!(meter.memory_growing(0, MIB, None).unwrap());
+        assert!(meter.memory_growing(MIB, 33 * MIB, None).unwrap());
+        meter.memory_grow_failed(wasmtime::format_err!("no address space")).unwrap();
+        assert_eq!((node.used(), meter.usage.peak_memory()), (MIB as u64, MIB as u64));
+        meter.memory_grow_failed(wasmtime::format_err!("without having asked")).unwrap();
+        assert_eq!(node.used(), MIB as u64);
+        drop(meter);
+        assert_eq!(node.used(), 0);
+    }
+
+    #[test]
+    fn what_is_denied_reserves_nothing_and_is_remembered() {
+        let node = NodeMemory::new(2 * MIB as u64);
+        let mut meter = meter(&node);
+        assert!(!meter.memory_growing(0, 3 * MIB, None).unwrap());
+        assert_eq!(node.used(), 0);
+        assert!(matches!(meter.usage.met(), Some(Failure::Overloaded { .. })));
+        assert!(!meter.table_growing(0, 2, Some(1)).unwrap(), "the guest's own maximum");
+    }
+
+    #[test]
+    fn a_failure_is_counted_by_the_first_who_notices() {
+        let usage = Usage::new();
+        assert!(!usage.has_failed());
+        assert!(usage.fail());
+        assert!(!usage.fail() && usage.has_failed());
+    }
 }

@@ -61,7 +61,7 @@ fn node(core: usize, limits: &str) -> Node {
     let bomb = fixtures::text("memory-bomb", folder.path());
     let hostile = "[limits]\ncpu_time = \"50ms\"\nwall_time = \"2500ms\"\nconcurrency = 400";
     let files = [
-        ("neighbour/eyot.toml", worker("neighbour", &fixtures::guest("hello"), "")),
+        ("neighbour/eyot.toml", worker("neighbour", &fixtures::hello(), "")),
         ("hostile/eyot.toml", worker("hostile", &fixtures::fixture(), hostile)),
         ("bomb/eyot.toml", worker("bomb", &bomb, "[limits]\ncpu_time = \"10s\"")),
     ];

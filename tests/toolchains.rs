@@ -36,27 +36,27 @@ fn serves(component: &std::path::Path, name: &str) {
 
 #[test]
 fn raw_wasip2_runs() {
-    serves(&fixtures::guest("foreign_wasip2"), "wasip2");
+    serves(&fixtures::foreign("wasip2"), "wasip2");
 }
 
 #[test]
 fn raw_wasip3_runs() {
-    serves(&fixtures::guest("foreign_wasip3"), "wasip3");
+    serves(&fixtures::foreign("wasip3"), "wasip3");
 }
 
 #[test]
 fn wstd_runs() {
-    serves(&fixtures::guest("foreign-wstd"), "wstd");
+    serves(&fixtures::foreign("wstd"), "wstd");
 }
 
 #[test]
 fn axum_on_wstd_runs() {
-    serves(&fixtures::guest("foreign-axum-on-wstd"), "axum-on-wstd");
+    serves(&fixtures::foreign("axum-on-wstd"), "axum-on-wstd");
 }
 
 #[test]
 fn spin_sdk_runs() {
-    serves(&fixtures::guest("foreign_spin_sdk"), "spin-sdk");
+    serves(&fixtures::foreign("spin-sdk"), "spin-sdk");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::body::Incoming;
+use prometheus::IntCounter;
 
 use crate::activate::{Activator, Active, CompiledStore, Mode};
 use crate::admin::{Panel, Ready};
@@ -29,6 +30,8 @@ pub struct Options {
     pub log: GuestLog,
     /// Where the access log goes, and in which form.
     pub access: Option<(Destination, AccessForm)>,
+    /// Counts the lines of guests that the log had to drop.
+    pub log_lost: IntCounter,
 }
 
 /// A running node. Dropped, it ends at once; see [`Node::drain`].
@@ -58,6 +61,7 @@ impl Node {
         let limits = node.limits.node_limits();
         let engines = engines(&limits)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
+        metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
         let (listening, operator) = bind(node)?;
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
         let admin = operator.as_ref().map(Listening::address);
@@ -90,7 +94,14 @@ impl Node {
         let ready = Ready::default();
         let cores = serve(&dispatcher, &access, &limits)?;
         let admin_core = match operator {
-            Some(operator) => Some(serve_admin(operator, &ready, metrics, &limits)?),
+            Some(operator) => {
+                let connections = cores.counter();
+                let page = move || {
+                    metrics.connections(connections());
+                    metrics.render()
+                };
+                Some(serve_admin(operator, &ready, page, &limits)?)
+            }
             None => None,
         };
         cores.listen(listening);
@@ -198,10 +209,10 @@ fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits)
 fn serve_admin(
     operator: Listening,
     ready: &Ready,
-    metrics: Arc<Metrics>,
+    metrics: impl Fn() -> String + Send + Sync + 'static,
     limits: &NodeLimits,
 ) -> Result<Cores, Diagnostics> {
-    let panel = Panel::new(ready.clone(), move || metrics.render());
+    let panel = Panel::new(ready.clone(), metrics);
     let cores = Cores::start("eyot-admin", 1, limits, move |_| panel.clone());
     let cores = cores.map_err(|error| internal("the admin thread", &error))?;
     cores.listen([operator]);

@@ -1,4 +1,4 @@
-//! The guests that the tests run, built once for a test process by one cargo call.
+//! The guests that the tests run, built once for a test process by `tests/guests/build`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,8 +16,17 @@ pub fn fixture3() -> PathBuf {
     guest("fixture3")
 }
 
-/// A guest of `tests/guests` by its artifact's name.
-pub fn guest(name: &str) -> PathBuf {
+/// The smallest honest handler.
+pub fn hello() -> PathBuf {
+    guest("hello")
+}
+
+/// A guest that was made by another toolchain for Rust, by its folder's name.
+pub fn foreign(name: &str) -> PathBuf {
+    guest(&format!("../../foreign/{name}"))
+}
+
+fn guest(name: &str) -> PathBuf {
     let path = built().join(format!("{name}.wasm"));
     assert!(path.exists(), "{} was not built", path.display());
     path
@@ -36,15 +45,14 @@ fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let folder = root().join("tests/guests");
-        let mut cargo = Command::new("cargo");
-        cargo.args(["build", "--release", "--target", "wasm32-wasip2"]).current_dir(&folder);
+        let mut build = Command::new(folder.join("build"));
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST")) {
-                cargo.env_remove(name);
+                build.env_remove(name);
             }
         }
-        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
-        let output = cargo.output().expect("cargo runs");
+        build.env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+        let output = build.output().expect("the script runs");
         assert!(output.status.success(), "the guests do not build:\n{}", String::from_utf8_lossy(&output.stderr));
         folder.join("target/wasm32-wasip2/release")
     })

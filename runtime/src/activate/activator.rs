@@ -117,13 +117,11 @@ impl Activator {
     }
 }
 
-/// A component from its file; text is taken too, for tests and for people.
 fn read_component(path: &Path) -> Result<Vec<u8>, Diagnostic> {
-    let bytes = fs::read(path).map_err(|error| {
+    fs::read(path).map_err(|error| {
         let help = "build it with `eyot build`, or correct `component`".to_owned();
         fault(path, format!("the component cannot be read: {error}"), Some(help))
-    })?;
-    Ok(bytes)
+    })
 }
 
 fn fault(path: &Path, message: String, help: Option<String>) -> Diagnostic {

@@ -22,7 +22,7 @@ pub struct Capabilities {
     /// What it is held to.
     pub limits: Arc<WorkerLimits>,
     /// What its isolates have.
-    pub memory: WorkerMemory,
+    pub memory: Arc<WorkerMemory>,
     /// Where it may send requests.
     pub policy: Arc<Policy>,
     /// Where its standard streams go.
@@ -40,7 +40,7 @@ impl Capabilities {
         Self {
             worker: worker.name.as_str().into(),
             limits: Arc::new(worker.limits.clone()),
-            memory: WorkerMemory::default(),
+            memory: Arc::default(),
             policy: Arc::new(policy),
             log,
             metrics,
@@ -87,9 +87,10 @@ impl Guest {
         let mut table = ResourceTable::new();
         table.set_max_capacity(saturating(limits.resource_table));
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(saturating(limits.response_header));
+        // The library's bound, as held in memory, only keeps the host safe; what counts is checked on the finished head.
+        http.set_field_size_limit(saturating(limits.response_header.saturating_mul(4)));
         Self {
-            meter: Meter::new(Arc::clone(usage), Arc::clone(capabilities), Arc::clone(node_memory)),
+            meter: Meter::new(Arc::clone(usage), Arc::clone(limits), Arc::clone(node_memory), Arc::clone(&capabilities.memory)),
             wasi: wasi(capabilities, &event),
             outbound: Outbound::new(capabilities, egress, usage, event.trace.clone()),
             capabilities: Arc::clone(capabilities),

@@ -29,6 +29,8 @@ struct Shared {
 struct State {
     left: u64,
     dropped: u64,
+    /// Given by the first write, to both streams.
+    number: Option<u64>,
     /// Opened by the first write: most invocations say nothing.
     opened: [Option<observe::GuestStream>; 2],
 }
@@ -39,7 +41,7 @@ impl GuestStream {
         let shared = Arc::new(Shared {
             capabilities: Arc::clone(capabilities),
             request: event.request_id,
-            state: Mutex::new(State { left: capabilities.limits.log, dropped: 0, opened: [None, None] }),
+            state: Mutex::new(State { left: capabilities.limits.log, dropped: 0, number: None, opened: [None, None] }),
         });
         [Self(Arc::clone(&shared), Stream::Stdout), Self(shared, Stream::Stderr)]
     }
@@ -51,8 +53,8 @@ impl GuestStream {
         state.left -= kept as u64;
         state.dropped += (bytes.len() - kept) as u64;
         if kept > 0 {
-            let open =
-                || capabilities.log.open(self.1, Arc::clone(&capabilities.worker), *request, capabilities.number());
+            let number = *state.number.get_or_insert_with(|| capabilities.number());
+            let open = || capabilities.log.open(self.1, Arc::clone(&capabilities.worker), *request, number);
             state.opened[self.1 as usize].get_or_insert_with(open).write(&bytes[..kept]);
         }
     }

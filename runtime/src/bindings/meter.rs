@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::Capabilities;
+use crate::config::WorkerLimits;
 use crate::failure::Failure;
 
 /// The memory of all isolates of the node together.
@@ -71,6 +71,8 @@ pub struct Usage {
     epoch: Instant,
     /// The limit that was met first, though the guest may still be running.
     met: OnceLock<Failure>,
+    /// Whether somebody has written down that this invocation failed.
+    failed: AtomicBool,
 }
 
 /// What a poll that has not met a tick can have taken at most; a larger wall time means that the host was not running us.
@@ -88,6 +90,7 @@ impl Usage {
             peak_memory: AtomicU64::new(0),
             epoch: Instant::now(),
             met: OnceLock::new(),
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -108,7 +111,7 @@ impl Usage {
         self.thread_began.store(0, Relaxed);
     }
 
-    /// CPU time used, up to now when called during a poll on the same thread, else up to the last poll.
+    /// CPU time used, up to the last poll that is over, or the first tick of the one in progress.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
         Duration::from_nanos(self.polled.load(Relaxed))
@@ -135,6 +138,18 @@ impl Usage {
     #[must_use]
     pub fn met(&self) -> Option<&Failure> {
         self.met.get()
+    }
+
+    /// The invocation failed. True for the first who says so: only that one counts it, since an answer, its body and what goes on
+    /// after it may each notice.
+    pub fn fail(&self) -> bool {
+        !self.failed.swap(true, Relaxed)
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
     }
 
     /// At a tick, inside a poll: what has been used, and of it by this poll, as far as the clock goes that measures it now. Turns
@@ -164,16 +179,19 @@ impl Usage {
 pub struct Meter {
     /// Shared with the one who polls.
     pub usage: Arc<Usage>,
-    worker: Arc<Capabilities>,
+    limits: Arc<WorkerLimits>,
     node: Arc<NodeMemory>,
+    worker: Arc<WorkerMemory>,
     memory: u64,
+    /// What was allowed last, and the peak before it: the host may then fail to do it.
+    last: (u64, u64),
 }
 
 impl Meter {
     /// A meter at zero.
     #[must_use]
-    pub fn new(usage: Arc<Usage>, worker: Arc<Capabilities>, node: Arc<NodeMemory>) -> Self {
-        Self { usage, worker, node, memory: 0 }
+    pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>, worker: Arc<WorkerMemory>) -> Self {
+        Self { usage, limits, node, worker, memory: 0, last: (0, 0) }
     }
 
     /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
@@ -182,7 +200,7 @@ impl Meter {
     /// The CPU budget is used up.
     pub fn tick(&self) -> Result<Duration, Failure> {
         let (used, slice) = self.usage.cpu_time_at_tick();
-        let limit = self.worker.limits.cpu_time;
+        let limit = self.limits.cpu_time;
         if used < limit {
             return Ok(slice);
         }
@@ -193,12 +211,12 @@ impl Meter {
 
     fn grow(&mut self, current: usize, desired: usize, size: u64) -> bool {
         let more = (desired.saturating_sub(current) as u64).saturating_mul(size);
-        let limit = self.worker.limits.memory;
+        let limit = self.limits.memory;
         if self.memory.saturating_add(more) > limit {
             self.usage.meet(Failure::WorkerMemoryExceeded { limit });
             return false;
         }
-        if !self.node.take(more, &self.worker.memory) {
+        if !self.node.take(more, &self.worker) {
             self.usage.meet(Failure::Overloaded {
                 reason: "the node has no memory left for isolates",
                 retry_after: Duration::from_secs(1),
@@ -206,14 +224,25 @@ impl Meter {
             return false;
         }
         self.memory += more;
-        self.usage.peak_memory.fetch_max(self.memory, Relaxed);
+        self.last = (more, self.usage.peak_memory.fetch_max(self.memory, Relaxed));
         true
+    }
+
+    /// What was allowed last did not come about. wasmtime also says so without having asked, but only for memories of 1-byte pages
+    /// and tables of 64-bit size, which the engines refuse: else a guest could have taken back what it did get.
+    fn undo(&mut self) {
+        let (more, peak) = std::mem::take(&mut self.last);
+        if more > 0 {
+            self.memory -= more;
+            self.node.give_back(more, &self.worker);
+            self.usage.peak_memory.store(peak, Relaxed);
+        }
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.node.give_back(self.memory, &self.worker.memory);
+        self.node.give_back(self.memory, &self.worker);
     }
 }
 
@@ -226,6 +255,18 @@ impl wasmtime::ResourceLimiter for Meter {
             return Ok(false);
         }
         Ok(self.grow(current, desired, 1))
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        tracing::debug!(%error, "a memory did not grow");
+        self.undo();
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        tracing::debug!(%error, "a table did not grow");
+        self.undo();
+        Ok(())
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -248,7 +289,48 @@ fn thread_time() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::ResourceLimiter;
+
     use super::*;
+    use crate::config::LimitTable;
+
+    const MIB: usize = 1 << 20;
+
+    fn meter(node: &Arc<NodeMemory>) -> Meter {
+        Meter::new(Usage::new(), Arc::new(LimitTable::builtin().worker_defaults()), Arc::clone(node), Arc::default())
+    }
+
+    #[test]
+    fn memory_that_the_host_could_not_give_is_given_back() {
+        let node = NodeMemory::new(64 * MIB as u64);
+        let mut meter = meter(&node);
+        assert!(meter.memory_growing(0, MIB, None).unwrap());
+        assert!(meter.memory_growing(MIB, 33 * MIB, None).unwrap());
+        meter.memory_grow_failed(wasmtime::format_err!("no address space")).unwrap();
+        assert_eq!((node.used(), meter.usage.peak_memory()), (MIB as u64, MIB as u64));
+        meter.memory_grow_failed(wasmtime::format_err!("without having asked")).unwrap();
+        assert_eq!(node.used(), MIB as u64);
+        drop(meter);
+        assert_eq!(node.used(), 0);
+    }
+
+    #[test]
+    fn what_is_denied_reserves_nothing_and_is_remembered() {
+        let node = NodeMemory::new(2 * MIB as u64);
+        let mut meter = meter(&node);
+        assert!(!meter.memory_growing(0, 3 * MIB, None).unwrap());
+        assert_eq!(node.used(), 0);
+        assert!(matches!(meter.usage.met(), Some(Failure::Overloaded { .. })));
+        assert!(!meter.table_growing(0, 2, Some(1)).unwrap(), "the guest's own maximum");
+    }
+
+    #[test]
+    fn a_failure_is_counted_by_the_first_who_notices() {
+        let usage = Usage::new();
+        assert!(!usage.has_failed());
+        assert!(usage.fail());
+        assert!(!usage.fail() && usage.has_failed());
+    }
 
     #[test]
     fn a_worker_that_takes_all_it_can_get_leaves_some_for_another() {

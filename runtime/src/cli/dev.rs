@@ -54,7 +54,7 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let _log = logs::init(Format::Auto, "")?;
+        let log = logs::init(Format::Auto, "")?;
         let demo = demo_origin::start()?;
         let folders = find::workers(&self.paths)?;
         let configuration = self.configuration(&folders, demo)?;
@@ -63,6 +63,7 @@ impl Dev {
             egress: Mode::Listed,
             log: GuestLog::events(),
             access: Some((Destination::Stderr, AccessForm::Text { colour: std::io::stderr().is_terminal() })),
+            log_lost: log.lost(),
         };
         let running = node::Node::start(&configuration, options)?;
         show::routes(&configuration, &running);

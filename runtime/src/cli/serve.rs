@@ -58,6 +58,7 @@ impl Serve {
                     egress: Mode::Listed,
                     log: GuestLog::events(),
                     access: self.access_log.unwrap_or(AccessLog::To(Destination::Stdout)).sink(),
+                    log_lost: log.lost(),
                 };
                 let running = Node::start(&node, options)?;
                 for address in &running.addresses {
@@ -82,6 +83,7 @@ impl Serve {
             egress: self.single.egress_mode(),
             log: self.single.guest_log(&log.lost())?,
             access: self.access_log.unwrap_or(AccessLog::Off).sink(),
+            log_lost: log.lost(),
         };
         let running = Node::start(&node, options)?;
         for address in &running.addresses {

@@ -1,44 +1,49 @@
 //! A request's body on its way in: bounded in size, and in the time that it may stand still.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::head;
 use crate::failure::Failure;
 use crate::http::{Body, BodyError};
 
-/// The body, and the word that a limit was met, for whoever waits for the answer.
+/// The body, and what becomes known of it while it is read.
 pub(super) struct Limited {
     pub(super) body: Body,
-    /// `None` where there is no body.
+    /// The word that a limit was met, for whoever waits for the answer. `None` where there is no body.
     pub(super) failure: Option<oneshot::Receiver<Failure>>,
+    /// How many bytes were read, for the log. `None` where there is no body.
+    pub(super) read: Option<Arc<AtomicU64>>,
 }
 
 /// Bounds a body.
 ///
 /// # Errors
 /// When its declared length is over the limit already.
-pub(super) fn limited(body: Incoming, limit: u64, idle: Duration) -> Result<Limited, Failure> {
+pub(super) fn limited(body: Body, limit: u64, idle: Duration) -> Result<Limited, Failure> {
     if body.is_end_stream() {
-        return Ok(Limited { body: Body::empty(), failure: None });
+        return Ok(Limited { body: Body::empty(), failure: None, read: None });
     }
     if body.size_hint().lower() > limit {
         return Err(Failure::RequestBodyTooLarge { limit });
     }
     let (report, failure) = oneshot::channel();
-    let body = Counted { body, left: limit, limit, idle, timer: None, report: Some(report) };
-    Ok(Limited { body: Body::boxed(body), failure: Some(failure) })
+    let read = Arc::new(AtomicU64::new(0));
+    let body = Counted { body, read: Arc::clone(&read), limit, idle, timer: None, report: Some(report) };
+    Ok(Limited { body: Body::boxed(body), failure: Some(failure), read: Some(read) })
 }
 
 struct Counted {
-    body: Incoming,
-    left: u64,
+    body: Body,
+    read: Arc<AtomicU64>,
     limit: u64,
     idle: Duration,
     /// Armed only while a reader waits.
@@ -79,15 +84,16 @@ impl http_body::Body for Counted {
         self.timer = None;
         match frame {
             None => Poll::Ready(None),
-            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-            Some(Ok(frame)) => {
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            Some(Ok(mut frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                match self.left.checked_sub(length) {
-                    Some(left) => self.left = left,
-                    None => {
-                        let limit = self.limit;
-                        return Poll::Ready(Some(Err(self.fail(Failure::RequestBodyTooLarge { limit }))));
-                    }
+                let (read, limit) = (self.read.load(Relaxed) + length, self.limit);
+                if read > limit {
+                    return Poll::Ready(Some(Err(self.fail(Failure::RequestBodyTooLarge { limit }))));
+                }
+                self.read.store(read, Relaxed);
+                if let Some(trailers) = frame.trailers_mut() {
+                    head::remove_ours(trailers);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -100,5 +106,36 @@ impl http_body::Body for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn trailers_lose_the_names_that_are_ours_and_bytes_are_counted() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("eyot-claims", "forged".parse().unwrap());
+        trailers.insert("checksum", "1".parse().unwrap());
+        let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::trailers(trailers)];
+        let frames = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, BodyError>)));
+        let limited = limited(Body::boxed(frames), 3, Duration::from_secs(1)).unwrap();
+        let collected = limited.body.collect().await.unwrap();
+        assert_eq!(limited.read.unwrap().load(Relaxed), 3);
+        let trailers = collected.trailers().unwrap();
+        assert!(trailers.get("eyot-claims").is_none() && trailers.get("checksum").is_some());
+    }
+
+    #[tokio::test]
+    async fn one_byte_over_the_limit_is_an_error_and_is_reported() {
+        let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::data(Bytes::from_static(b"d"))];
+        let frames = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, BodyError>)));
+        let limited = limited(Body::boxed(frames), 3, Duration::from_secs(1)).unwrap();
+        assert!(limited.body.collect().await.is_err());
+        assert_eq!(limited.failure.unwrap().await, Ok(Failure::RequestBodyTooLarge { limit: 3 }));
     }
 }

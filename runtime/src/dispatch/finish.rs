@@ -2,19 +2,22 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri};
+use http::header::ACCEPT;
+use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body::{Body as _, Frame, SizeHint};
 use jiff::Timestamp;
 
+use super::content;
 use super::http::{Core, Gone};
 use super::respond::{self, ERROR};
 use crate::activate::{Destination, Worker};
 use crate::bindings::Usage;
-use crate::failure::{Failure, Fault};
+use crate::failure::Failure;
 use crate::http::{Body, BodyError, Client};
 use crate::observe::id::X_REQUEST_ID;
 use crate::observe::{Record, RequestId, Start, TargetMetrics, Trace};
@@ -23,7 +26,8 @@ use crate::observe::{Record, RequestId, Start, TargetMetrics, Trace};
 pub(super) struct Exchange {
     pub(super) id: RequestId,
     pub(super) trace: Trace,
-    pub(super) json: bool,
+    /// For the form of an answer of ours: looked at only when there is a failure.
+    accept: Option<HeaderValue>,
     time: Timestamp,
     began: Instant,
     client: Arc<Client>,
@@ -33,6 +37,7 @@ pub(super) struct Exchange {
     target: Option<Arc<TargetMetrics>>,
     route: Option<Arc<str>>,
     run: Option<Run>,
+    read: Option<Arc<AtomicU64>>,
     core: Arc<Core>,
     written_down: bool,
 }
@@ -50,7 +55,7 @@ impl Exchange {
         Self {
             id: RequestId::from_headers(request.headers()),
             trace: Trace::from_headers(request.headers()),
-            json: respond::wants_json(request.headers()),
+            accept: request.headers().get(ACCEPT).cloned(),
             time: Timestamp::now(),
             began: Instant::now(),
             client: Arc::clone(client),
@@ -60,15 +65,22 @@ impl Exchange {
             target: None,
             route: None,
             run: None,
+            read: None,
             core: Arc::clone(core),
             written_down: false,
         }
     }
 
     /// The client that is believed, and the host that it asked for.
-    pub(super) fn came_from(&mut self, client: &Arc<Client>, host: &str) {
+    pub(super) fn came_from(&mut self, client: &Arc<Client>, host: String) -> &str {
         self.client = Arc::clone(client);
-        host.clone_into(&mut self.host);
+        self.host = host;
+        &self.host
+    }
+
+    /// How much of the request body is read, as it becomes known.
+    pub(super) fn reads(&mut self, read: Option<Arc<AtomicU64>>) {
+        self.read = read;
     }
 
     /// The route was found.
@@ -84,42 +96,62 @@ impl Exchange {
 
     /// Makes the final response, and writes the request down when its body is over.
     pub(super) fn finish(mut self, result: Result<Response<Body>, Failure>) -> Result<Response<Body>, Gone> {
-        let (mut response, code) = match result {
-            Ok(mut response) => {
-                // The name is ours: a guest or an origin that uses it would be mistaken for the node.
-                response.headers_mut().remove(ERROR);
-                (response, None)
-            }
+        let (mut response, code, length) = match result.and_then(|response| self.check(response)) {
             // Written down when dropped.
             Err(Failure::ClientGone) => return Err(Gone),
+            Ok((mut response, length)) => {
+                // The name is ours: a guest or an origin that uses it would be mistaken for the node.
+                response.headers_mut().remove(ERROR);
+                (response, None, length)
+            }
             Err(failure) => {
                 self.tell(&failure);
                 self.target().failed(failure.code());
-                let response = respond::failed(&failure, &self.id, self.json, self.core.dispatcher.detail);
-                (response, Some(failure.code()))
+                let detail = self.core.dispatcher.detail;
+                let response = respond::failed(&failure, &self.id, self.accept.as_ref(), detail);
+                let length = response.body().in_memory();
+                (response, Some(failure.code()), length)
             }
         };
+        content::frame(&mut response, &self.method, length);
         let status = response.status().as_u16();
         response.headers_mut().insert(X_REQUEST_ID.clone(), self.id.header_value());
-        if let Some(length) = response.body().size_hint().exact() {
+        if let Some(length) = response.body().in_memory() {
             self.write_down(status, code, length);
             return Ok(response);
         }
-        Ok(response.map(|body| Body::boxed(Recorded { body, sent: 0, status, code, exchange: self })))
+        let recorded = |body| Recorded { body, sent: 0, length, ended: false, status, code, exchange: self };
+        Ok(response.map(|body| Body::boxed(recorded(body))))
+    }
+
+    /// What a worker or an origin answers must be something that can be sent.
+    fn check(&self, mut response: Response<Body>) -> Result<(Response<Body>, Option<u64>), Failure> {
+        match content::length(&mut response, &self.method) {
+            Ok(length) => Ok((response, length)),
+            Err(why) if self.run.is_some() => Err(Failure::WorkerError(why)),
+            Err(why) => Err(Failure::OriginInvalid(why)),
+        }
     }
 
     fn target(&self) -> &TargetMetrics {
         self.target.as_ref().unwrap_or(&self.core.dispatcher.unrouted)
     }
 
-    /// What the operator should know at once: what this node or a worker did, not what clients do.
     fn tell(&self, failure: &Failure) {
-        let worker = self.run.as_ref().map(|run| &*run.worker.name);
-        let (code, id) = (failure.code(), self.id.as_str());
-        match failure.fault() {
-            Fault::Node => tracing::error!(request_id = id, worker, code, "{failure}"),
-            Fault::Worker | Fault::Origin => tracing::warn!(request_id = id, worker, code, "{failure}"),
-            Fault::Client => tracing::debug!(request_id = id, worker, code, "{failure}"),
+        respond::tell(failure, &self.id, self.run.as_ref().map(|run| &*run.worker.name));
+    }
+
+    /// The content is not as long as its length said.
+    fn wrong_length(&self) -> Failure {
+        let why = "the content is not as long as content-length says".to_owned();
+        if self.run.is_some() { Failure::WorkerError(why) } else { Failure::OriginInvalid(why) }
+    }
+
+    /// The body broke off. The isolate may have said so already.
+    fn broke_off(&self, failure: &Failure) {
+        if self.run.as_ref().is_none_or(|run| run.usage.fail()) {
+            self.tell(failure);
+            self.target().failed(failure.code());
         }
     }
 
@@ -140,7 +172,7 @@ impl Exchange {
             query: None,
             status,
             failure,
-            bytes_in: 0,
+            bytes_in: self.read.as_ref().map_or(0, |read| read.load(Relaxed)),
             bytes_out: sent,
             duration,
             cpu: run.map(|run| run.usage.cpu_time()),
@@ -172,6 +204,9 @@ impl Drop for Exchange {
 struct Recorded {
     body: Body,
     sent: u64,
+    /// As declared, if it is: hyper stops there, and does not ask for the end.
+    length: Option<u64>,
+    ended: bool,
     status: u16,
     code: Option<&'static str>,
     exchange: Exchange,
@@ -185,15 +220,32 @@ impl http_body::Body for Recorded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) => self.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
-            Poll::Ready(Some(Err(error))) => {
-                self.code = Some(error.downcast_ref::<Failure>().map_or("response_broken", Failure::code));
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => {
+                self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.ended = frame.is_trailers();
+                Some(Ok(frame))
             }
-            _ => {}
+            Some(Err(error)) => Some(Err(error)),
+            None => {
+                self.ended = true;
+                None
+            }
+        };
+        let wrong = self.length.is_some_and(|length| self.sent > length || (self.ended && self.sent < length));
+        let frame = match frame {
+            Some(Err(error)) => Some(Err(error)),
+            _ if wrong => Some(Err(self.exchange.wrong_length().into())),
+            frame => frame,
+        };
+        if let Some(Err(error)) = &frame {
+            self.ended = true;
+            let unnamed = Failure::Internal(error.to_string());
+            let failure = error.downcast_ref().unwrap_or(&unnamed);
+            self.code = Some(failure.code());
+            self.exchange.broke_off(failure);
         }
-        frame
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -207,6 +259,12 @@ impl http_body::Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
+        let whole = self.ended || self.length == Some(self.sent) || self.body.is_end_stream();
+        if !whole {
+            let gone = Failure::ClientGone;
+            self.exchange.target().failed(gone.code());
+            self.code = Some(gone.code());
+        }
         self.exchange.write_down(self.status, self.code, self.sent);
     }
 }

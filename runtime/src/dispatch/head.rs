@@ -6,6 +6,7 @@ use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
 
+use super::respond::METHODS;
 use crate::config::NodeLimits;
 use crate::deploy::{host, path};
 use crate::failure::Failure;
@@ -29,7 +30,7 @@ pub(super) struct Head {
 pub(super) fn read<B>(request: &mut Request<B>, client: &Client, limits: &NodeLimits) -> Result<Head, Failure> {
     sizes(request, limits)?;
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return Err(Failure::MethodNotAllowed { allow: "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS".to_owned() });
+        return Err(Failure::MethodNotAllowed { allow: METHODS.to_owned() });
     }
     let authority = authority(request, client)?;
     let host = host::canonical(authority.as_str())?;
@@ -100,7 +101,8 @@ fn absolute(scheme: Scheme, authority: Authority, path: PathAndQuery) -> Result<
     Uri::from_parts(parts).map_err(|_| Failure::BadRequest("the target is not a path"))
 }
 
-fn remove_ours(headers: &mut HeaderMap) {
+/// Takes off what nobody else may set, from a header or trailer section.
+pub(super) fn remove_ours(headers: &mut HeaderMap) {
     let ours: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
     for name in ours {
         headers.remove(name);

@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::body::{self, Limited};
 use super::finish::Exchange;
-use super::head;
 use super::respond::Detail;
+use super::{head, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::{CLAIMS_HEADER, Identity};
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
@@ -21,7 +21,7 @@ use crate::egress::Forward;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, InUse, Metrics, Start, TargetMetrics, Tracer, WorkerMetrics};
+use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, Tracer};
 use crate::sandbox::{self, Gate, Invocation, Ledger, Permit};
 
 /// What all cores share.
@@ -87,9 +87,12 @@ impl Core {
         let shared = &*self.dispatcher;
         let head = head::read(&mut request, client, &shared.limits)?;
         let (client, trusted_proxy) = believed(client, &request, &shared.trusted_proxies);
-        exchange.came_from(&client, &head.host);
+        let host = exchange.came_from(&client, head.host);
+        if head.path == "*" && *request.method() == Method::OPTIONS {
+            return Ok(respond::options());
+        }
         let active = shared.active.load_full();
-        let found = active.routes.find(&head.host, request.method(), &head.path)?;
+        let found = active.routes.find(host, request.method(), &head.path)?;
         let destination = &active.destinations[found.index];
         exchange.leads_to(destination);
         let identity = match &destination.verifier {
@@ -129,8 +132,10 @@ impl Core {
         }
         let capabilities = &worker.prepared.capabilities;
         let (parts, incoming) = request.into_parts();
-        let Limited { body, failure: body_failure } =
-            body::limited(incoming, capabilities.limits.request_body, self.dispatcher.limits.request_body_idle)?;
+        let idle = self.dispatcher.limits.request_body_idle;
+        let Limited { body, failure: body_failure, read } =
+            body::limited(incoming.into(), capabilities.limits.request_body, idle)?;
+        exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
         let permits = [worker.gate.enter().await?, self.dispatcher.gate.enter().await?];
         worker.prepared.turn().await;
@@ -148,7 +153,8 @@ impl Core {
         let ledger = Box::new(Held {
             _permits: permits,
             _in_use: self.dispatcher.metrics.isolate_started(Start::Warm),
-            metrics: Arc::clone(&worker.metrics),
+            worker: Arc::clone(worker),
+            id: exchange.id,
         });
         let invocation = Invocation {
             prepared: &worker.prepared,
@@ -165,7 +171,7 @@ impl Core {
     /// Passes the request on to an origin.
     async fn forward(
         &self,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         active: &Active,
         origin: &str,
         asked: &Asked<'_>,
@@ -173,7 +179,8 @@ impl Core {
     ) -> Result<Response<Body>, Failure> {
         let limits = &self.dispatcher.limits;
         let (mut parts, incoming) = request.into_parts();
-        let limited = body::limited(incoming, self.dispatcher.origin_request_body, limits.request_body_idle)?;
+        let limited = body::limited(incoming.into(), self.dispatcher.origin_request_body, limits.request_body_idle)?;
+        exchange.reads(limited.read);
         exchange.trace.child().inject(&mut parts.headers);
         let mut headers = HeaderMap::new();
         if let Some(identity) = asked.identity {
@@ -182,6 +189,7 @@ impl Core {
         let forward = Forward { client: asked.client, trusted_proxy: asked.trusted_proxy, headers: &headers };
         let sent = active.egress[self.index].forward(origin, Request::from_parts(parts, limited.body), forward);
         tokio::select! {
+            biased;
             response = sent => response,
             () = asked.client.hangup.wait() => Err(Failure::ClientGone),
         }
@@ -199,17 +207,24 @@ struct Asked<'a> {
 struct Held {
     _permits: [Permit; 2],
     _in_use: InUse,
-    metrics: Arc<WorkerMetrics>,
+    worker: Arc<Worker>,
+    id: RequestId,
 }
 
 impl Ledger for Held {
     fn close(self: Box<Self>, usage: &Usage, late: Option<&Failure>) {
-        self.metrics.used(usage.cpu_time(), usage.peak_memory(), usage.age());
-        match (late, usage.met()) {
-            (Some(failure), _) => self.metrics.target().failed(failure.code()),
-            // Whether it was the end of the invocation too, the answer tells.
-            (None, Some(met)) => self.metrics.limit_reached(met.code()),
-            (None, None) => {}
+        let metrics = &self.worker.metrics;
+        metrics.used(usage.cpu_time(), usage.peak_memory(), usage.age());
+        if let Some(failure) = late
+            && usage.fail()
+        {
+            respond::tell(failure, &self.id, Some(&*self.worker.name));
+            metrics.target().failed(failure.code());
+        }
+        if let Some(met) = usage.met()
+            && !usage.has_failed()
+        {
+            metrics.limit_reached(met.code());
         }
     }
 }
@@ -220,16 +235,32 @@ fn redirect<B>(
     found: &Match<'_>,
     request: &Request<B>,
 ) -> Result<Response<Body>, Failure> {
-    let mut location = location.replace("{path}", request.uri().path());
-    location = location.replace("{query}", request.uri().query().unwrap_or_default());
-    for (name, value) in found.parameters() {
-        location = location.replace(&format!("{{{name}}}"), value);
-    }
-    let location = location.parse().map_err(|_| Failure::BadRequest("the redirect's location would not be valid"))?;
+    let value = |name: &str| match name {
+        "path" => Some(request.uri().path()),
+        "query" => Some(request.uri().query().unwrap_or_default()),
+        _ => found.parameters().find(|(known, _)| *known == name).map(|(_, value)| value),
+    };
+    let location =
+        fill(location, value).parse().map_err(|_| Failure::BadRequest("the redirect's location would not be valid"))?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::LOCATION, location);
     Ok(response)
+}
+
+/// Puts values for `{name}`, once from left to right: what stands in a value is no name.
+fn fill<'a>(template: &'a str, value: impl Fn(&str) -> Option<&'a str>) -> String {
+    let mut filled = String::with_capacity(template.len() + 32);
+    let mut rest = template;
+    while let Some(open) = rest.find('{') {
+        let (before, from) = rest.split_at(open);
+        filled.push_str(before);
+        let end = from.find('}').map_or(from.len(), |close| close + 1);
+        let (name, after) = from.split_at(end);
+        filled.push_str(value(name.trim_matches(['{', '}'])).unwrap_or(name));
+        rest = after;
+    }
+    filled + rest
 }
 
 /// The client as a trusted proxy names it: the last address of `X-Forwarded-For` that is not such a proxy itself.
@@ -256,4 +287,21 @@ fn believed<B>(client: &Arc<Client>, request: &Request<B>, trusted: &[IpNet]) ->
 fn contains(nets: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     nets.iter().any(|net| net.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_a_value_is_no_name() {
+        let value = |name: &str| match name {
+            "path" => Some("/{query}"),
+            "query" => Some("a={id}"),
+            "id" => Some("7"),
+            _ => None,
+        };
+        assert_eq!(fill("https://a{path}?{query}", value), "https://a/{query}?a={id}");
+        assert_eq!(fill("/{id}/{other}/{", value), "/7/{other}/{");
+    }
 }

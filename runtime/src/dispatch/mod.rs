@@ -5,6 +5,7 @@
 //! request that is rejected starts no isolate.
 
 mod body;
+mod content;
 mod finish;
 mod head;
 mod http;

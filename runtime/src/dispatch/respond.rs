@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use headers_accept::Accept;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use mediatype::MediaType;
 use mediatype::names::{APPLICATION, JSON, PLAIN, TEXT};
@@ -16,6 +16,9 @@ use crate::observe::RequestId;
 
 /// Carries the failure's stable code.
 pub(super) const ERROR: HeaderName = HeaderName::from_static("eyot-error");
+
+/// What can be asked for somewhere on this node; routes may take any other method too.
+pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
 
 const AS_TEXT: MediaType<'_> = MediaType::new(TEXT, PLAIN);
 const AS_JSON: MediaType<'_> = MediaType::new(APPLICATION, JSON);
@@ -30,9 +33,8 @@ pub enum Detail {
 }
 
 /// The form of an error body that this client asked for; text when it does not care.
-pub(super) fn wants_json(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let accept = accept.and_then(|value| Accept::from_str(value).ok());
+fn wants_json(accept: Option<&HeaderValue>) -> bool {
+    let accept = accept.and_then(|value| Accept::from_str(value.to_str().ok()?).ok());
     accept.is_some_and(|accept| accept.negotiate(&[AS_TEXT, AS_JSON]) == Some(&AS_JSON))
 }
 
@@ -49,10 +51,15 @@ struct Inner<'a> {
     request_id: &'a str,
 }
 
-/// The response to a request that failed.
-pub(super) fn failed(failure: &Failure, id: &RequestId, json: bool, detail: Detail) -> Response<Body> {
+/// The response to a request that failed, in the form that its `Accept` asks for.
+pub(super) fn failed(
+    failure: &Failure,
+    id: &RequestId,
+    accept: Option<&HeaderValue>,
+    detail: Detail,
+) -> Response<Body> {
     let message = message(failure, detail);
-    let (content_type, body) = if json {
+    let (content_type, body) = if wants_json(accept) {
         let inner =
             Inner { code: failure.code(), status: failure.status(), message: &message, request_id: id.as_str() };
         ("application/json", serde_json::to_vec(&Problem { error: inner }).unwrap_or_default())
@@ -66,6 +73,14 @@ pub(super) fn failed(failure: &Failure, id: &RequestId, json: bool, detail: Deta
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(ERROR, HeaderValue::from_static(failure.code()));
     extra(failure, headers);
+    response
+}
+
+/// The answer to `OPTIONS *`, which asks the node and not a route (RFC 9110 §9.3.7).
+pub(super) fn options() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
     response
 }
 
@@ -86,6 +101,16 @@ fn extra(failure: &Failure, headers: &mut HeaderMap) {
         // RFC 9110 §10.2.3: whole seconds
         Failure::Overloaded { retry_after, .. } => set(RETRY_AFTER, &retry_after.as_secs().max(1).to_string()),
         _ => {}
+    }
+}
+
+/// What the operator should know at once: what this node, a worker or an origin did, not what clients do.
+pub(super) fn tell(failure: &Failure, id: &RequestId, worker: Option<&str>) {
+    let (code, id) = (failure.code(), id.as_str());
+    match failure.fault() {
+        Fault::Node => tracing::error!(request_id = id, worker, code, "{failure}"),
+        Fault::Worker | Fault::Origin => tracing::warn!(request_id = id, worker, code, "{failure}"),
+        Fault::Client => tracing::debug!(request_id = id, worker, code, "{failure}"),
     }
 }
 

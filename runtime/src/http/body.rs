@@ -31,6 +31,16 @@ impl Body {
         Self(Kind::Empty)
     }
 
+    /// How many bytes it has, where all of them are here already: nothing can go wrong with it any more.
+    #[must_use]
+    pub fn in_memory(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Empty => Some(0),
+            Kind::Full(bytes) => Some(bytes.len() as u64),
+            Kind::Incoming(_) | Kind::Boxed(_) => None,
+        }
+    }
+
     /// Any other body.
     pub fn boxed<B>(body: B) -> Self
     where

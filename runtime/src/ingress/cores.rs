@@ -214,7 +214,13 @@ impl Cores {
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.links.iter().map(|link| link.connections.load(Relaxed)).sum()
+        self.counter()()
+    }
+
+    /// The same question, for one who outlives this value.
+    pub fn counter(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let links = Arc::clone(&self.links);
+        move || links.iter().map(|link| link.connections.load(Relaxed)).sum()
     }
 
     /// Closes the listening sockets, lets each connection finish what it has been asked, and ends after `deadline` those that have

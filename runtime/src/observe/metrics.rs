@@ -78,11 +78,6 @@ pub struct WorkerMetrics {
 #[must_use = "the isolate is counted for as long as this lives"]
 pub struct InUse(IntGauge);
 
-/// A connection that is open; dropping it lowers `eyot_connections`.
-#[derive(Debug)]
-#[must_use = "the connection is counted for as long as this lives"]
-pub struct Connected(IntGauge);
-
 impl Metrics {
     /// All metrics, at zero. It fails only if two of the names in this file are the same or one is malformed.
     pub fn new() -> prometheus::Result<Self> {
@@ -203,16 +198,9 @@ impl Metrics {
         InUse(self.in_use.clone())
     }
 
-    /// How many isolates exist now.
-    #[must_use]
-    pub fn isolates_in_use(&self) -> i64 {
-        self.in_use.get()
-    }
-
-    /// Counts a connection as open until the guard is dropped.
-    pub fn connected(&self) -> Connected {
-        self.connections.inc();
-        Connected(self.connections.clone())
+    /// How many client connections are open: whoever counts them says so before a scrape.
+    pub fn connections(&self, open: usize) {
+        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     /// The counter of lost lines, for `AccessLogs::start`.
@@ -262,12 +250,6 @@ impl WorkerMetrics {
 }
 
 impl Drop for InUse {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-impl Drop for Connected {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -26,7 +26,7 @@ pub use escape::{Escaped, EscapedBytes};
 pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;
 pub use logs::{Format, LogGuard};
-pub use metrics::{Connected, InUse, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
+pub use metrics::{InUse, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
 pub use spans::{Span, Tracer};
 pub use task::{running_tasks, spawn, task_panics};
 pub use trace::{SpanId, Trace, TraceId};

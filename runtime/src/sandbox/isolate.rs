@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::{Instant, sleep_until};
 use wasmtime::component::Accessor;
 use wasmtime::{Store, UpdateDeadline};
@@ -84,7 +84,14 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
     };
     let mut isolate = Metered::new(guest, prepared.id, Arc::clone(&usage), ledger);
     let waiting = Waiting { head, hangup, body_failure, wall_time: limits.wall_time };
-    let response = waiting.for_head(&mut isolate, &limits).await?;
+    let response = match waiting.for_head(&mut isolate, &limits).await {
+        Ok(response) => response,
+        Err(failure) => {
+            // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
+            isolate.usage.fail();
+            return Err(failure);
+        }
+    };
     stream::respond(response, isolate, limits)
 }
 
@@ -192,14 +199,6 @@ impl Waiting<'_> {
             if let Poll::Ready(result) = self.poll(isolate, limits, context) {
                 return Poll::Ready(result);
             }
-            if let Some(body) = &mut self.body_failure
-                && let Poll::Ready(ended) = Pin::new(body).poll(context)
-            {
-                self.body_failure = None;
-                if let Ok(failure) = ended {
-                    return Poll::Ready(Err(failure));
-                }
-            }
             if deadline.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(Failure::WorkerTimeout { limit: self.wall_time }));
             }
@@ -215,6 +214,15 @@ impl Waiting<'_> {
         context: &mut Context<'_>,
     ) -> Poll<Result<http::Response<WasiBody>, Failure>> {
         let ended = Pin::new(&mut *isolate).poll(context);
+        // Whatever the guest makes of it: reading too much, or waiting for too long, is over with the error that it got.
+        if let Some(body) = &mut self.body_failure
+            && let Poll::Ready(ended) = Pin::new(body).poll(context)
+        {
+            self.body_failure = None;
+            if let Ok(failure) = ended {
+                return Poll::Ready(Err(failure));
+            }
+        }
         if let Poll::Ready(Err(error)) = &ended {
             // Nothing has been sent yet, so even a trap after the head is answered as one.
             return Poll::Ready(Err(failure_of(error, &isolate.usage, limits)));
@@ -222,10 +230,9 @@ impl Waiting<'_> {
         match self.head.try_recv() {
             Ok(Ok(response)) => Poll::Ready(Ok(response)),
             Ok(Err(code)) => Poll::Ready(Err(Failure::WorkerError(code))),
-            Err(_) if ended.is_ready() => {
-                Poll::Ready(Err(isolate.usage.met().cloned().unwrap_or(Failure::WorkerNoResponse)))
-            }
-            Err(_) => Poll::Pending,
+            Err(TryRecvError::Empty) if ended.is_pending() => Poll::Pending,
+            // It has returned, or thrown away what it would have to answer with: no response will come.
+            Err(_) => Poll::Ready(Err(isolate.usage.met().cloned().unwrap_or(Failure::WorkerNoResponse))),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame};
@@ -23,6 +23,9 @@ use crate::observe;
 /// Bodies up to this size are collected while the guest is still in its first poll, and sent with their length.
 const SMALL: u64 = 64 << 10;
 
+/// What a field takes besides its name and value: `: ` and the end of the line (RFC 9112 §5).
+const FIELD: usize = 4;
+
 /// How often guest and body are polled in turn before the rest becomes a stream.
 const ROUNDS: usize = 8;
 
@@ -36,12 +39,18 @@ pub(super) fn respond(
     limits: Arc<WorkerLimits>,
 ) -> Result<http::Response<Body>, Failure> {
     let (head, body) = response.into_parts();
-    let mut start = Start { body, frames: VecDeque::new(), bytes: 0, ended: false, broken: None };
-    start.pump(&mut isolate, &limits)?;
-    if start.bytes > limits.response_body {
-        return Err(Failure::WorkerBodyTooLarge { limit: limits.response_body });
+    let header: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
+    let mut start = Start { body, frames: VecDeque::new(), bytes: 0, ended: false };
+    let begun = match header as u64 > limits.response_header {
+        true => Err(Failure::WorkerHeaderTooLarge { limit: limits.response_header }),
+        false => start.pump(&mut isolate, &limits),
+    };
+    if let Err(failure) = begun {
+        // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
+        isolate.usage.fail();
+        return Err(failure);
     }
-    let whole = start.ended && start.broken.is_none() && start.frames.iter().all(Frame::is_data);
+    let whole = start.ended && start.frames.iter().all(Frame::is_data);
     let body = if whole {
         let bytes = concatenate(&mut start.frames, start.bytes);
         if !isolate.is_done() {
@@ -77,17 +86,22 @@ struct Start {
     frames: VecDeque<Frame<Bytes>>,
     bytes: u64,
     ended: bool,
-    broken: Option<BodyError>,
 }
 
 impl Start {
     /// Polls body and guest in turn while both have something to do at once.
+    ///
+    /// # Errors
+    /// When either ends badly: nothing has been sent yet.
     fn pump(&mut self, isolate: &mut Metered, limits: &WorkerLimits) -> Result<(), Failure> {
         // Whoever takes over polls again with a waker of its own.
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..ROUNDS {
             let before = self.frames.len();
-            self.read(&mut context);
+            self.read(&mut context)?;
+            if self.bytes > limits.response_body {
+                return Err(Failure::WorkerBodyTooLarge { limit: limits.response_body });
+            }
             if self.ended || self.bytes > SMALL || isolate.is_done() {
                 return Ok(());
             }
@@ -101,25 +115,37 @@ impl Start {
         Ok(())
     }
 
-    fn read(&mut self, context: &mut Context<'_>) {
+    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
         while self.bytes <= SMALL {
-            match Pin::new(&mut self.body).poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) => {
+            match next(&mut self.body, context) {
+                Poll::Ready(Some(frame)) => {
+                    let frame = frame?;
                     self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                     self.frames.push_back(frame);
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    self.broken = Some(error.into());
-                    self.ended = true;
-                    return;
-                }
                 Poll::Ready(None) => {
                     self.ended = true;
-                    return;
+                    return Ok(());
                 }
-                Poll::Pending => return,
+                Poll::Pending => return Ok(()),
             }
         }
+        Ok(())
+    }
+}
+
+/// The next frame that holds something: each empty one would cost HTTP/2 a frame of its own (GHSA-f8mm-ggr3-89wh).
+fn next(body: &mut WasiBody, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    loop {
+        return match ready!(Pin::new(&mut *body).poll_frame(context)) {
+            Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Err(error)) => {
+                let why = format!("its response body broke off: {error}");
+                Poll::Ready(Some(Err(Failure::WorkerError(why))))
+            }
+            None => Poll::Ready(None),
+        };
     }
 }
 
@@ -135,7 +161,7 @@ struct State {
     progress: Instant,
     /// Set when nobody reads any more: the end was read, or the reader went away, or was cut off.
     over: Option<Instant>,
-    failure: Option<BodyError>,
+    failure: Option<Failure>,
     reader: Option<Waker>,
     driver: Option<Waker>,
 }
@@ -151,7 +177,7 @@ impl Slot {
             began: now,
             progress: now,
             over: None,
-            failure: start.broken,
+            failure: None,
             reader: None,
             driver: None,
         })))
@@ -192,7 +218,7 @@ impl State {
     /// The client sees a broken stream, never a clean end.
     fn abort(&mut self, failure: Failure) {
         if self.over.is_none() {
-            self.failure.get_or_insert_with(|| failure.into());
+            self.failure.get_or_insert(failure);
         }
         self.finish();
         if let Some(reader) = self.reader.take() {
@@ -206,13 +232,13 @@ impl State {
         }
         if let Some(failure) = self.failure.take() {
             self.finish();
-            return Poll::Ready(Some(Err(failure)));
+            return Poll::Ready(Some(Err(failure.into())));
         }
         let Some(body) = &mut self.body else {
             self.finish();
             return Poll::Ready(None);
         };
-        match Pin::new(body).poll_frame(context) {
+        match next(body, context) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.count(frame))),
             Poll::Ready(Some(Err(error))) => {
                 self.finish();

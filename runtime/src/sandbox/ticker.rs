@@ -33,7 +33,9 @@ impl Ticker {
             .name("eyot-ticker".into())
             .spawn(move || {
                 while let Some(ticker) = weak.upgrade() {
-                    ticker.tick_until_idle(&engines);
+                    if ticker.running.load(Relaxed) > 0 {
+                        ticker.tick_until_idle(&engines);
+                    }
                     ticker.rest();
                 }
             })?

@@ -74,9 +74,9 @@ fn usage_is_counted_in_cpu_seconds_and_gigabyte_seconds() {
 #[test]
 fn connections_are_counted_while_they_are_open() {
     let metrics = Metrics::new().unwrap();
-    let open = metrics.connected();
+    metrics.connections(1);
     assert_has(&metrics.render(), "eyot_connections 1");
-    drop(open);
+    metrics.connections(0);
     assert_has(&metrics.render(), "eyot_connections 0");
 }
 

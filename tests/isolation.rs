@@ -62,6 +62,7 @@ fn each_way_in_which_a_guest_ends_has_its_own_code() {
         ("/panic", 500, "worker_trapped"),
         ("/no-response", 500, "worker_no_response"),
         ("/error-code", 500, "worker_error"),
+        ("/exit", 500, "worker_no_response"),
     ] {
         let answer = node.get(path);
         assert_eq!((answer.status, answer.code()), (status, code), "{path}");
@@ -69,6 +70,10 @@ fn each_way_in_which_a_guest_ends_has_its_own_code() {
     }
     assert_eq!(node.metric("eyot_failures_total", "code=\"worker_trapped\""), 2.0);
     assert_eq!(node.get("/count").body.trim(), "1", "the worker goes on serving");
+    let node3 = node3("");
+    for (path, code) in [("/trap", "worker_trapped"), ("/spin", "worker_cpu_exceeded")] {
+        assert_eq!(node3.get(path).code(), code, "{path}");
+    }
 }
 
 #[test]

@@ -16,6 +16,11 @@ pub fn fixture3() -> PathBuf {
     guest("fixture3")
 }
 
+/// The smallest honest handler.
+pub fn hello() -> PathBuf {
+    guest("hello")
+}
+
 /// A guest that was made by another toolchain for Rust, by its folder's name.
 pub fn foreign(name: &str) -> PathBuf {
     guest(&format!("../../foreign/{name}"))

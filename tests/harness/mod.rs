@@ -12,7 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+pub mod cores;
 pub mod fixtures;
+pub mod load;
 
 /// Nothing in a test may take longer than this.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +28,8 @@ pub fn root() -> PathBuf {
 pub fn eyot() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eyot"));
     command.env("XDG_CACHE_HOME", cache()).env("NO_COLOR", "1").env_remove("EYOT_LOG");
+    // Every failure would walk the stack, 10 ms in a debug build.
+    command.env_remove("RUST_BACKTRACE");
     command
 }
 

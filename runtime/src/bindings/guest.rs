@@ -10,7 +10,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::log::GuestStream;
-use super::{Event, Meter, NodeMemory, Outbound, Usage};
+use super::{Event, Meter, NodeMemory, Outbound, Usage, WorkerMemory};
 use crate::config::{self, WorkerLimits};
 use crate::egress::{Egress, Policy};
 use crate::observe::{GuestLog, WorkerMetrics};
@@ -21,6 +21,8 @@ pub struct Capabilities {
     pub worker: Arc<str>,
     /// What it is held to.
     pub limits: Arc<WorkerLimits>,
+    /// What its isolates have.
+    pub memory: Arc<WorkerMemory>,
     /// Where it may send requests.
     pub policy: Arc<Policy>,
     /// Where its standard streams go.
@@ -38,6 +40,7 @@ impl Capabilities {
         Self {
             worker: worker.name.as_str().into(),
             limits: Arc::new(worker.limits.clone()),
+            memory: Arc::default(),
             policy: Arc::new(policy),
             log,
             metrics,
@@ -84,9 +87,10 @@ impl Guest {
         let mut table = ResourceTable::new();
         table.set_max_capacity(saturating(limits.resource_table));
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(saturating(limits.response_header));
+        // The library's bound, as held in memory, only keeps the host safe; what counts is checked on the finished head.
+        http.set_field_size_limit(saturating(limits.response_header.saturating_mul(4)));
         Self {
-            meter: Meter::new(Arc::clone(usage), Arc::clone(limits), Arc::clone(node_memory)),
+            meter: Meter::new(Arc::clone(usage), Arc::clone(limits), Arc::clone(node_memory), Arc::clone(&capabilities.memory)),
             wasi: wasi(capabilities, &event),
             outbound: Outbound::new(capabilities, egress, usage, event.trace.clone()),
             capabilities: Arc::clone(capabilities),

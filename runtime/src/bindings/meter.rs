@@ -31,19 +31,30 @@ impl NodeMemory {
         self.used.load(Relaxed)
     }
 
-    fn take(&self, bytes: u64) -> bool {
+    fn take(&self, bytes: u64, worker: &WorkerMemory) -> bool {
         let before = self.used.fetch_add(bytes, Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit;
+        let worker_before = worker.0.fetch_add(bytes, Relaxed);
+        let fits = before.saturating_add(bytes) <= self.limit
+            && worker_before.saturating_add(bytes) <= self.limit.saturating_sub(before).saturating_mul(ROOM);
         if !fits {
-            self.give_back(bytes);
+            self.give_back(bytes, worker);
         }
         fits
     }
 
-    fn give_back(&self, bytes: u64) {
+    fn give_back(&self, bytes: u64, worker: &WorkerMemory) {
+        worker.0.fetch_sub(bytes, Relaxed);
         self.used.fetch_sub(bytes, Relaxed);
     }
 }
+
+/// A worker may have so many times what nobody has: eight ninths of the node when it is the only one that wants much, 8/17 when
+/// there are two. Something is always left, so a worker that takes all that it can get fails alone, and its neighbours go on.
+const ROOM: u64 = 8;
+
+/// The memory of all isolates of one version of a worker together.
+#[derive(Debug, Default)]
+pub struct WorkerMemory(AtomicU64);
 
 /// What one invocation has used so far. Written on one core at a time; atomics only make it shareable.
 #[derive(Debug)]
@@ -83,9 +94,12 @@ impl Usage {
         })
     }
 
-    /// A poll of the guest begins.
-    pub fn poll_begins(&self) {
+    /// A poll of the guest begins. Where others are at work on this core, `shared`, its time is not what the wall clock says.
+    pub fn poll_begins(&self, shared: bool) {
         self.poll_began.store(nanoseconds(self.epoch.elapsed()), Relaxed);
+        if shared {
+            self.precise.store(true, Relaxed);
+        }
         if self.precise.load(Relaxed) {
             self.thread_began.store(thread_time(), Relaxed);
         }
@@ -138,15 +152,17 @@ impl Usage {
         self.failed.load(Relaxed)
     }
 
-    /// At a tick, inside a poll: what has been used. Turns the exact clock on.
-    fn cpu_time_at_tick(&self) -> Duration {
+    /// At a tick, inside a poll: what has been used, and of it by this poll, as far as the clock goes that measures it now. Turns
+    /// the exact clock on.
+    fn cpu_time_at_tick(&self) -> (Duration, Duration) {
         let running = self.since_poll_began();
+        let slice = Duration::from_nanos(running);
         if !self.precise.swap(true, Relaxed) {
             self.polled.fetch_add(running, Relaxed);
             self.thread_began.store(thread_time(), Relaxed);
-            return self.cpu_time();
+            return (self.cpu_time(), slice);
         }
-        self.cpu_time() + Duration::from_nanos(running)
+        (self.cpu_time() + slice, slice)
     }
 
     fn since_poll_began(&self) -> u64 {
@@ -154,12 +170,8 @@ impl Usage {
         if thread_began != 0 {
             return thread_time().saturating_sub(thread_began);
         }
-        self.slice().min(nanoseconds(FIRST_SLICE))
-    }
-
-    /// Wall time since the poll in progress began, in nanoseconds.
-    fn slice(&self) -> u64 {
-        nanoseconds(self.epoch.elapsed()).saturating_sub(self.poll_began.load(Relaxed))
+        let wall = nanoseconds(self.epoch.elapsed()).saturating_sub(self.poll_began.load(Relaxed));
+        wall.min(nanoseconds(FIRST_SLICE))
     }
 }
 
@@ -169,6 +181,7 @@ pub struct Meter {
     pub usage: Arc<Usage>,
     limits: Arc<WorkerLimits>,
     node: Arc<NodeMemory>,
+    worker: Arc<WorkerMemory>,
     memory: u64,
     /// What was allowed last, and the peak before it: the host may then fail to do it.
     last: (u64, u64),
@@ -177,8 +190,8 @@ pub struct Meter {
 impl Meter {
     /// A meter at zero.
     #[must_use]
-    pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>) -> Self {
-        Self { usage, limits, node, memory: 0, last: (0, 0) }
+    pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>, worker: Arc<WorkerMemory>) -> Self {
+        Self { usage, limits, node, worker, memory: 0, last: (0, 0) }
     }
 
     /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
@@ -186,21 +199,24 @@ impl Meter {
     /// # Errors
     /// The CPU budget is used up.
     pub fn tick(&self) -> Result<Duration, Failure> {
-        if self.usage.cpu_time_at_tick() < self.limits.cpu_time {
-            return Ok(Duration::from_nanos(self.usage.slice()));
+        let (used, slice) = self.usage.cpu_time_at_tick();
+        let limit = self.limits.cpu_time;
+        if used < limit {
+            return Ok(slice);
         }
-        let failure = Failure::WorkerCpuExceeded { limit: self.limits.cpu_time };
+        let failure = Failure::WorkerCpuExceeded { limit };
         self.usage.meet(failure.clone());
         Err(failure)
     }
 
     fn grow(&mut self, current: usize, desired: usize, size: u64) -> bool {
         let more = (desired.saturating_sub(current) as u64).saturating_mul(size);
-        if self.memory.saturating_add(more) > self.limits.memory {
-            self.usage.meet(Failure::WorkerMemoryExceeded { limit: self.limits.memory });
+        let limit = self.limits.memory;
+        if self.memory.saturating_add(more) > limit {
+            self.usage.meet(Failure::WorkerMemoryExceeded { limit });
             return false;
         }
-        if !self.node.take(more) {
+        if !self.node.take(more, &self.worker) {
             self.usage.meet(Failure::Overloaded {
                 reason: "the node has no memory left for isolates",
                 retry_after: Duration::from_secs(1),
@@ -218,7 +234,7 @@ impl Meter {
         let (more, peak) = std::mem::take(&mut self.last);
         if more > 0 {
             self.memory -= more;
-            self.node.give_back(more);
+            self.node.give_back(more, &self.worker);
             self.usage.peak_memory.store(peak, Relaxed);
         }
     }
@@ -226,7 +242,7 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.node.give_back(self.memory);
+        self.node.give_back(self.memory, &self.worker);
     }
 }
 
@@ -281,7 +297,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn meter(node: &Arc<NodeMemory>) -> Meter {
-        Meter::new(Usage::new(), Arc::new(LimitTable::builtin().worker_defaults()), Arc::clone(node))
+        Meter::new(Usage::new(), Arc::new(LimitTable::builtin().worker_defaults()), Arc::clone(node), Arc::default())
     }
 
     #[test]
@@ -314,5 +330,26 @@ mod tests {
         assert!(!usage.has_failed());
         assert!(usage.fail());
         assert!(!usage.fail() && usage.has_failed());
+    }
+
+    #[test]
+    fn a_worker_that_takes_all_it_can_get_leaves_some_for_another() {
+        let node = NodeMemory::new(900);
+        let (greedy, other) = (WorkerMemory::default(), WorkerMemory::default());
+        while node.take(1, &greedy) {}
+        assert_eq!(node.used(), 800, "eight times what is free");
+        assert!(node.take(50, &other));
+        assert!(!node.take(1, &greedy));
+        node.give_back(50, &other);
+        node.give_back(800, &greedy);
+        assert_eq!(node.used(), 0);
+    }
+
+    #[test]
+    fn together_they_have_no_more_than_the_node() {
+        let node = NodeMemory::new(900);
+        assert!(!node.take(901, &WorkerMemory::default()));
+        assert!(node.take(900, &WorkerMemory::default()));
+        assert!(!node.take(1, &WorkerMemory::default()));
     }
 }

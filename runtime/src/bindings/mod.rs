@@ -30,5 +30,5 @@ pub use event::Event;
 pub use guest::{Capabilities, Guest};
 pub use http::Outbound;
 pub use link::{link, link_async};
-pub use meter::{Meter, NodeMemory, Usage};
+pub use meter::{Meter, NodeMemory, Usage, WorkerMemory};
 pub use outcome::failure_of;

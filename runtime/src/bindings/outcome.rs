@@ -22,7 +22,13 @@ pub fn failure_of(error: &wasmtime::Error, usage: &Usage, limits: &WorkerLimits)
     if let Some(failure) = usage.met() {
         return failure.clone();
     }
+    // It ended of its own accord, without an answer.
+    if error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some() {
+        return Failure::WorkerNoResponse;
+    }
     match error.downcast_ref::<Trap>() {
+        // A guest of WASI 0.3 that waits for what will never come, or returns without a result.
+        Some(Trap::AsyncDeadlock | Trap::NoAsyncResult) => Failure::WorkerNoResponse,
         Some(trap) => Failure::WorkerTrapped(trap.to_string()),
         None => Failure::WorkerTrapped(error.root_cause().to_string()),
     }

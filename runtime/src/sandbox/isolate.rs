@@ -63,10 +63,26 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
     let running = prepared.ticker.run();
     let store = store(prepared, guest);
     let guest: super::metered::Guest = match &prepared.pre {
-        Pre::Proxy(pre) => Box::pin(handle_02(pre.clone(), store, request, give, running)),
-        Pre::Service(pre) => Box::pin(handle_03(pre.clone(), store, request, give, running)),
+        Pre::Proxy(pre) => {
+            let pre = pre.clone();
+            Box::pin(async move {
+                let mut store = store;
+                let _running = running;
+                let result = handle_02(&pre, &mut store, request, give).await;
+                (result, store)
+            })
+        }
+        Pre::Service(pre) => {
+            let pre = pre.clone();
+            Box::pin(async move {
+                let mut store = store;
+                let _running = running;
+                let result = handle_03(&pre, &mut store, request, give).await;
+                (result, store)
+            })
+        }
     };
-    let mut isolate = Metered::new(guest, Arc::clone(&usage), ledger);
+    let mut isolate = Metered::new(guest, prepared.id, Arc::clone(&usage), ledger);
     let waiting = Waiting { head, hangup, body_failure, wall_time: limits.wall_time };
     let response = match waiting.for_head(&mut isolate, &limits).await {
         Ok(response) => response,
@@ -97,13 +113,12 @@ fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
 
 /// `wasi:http/incoming-handler@0.2`: the response comes through an out-parameter, the call may go on after it.
 async fn handle_02(
-    pre: ProxyPre<Guest>,
-    mut store: Store<Guest>,
+    pre: &ProxyPre<Guest>,
+    store: &mut Store<Guest>,
     request: http::Request<Body>,
     head: oneshot::Sender<Head>,
-    _running: super::ticker::Running,
 ) -> wasmtime::Result<()> {
-    let proxy = pre.instantiate_async(&mut store).await?;
+    let proxy = pre.instantiate_async(&mut *store).await?;
     let scheme = match request.uri().scheme_str() {
         Some("https") => Scheme::Https,
         _ => Scheme::Http,
@@ -118,18 +133,17 @@ async fn handle_02(
             let _ = head.send(result.map_err(|code| format!("{code:?}")));
         }
     })?;
-    proxy.wasi_http_incoming_handler().call_handle(&mut store, request, response).await
+    proxy.wasi_http_incoming_handler().call_handle(store, request, response).await
 }
 
 /// `wasi:http/handler@0.3`: the response is returned; body and spawned tasks run on in the store's own event loop.
 async fn handle_03(
-    pre: ServicePre<Guest>,
-    mut store: Store<Guest>,
+    pre: &ServicePre<Guest>,
+    store: &mut Store<Guest>,
     request: http::Request<Body>,
     head: oneshot::Sender<Head>,
-    _running: super::ticker::Running,
 ) -> wasmtime::Result<()> {
-    let service = pre.instantiate_async(&mut store).await?;
+    let service = pre.instantiate_async(&mut *store).await?;
     let run = async |accessor: &Accessor<Guest>| {
         let (parts, body) = request.into_parts();
         let uri = parts.uri.into_parts();

@@ -1,76 +1,298 @@
 //! The low-priority lane: guests that have used their first slice take turns here, one slice at a time.
 //!
 //! Each core has one lane. Between two turns the core looks at its sockets and runs whatever is ready, so a guest that spins
-//! delays its neighbours by one slice, however many spin. Turns go round the workers first, so that a worker with twenty
-//! spinners has no more of the core than a worker with one.
+//! delays its neighbours by one slice, however many spin. A turn goes to the worker that has had the least of the core, in CPU
+//! time and not in turns: otherwise a worker whose guests take 20 µs, once it is in the lane, would get 20 µs for each
+//! millisecond of a worker that spins, and never come out of it. So a worker with twenty spinners has no more of the core than a
+//! worker with one, and a worker that wants less than its share does not wait.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::sweep::{Sweep, Sweeps};
+use super::ticker::TICK;
 use crate::observe;
 
 /// Identifies a worker for the purpose of sharing; versions of one worker share.
 pub(super) type WorkerId = u32;
 
-#[derive(Default)]
+/// What a worker that has been quiet may use before it is held to its share.
+const CREDIT: Duration = TICK.saturating_mul(2);
+
+/// A worker is alone on a core when no other has run there for so long.
+const ALONE: Duration = Duration::from_secs(1);
+
 struct Lane {
-    /// The guests that wait, by worker, in the order in which the workers' turns come.
-    queues: VecDeque<(WorkerId, VecDeque<oneshot::Sender<()>>)>,
+    /// All workers whose guests have run since somebody waits.
+    shares: HashMap<WorkerId, Share>,
+    /// What the worker whose turn it was had had by then: who has had as much waits for a turn.
+    clock: Duration,
     driven: bool,
+    sweeps: Arc<Sweeps>,
+    streak: Streak,
+}
+
+/// Guests of one worker, one after the other, while nobody waits.
+#[derive(Default)]
+struct Streak {
+    worker: WorkerId,
+    had: Duration,
+    /// When another worker's began.
+    since: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Share {
+    /// CPU time on the lane's clock.
+    had: Duration,
+    /// The guests that wait, in their order.
+    queue: VecDeque<oneshot::Sender<()>>,
+    /// An isolate of it is being swept.
+    swept: bool,
 }
 
 thread_local! {
-    static LANE: RefCell<Lane> = RefCell::default();
+    static LANE: RefCell<Lane> = RefCell::new(Lane::new());
 }
 
-/// How many guests of this worker wait for a turn on this core.
-pub(super) fn waiting(worker: WorkerId) -> usize {
-    LANE.with_borrow(|lane| lane.queues.iter().find(|(id, _)| *id == worker).map_or(0, |(_, queue)| queue.len()))
+/// Whether guests spin on this core, or the sweeper is at work for it.
+pub(super) fn is_busy() -> bool {
+    LANE.with_borrow(|lane| lane.driven)
+}
+
+/// Whether new guests of this worker must wait for a turn on this core: it has had its share. During a sweep the clock stands,
+/// so then only those wait who would have to wait anyway.
+pub(super) fn is_rationed(worker: WorkerId) -> bool {
+    LANE.with_borrow_mut(|lane| match lane.driven {
+        true => lane.shares.get(&worker).is_some_and(|share| lane.rations(share)),
+        false => lane.ends_streak(worker),
+    })
+}
+
+/// A guest of this worker has had so much of this core.
+pub(super) fn charge(worker: WorkerId, time: Duration) {
+    LANE.with_borrow_mut(|lane| {
+        if lane.driven {
+            lane.share(worker).had += time;
+        } else if lane.streak.worker == worker {
+            lane.streak.had += time;
+        } else {
+            lane.streak = Streak { worker, had: time, since: Some(Instant::now()) };
+        }
+    });
 }
 
 /// Resolves when it is this guest's turn to run for a slice.
 pub(super) fn turn(worker: WorkerId) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let (grant, granted) = oneshot::channel();
-    let start = LANE.with_borrow_mut(|lane| {
-        match lane.queues.iter_mut().find(|(id, _)| *id == worker) {
-            Some((_, queue)) => queue.push_back(grant),
-            None => lane.queues.push_back((worker, VecDeque::from([grant]))),
-        }
-        !std::mem::replace(&mut lane.driven, true)
+    LANE.with_borrow_mut(|lane| {
+        lane.share(worker).queue.push_back(grant);
+        lane.start();
     });
-    if start {
-        observe::spawn("lane", drive());
-    }
     Box::pin(async move {
         // An error means that the core shuts down; the guest is dropped with it.
         let _ = granted.await;
     })
 }
 
+/// An isolate of this worker is about to be swept, for as long as the returned value lives. Meanwhile those who have had their
+/// share wait: what such guests leave behind is cleared in their time, not in that of the core's other work.
+pub(super) fn sweep(worker: WorkerId) -> Sweep {
+    LANE.with_borrow_mut(|lane| {
+        let clock = lane.clock;
+        let share = lane.share(worker);
+        share.swept = true;
+        share.had = share.had.max(clock);
+        let sweep = Sweeps::begin(&lane.sweeps);
+        lane.start();
+        sweep
+    })
+}
+
 /// Grants one turn, lets everything else that is ready run, and so on until nobody waits.
 async fn drive() {
-    while let Some(grant) = LANE.with_borrow_mut(Lane::next) {
-        // A guest that is gone has no turn, and costs the others none.
-        if grant.send(()).is_ok() {
-            // The guest's task is queued now; this one comes back after it, and after the sockets were looked at.
-            tokio::task::yield_now().await;
+    let sweeps = LANE.with_borrow(|lane| Arc::clone(&lane.sweeps));
+    loop {
+        match LANE.with_borrow_mut(Lane::next) {
+            // A guest that is gone has no turn, and costs the others none.
+            Next::Turn(grant) => {
+                if grant.send(()).is_ok() {
+                    // The guest's task is queued now; this one comes back after it, and after the sockets were looked at.
+                    tokio::task::yield_now().await;
+                }
+            }
+            Next::Sweep => {
+                // An error says that a tick is over; somebody may have come who need not wait for the sweep.
+                let _ = tokio::time::timeout(TICK, sweeps.finished()).await;
+            }
+            Next::Nobody => return,
         }
     }
 }
 
+/// What the lane does next.
+enum Next {
+    Turn(oneshot::Sender<()>),
+    Sweep,
+    Nobody,
+}
+
 impl Lane {
-    fn next(&mut self) -> Option<oneshot::Sender<()>> {
-        let Some((worker, mut queue)) = self.queues.pop_front() else {
-            self.driven = false;
-            return None;
-        };
-        let grant = queue.pop_front();
-        if !queue.is_empty() {
-            self.queues.push_back((worker, queue));
+    fn new() -> Self {
+        Self { shares: HashMap::new(), clock: CREDIT, driven: false, sweeps: Arc::default(), streak: Streak::default() }
+    }
+
+    /// A worker's share; time that it did not use is lost, but for its credit.
+    fn share(&mut self, worker: WorkerId) -> &mut Share {
+        let share = self.shares.entry(worker).or_default();
+        share.had = share.had.max(self.clock.saturating_sub(CREDIT));
+        share
+    }
+
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.driven, true) {
+            observe::spawn("lane", drive());
         }
-        grant
+    }
+
+    /// Hundreds of requests may come at once, and each begins a guest: a slice's worth of them in a row is enough, and the rest
+    /// take turns. Not where a worker is alone.
+    fn ends_streak(&mut self, worker: WorkerId) -> bool {
+        if self.streak.worker != worker || self.streak.had < TICK {
+            return false;
+        }
+        self.streak.had = Duration::ZERO;
+        let alone = self.streak.since.is_none_or(|since| since.elapsed() > ALONE);
+        if !alone {
+            let clock = self.clock;
+            self.share(worker).had = clock;
+        }
+        !alone
+    }
+
+    fn rations(&self, share: &Share) -> bool {
+        share.had >= self.clock && (share.swept || !share.queue.is_empty() || self.sweeps.are_finished())
+    }
+
+    fn next(&mut self) -> Next {
+        let (clock, sweeping) = (self.clock, !self.sweeps.are_finished());
+        if !sweeping {
+            self.shares.values_mut().for_each(|share| share.swept = false);
+        }
+        let waiting = self.shares.values_mut().filter(|share| !share.queue.is_empty());
+        let first = waiting.min_by_key(|share| share.had).filter(|share| !sweeping || share.had < clock);
+        if let Some(share) = first
+            && let Some(grant) = share.queue.pop_front()
+        {
+            self.clock = clock.max(share.had);
+            return Next::Turn(grant);
+        }
+        if sweeping {
+            return Next::Sweep;
+        }
+        self.shares.clear();
+        self.clock = CREDIT;
+        self.driven = false;
+        Next::Nobody
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: Duration = Duration::from_micros(1);
+
+    fn lane() -> Lane {
+        Lane { driven: true, ..Lane::new() }
+    }
+
+    /// A guest waits for its turn.
+    fn wait(lane: &mut Lane, worker: WorkerId) -> oneshot::Receiver<()> {
+        let (grant, granted) = oneshot::channel();
+        lane.share(worker).queue.push_back(grant);
+        granted
+    }
+
+    fn grant(lane: &mut Lane) {
+        let Next::Turn(grant) = lane.next() else { panic!("somebody waits") };
+        grant.send(()).unwrap();
+    }
+
+    fn rations(lane: &mut Lane, worker: WorkerId) -> bool {
+        lane.share(worker);
+        lane.rations(&lane.shares[&worker])
+    }
+
+    #[test]
+    fn a_worker_with_short_guests_gets_as_much_time_as_one_that_spins() {
+        let mut lane = lane();
+        let (mut short, mut long) = (Duration::ZERO, Duration::ZERO);
+        let mut waiting = [wait(&mut lane, 0), wait(&mut lane, 1)];
+        for _ in 0..1000 {
+            grant(&mut lane);
+            let worker = waiting.iter_mut().position(|granted| granted.try_recv().is_ok()).unwrap();
+            let (took, sum) = if worker == 0 { (20 * US, &mut short) } else { (1000 * US, &mut long) };
+            *sum += took;
+            lane.share(worker as WorkerId).had += took;
+            waiting[worker] = wait(&mut lane, worker as WorkerId);
+        }
+        assert!(short.abs_diff(long) <= CREDIT, "{short:?} and {long:?}");
+    }
+
+    #[test]
+    fn who_has_had_less_than_the_others_does_not_wait() {
+        let mut lane = lane();
+        let _spins = wait(&mut lane, 0);
+        lane.share(0).had = Duration::from_secs(10);
+        let _spins = wait(&mut lane, 0);
+        grant(&mut lane);
+        assert!(rations(&mut lane, 0));
+        assert!(!rations(&mut lane, 1));
+        lane.share(1).had += CREDIT;
+        assert!(rations(&mut lane, 1), "its credit is used");
+    }
+
+    #[test]
+    fn during_a_sweep_only_those_run_who_have_not_had_their_share() {
+        let mut lane = lane();
+        let _spins = wait(&mut lane, 0);
+        lane.share(0).had = CREDIT;
+        let sweep = Sweeps::begin(&lane.sweeps);
+        assert!(matches!(lane.next(), Next::Sweep));
+        let _short = wait(&mut lane, 1);
+        grant(&mut lane);
+        assert!(matches!(lane.next(), Next::Sweep));
+        lane.share(2).had += CREDIT;
+        assert!(!rations(&mut lane, 2), "the clock stands, so it would wait for the sweep");
+        drop(sweep);
+        grant(&mut lane);
+    }
+
+    #[test]
+    fn when_nobody_waits_all_are_even_again() {
+        let mut lane = lane();
+        lane.share(0).had = Duration::from_secs(10);
+        assert!(matches!(lane.next(), Next::Nobody));
+        assert!(!lane.driven);
+        let [one, other] = [0, 1].map(|worker| lane.share(worker).had);
+        assert_eq!(one, other);
+    }
+    #[test]
+    fn a_worker_that_begins_many_guests_in_a_row_is_rationed_unless_it_is_alone() {
+        let mut lane = lane();
+        let mut streak = |since| {
+            lane.streak = Streak { worker: 1, had: TICK, since };
+            lane.ends_streak(1)
+        };
+        assert!(!streak(None));
+        assert!(streak(Some(Instant::now())));
+        assert!(!lane.ends_streak(1), "a new streak begins");
+        assert!(rations(&mut lane, 1), "until nobody waits");
     }
 }

@@ -1,15 +1,20 @@
 //! Polling a guest: its time is measured, a panic of a host call ends only this guest, and its end is written down once.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::bindings::Usage;
+use wasmtime::Store;
+
+use super::lane::{self, WorkerId};
+use super::sweep::{self, Remains};
+use crate::bindings::{self, Usage};
 use crate::failure::Failure;
 
-/// The store, the instance and the call, as one future.
-pub(super) type Guest = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
+/// The store, the instance and the call, as one future. It gives the store back, because dropping it may take long.
+pub(super) type Guest = Pin<Box<dyn Future<Output = (wasmtime::Result<()>, Store<bindings::Guest>)> + Send>>;
 
 /// Holds what an isolate was given (permits, gauges) and is told when it is gone.
 pub trait Ledger: Send {
@@ -21,14 +26,17 @@ pub trait Ledger: Send {
 /// One guest's whole run: instantiate, handle, finish. Everything that it takes is charged to it.
 pub(super) struct Metered {
     guest: Option<Guest>,
+    worker: WorkerId,
+    /// What is to be cleared after the guest's end.
+    store: Option<Box<dyn Any + Send>>,
     ledger: Option<Box<dyn Ledger>>,
     late: Option<Failure>,
     pub(super) usage: Arc<Usage>,
 }
 
 impl Metered {
-    pub(super) fn new(guest: Guest, usage: Arc<Usage>, ledger: Box<dyn Ledger>) -> Self {
-        Self { guest: Some(guest), ledger: Some(ledger), late: None, usage }
+    pub(super) fn new(guest: Guest, worker: WorkerId, usage: Arc<Usage>, ledger: Box<dyn Ledger>) -> Self {
+        Self { guest: Some(guest), worker, store: None, ledger: Some(ledger), late: None, usage }
     }
 
     /// Why the isolate is about to be dropped, after its response head.
@@ -40,14 +48,22 @@ impl Metered {
     pub(super) fn is_done(&self) -> bool {
         self.guest.is_none()
     }
+
+    /// The guest has ended. Most stores are dropped at once, so that clearing the isolate is charged too.
+    fn end(&mut self, store: Option<Store<bindings::Guest>>) {
+        let guest = self.guest.take();
+        if sweep::is_large(&self.usage) {
+            self.store = Some(Box::new((guest, store)));
+        }
+    }
 }
 
 impl Drop for Metered {
     fn drop(&mut self) {
-        self.guest = None;
-        if let Some(ledger) = self.ledger.take() {
-            ledger.close(&self.usage, self.late.as_ref());
-        }
+        let Some(ledger) = self.ledger.take() else { return };
+        let guest = self.guest.take().map(|guest| Box::new(guest) as Box<dyn Any + Send>);
+        let store = self.store.take().or(guest);
+        sweep::clear(self.worker, Remains { store, usage: Arc::clone(&self.usage), ledger, late: self.late.take() });
     }
 }
 
@@ -59,17 +75,26 @@ impl Future for Metered {
         let Some(guest) = &mut this.guest else {
             return Poll::Ready(Ok(()));
         };
-        this.usage.poll_begins();
-        let result = catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context))).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            let text = text.unwrap_or("no message");
-            Poll::Ready(Err(Failure::Internal(format!("a host call panicked: {text}")).into()))
-        });
-        if result.is_ready() {
-            // Dropped here, so that clearing the isolate is charged too.
-            this.guest = None;
-        }
+        let before = this.usage.cpu_time();
+        this.usage.poll_begins(lane::is_busy());
+        let result = match catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready((result, store))) => {
+                this.end(Some(store));
+                Poll::Ready(result)
+            }
+            Err(panic) => {
+                this.end(None);
+                Poll::Ready(Err(panicked(&*panic).into()))
+            }
+        };
         this.usage.poll_ends();
+        lane::charge(this.worker, this.usage.cpu_time() - before);
         result
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    Failure::Internal(format!("a host call panicked: {}", text.unwrap_or("no message")))
 }

@@ -13,6 +13,7 @@ mod lane;
 mod metered;
 mod prepared;
 mod stream;
+mod sweep;
 mod ticker;
 
 pub use engine::{EngineKind, Engines};

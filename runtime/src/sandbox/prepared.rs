@@ -49,9 +49,9 @@ impl Prepared {
         Ok(Self { pre, engine: engine.clone(), ticker: Arc::clone(engines.ticker()), id: next_id(), capabilities })
     }
 
-    /// Waits for a turn if guests of this worker spin on this core already: a worker is rationed as a whole.
+    /// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.
     pub async fn turn(&self) {
-        if lane::waiting(self.id) > 0 {
+        if lane::is_rationed(self.id) {
             lane::turn(self.id).await;
         }
     }

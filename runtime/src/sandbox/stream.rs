@@ -23,6 +23,9 @@ use crate::observe;
 /// Bodies up to this size are collected while the guest is still in its first poll, and sent with their length.
 const SMALL: u64 = 64 << 10;
 
+/// What a field takes besides its name and value: `: ` and the end of the line (RFC 9112 §5).
+const FIELD: usize = 4;
+
 /// How often guest and body are polled in turn before the rest becomes a stream.
 const ROUNDS: usize = 8;
 
@@ -36,8 +39,13 @@ pub(super) fn respond(
     limits: Arc<WorkerLimits>,
 ) -> Result<http::Response<Body>, Failure> {
     let (head, body) = response.into_parts();
+    let header: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
     let mut start = Start { body, frames: VecDeque::new(), bytes: 0, ended: false };
-    if let Err(failure) = start.pump(&mut isolate, &limits) {
+    let begun = match header as u64 > limits.response_header {
+        true => Err(Failure::WorkerHeaderTooLarge { limit: limits.response_header }),
+        false => start.pump(&mut isolate, &limits),
+    };
+    if let Err(failure) = begun {
         // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
         isolate.usage.fail();
         return Err(failure);

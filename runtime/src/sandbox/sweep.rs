@@ -1,0 +1,116 @@
+//! Clearing isolates that have had much memory, on a thread of its own.
+//!
+//! The kernel takes 128 MiB back in one call of 9 ms that nothing can interrupt. On a core's own thread every connection of that
+//! core would wait for it. Beside it, the core goes on; and its lane rests meanwhile, so that there is time for the sweeper even
+//! where one core is all there is.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, LazyLock, mpsc};
+
+use tokio::sync::Notify;
+
+use super::Ledger;
+use super::lane::{self, WorkerId};
+use crate::bindings::Usage;
+use crate::failure::Failure;
+
+/// Up to here an isolate is cleared where it ran: 2 ms at worst, and mostly far less, because a guest that has so much has
+/// rarely written to all of it.
+const LARGE: u64 = 32 << 20;
+
+/// What is left of an isolate.
+pub(super) struct Remains {
+    /// The store, or the future that owns it.
+    pub(super) store: Option<Box<dyn Any + Send>>,
+    pub(super) usage: Arc<Usage>,
+    pub(super) ledger: Box<dyn Ledger>,
+    pub(super) late: Option<Failure>,
+}
+
+/// Whether clearing it takes so long that it is left to the sweeper.
+pub(super) fn is_large(usage: &Usage) -> bool {
+    usage.peak_memory() > LARGE
+}
+
+/// Clears it, here or on the sweeper's thread.
+pub(super) fn clear(worker: WorkerId, remains: Remains) {
+    if remains.store.is_none() || !is_large(&remains.usage) {
+        let before = remains.usage.cpu_time();
+        let usage = Arc::clone(&remains.usage);
+        remains.clear();
+        return lane::charge(worker, usage.cpu_time() - before);
+    }
+    let load = Load { remains, _sweep: lane::sweep(worker) };
+    // Without the thread it is cleared here.
+    if let Some(sweeper) = &*SWEEPER
+        && let Err(mpsc::SendError(load)) = sweeper.send(load)
+    {
+        load.remains.clear();
+    }
+}
+
+impl Remains {
+    /// What it takes is charged to the guest, too.
+    fn clear(self) {
+        let Self { store, usage, ledger, late } = self;
+        if let Some(store) = store {
+            usage.poll_begins(true);
+            drop(store);
+            usage.poll_ends();
+        }
+        ledger.close(&usage, late.as_ref());
+    }
+}
+
+struct Load {
+    remains: Remains,
+    _sweep: Sweep,
+}
+
+/// One for the process, started when it is first needed; it ends with it.
+static SWEEPER: LazyLock<Option<mpsc::Sender<Load>>> = LazyLock::new(|| {
+    let (sender, loads) = mpsc::channel::<Load>();
+    let thread = std::thread::Builder::new().name("eyot-sweeper".into()).spawn(move || {
+        for Load { remains, _sweep } in loads {
+            remains.clear();
+        }
+    });
+    thread.is_ok().then_some(sender)
+});
+
+/// How many isolates of a core are being cleared.
+#[derive(Debug, Default)]
+pub(super) struct Sweeps {
+    pending: AtomicUsize,
+    done: Notify,
+}
+
+impl Sweeps {
+    pub(super) fn begin(sweeps: &Arc<Self>) -> Sweep {
+        sweeps.pending.fetch_add(1, SeqCst);
+        Sweep(Arc::clone(sweeps))
+    }
+
+    /// Whether there is none.
+    pub(super) fn are_finished(&self) -> bool {
+        self.pending.load(SeqCst) == 0
+    }
+
+    /// Resolves when there is none; one waits at a time.
+    pub(super) async fn finished(&self) {
+        while !self.are_finished() {
+            self.done.notified().await;
+        }
+    }
+}
+
+/// One of them.
+pub(super) struct Sweep(Arc<Sweeps>);
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, SeqCst);
+        self.0.done.notify_one();
+    }
+}

@@ -1,0 +1,231 @@
+//! A load generator: one thread on a core of its own, raw keep-alive connections, latencies counted from the time at which a
+//! request was due. A generator that waits for its last answer before it sends the next request does not see a stall that it
+//! waited through (coordinated omission); this one does.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::PATIENCE;
+
+/// Requests of one kind, over connections of their own.
+pub struct Stream<'a> {
+    pub host: &'a str,
+    pub path: &'a str,
+    pub connections: usize,
+    pub pace: Pace,
+    /// Every answer must have one of these: a status and a failure's code.
+    pub expect: &'a [(u16, &'a str)],
+}
+
+/// When a request is sent.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// When the connection has its last answer.
+    Closed,
+    /// At fixed times, whatever has been answered; so many in a second.
+    Open(f64),
+}
+
+/// What came of a stream.
+pub struct Outcome {
+    /// In microseconds.
+    pub latency: Histogram<u64>,
+    /// What was answered in another way than expected, or not at all.
+    pub failures: Vec<String>,
+    /// How long requests were sent.
+    pub lasted: Duration,
+}
+
+impl Outcome {
+    pub fn answered(&self) -> u64 {
+        self.latency.len()
+    }
+
+    pub fn rate(&self) -> f64 {
+        self.answered() as f64 / self.lasted.as_secs_f64()
+    }
+
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        Duration::from_micros(self.latency.value_at_quantile(quantile))
+    }
+
+    pub fn max(&self) -> Duration {
+        Duration::from_micros(self.latency.max())
+    }
+}
+
+/// Sends all streams at once for so long, then waits for what is still to be answered.
+pub fn run(address: SocketAddr, streams: &[Stream<'_>], duration: Duration) -> Vec<Outcome> {
+    let mut running: Vec<_> = streams.iter().map(|stream| Running::open(address, stream)).collect();
+    let began = Instant::now();
+    let end = began + duration;
+    loop {
+        let now = Instant::now();
+        let over = now >= end;
+        let mut next = if over { now + PATIENCE } else { end };
+        for stream in &mut running {
+            next = next.min(stream.send(now, began, over).unwrap_or(next));
+        }
+        if over && running.iter().all(Running::is_done) {
+            break;
+        }
+        assert!(now < end + PATIENCE, "some requests were not answered in time");
+        wait(&mut running, next.saturating_duration_since(Instant::now()));
+    }
+    running.into_iter().map(|stream| stream.outcome(duration)).collect()
+}
+
+/// Until a socket has something to read, or the time has come.
+fn wait(running: &mut [Running<'_>], timeout: Duration) {
+    let mut ready = Vec::new();
+    {
+        let busy = running.iter().enumerate().flat_map(|(number, stream)| {
+            let busy = stream.connections.iter().enumerate().filter(|(_, connection)| connection.due.is_some());
+            busy.map(move |(index, connection)| (number, index, connection))
+        });
+        let (places, mut polled): (Vec<_>, Vec<_>) =
+            busy.map(|(number, index, it)| ((number, index), PollFd::new(&it.socket, PollFlags::IN))).unzip();
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        rustix::event::poll(&mut polled, Some(&timeout)).expect("sockets can be polled");
+        for (place, polled) in places.into_iter().zip(polled) {
+            if !polled.revents().is_empty() {
+                ready.push(place);
+            }
+        }
+    }
+    for (number, index) in ready {
+        running[number].read(index);
+    }
+}
+
+/// A stream in progress.
+struct Running<'a> {
+    stream: &'a Stream<'a>,
+    address: SocketAddr,
+    request: String,
+    connections: Vec<Connection>,
+    /// The times of requests that were due when no connection was free.
+    late: VecDeque<Instant>,
+    sent: u32,
+    latency: Histogram<u64>,
+    failures: Vec<String>,
+}
+
+struct Connection {
+    socket: TcpStream,
+    /// When the request that it is waiting for was due.
+    due: Option<Instant>,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).expect("the node accepts");
+        socket.set_nodelay(true).expect("an option");
+        socket.set_nonblocking(true).expect("an option");
+        Self { socket, due: None, answer: Vec::new() }
+    }
+}
+
+impl<'a> Running<'a> {
+    fn open(address: SocketAddr, stream: &'a Stream<'a>) -> Self {
+        Self {
+            stream,
+            address,
+            request: format!("GET {} HTTP/1.1\r\nhost: {}\r\n\r\n", stream.path, stream.host),
+            connections: (0..stream.connections).map(|_| Connection::open(address)).collect(),
+            late: VecDeque::new(),
+            sent: 0,
+            latency: Histogram::new(3).expect("three digits"),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Sends what is due; returns when the next one will be, if the time decides.
+    fn send(&mut self, now: Instant, began: Instant, over: bool) -> Option<Instant> {
+        let mut next = None;
+        match self.stream.pace {
+            Pace::Closed if !over => {
+                let free = self.connections.iter().filter(|connection| connection.due.is_none()).count();
+                self.late.extend(std::iter::repeat_n(now, free));
+            }
+            Pace::Open(rate) if !over => loop {
+                let due = began + Duration::from_secs_f64(f64::from(self.sent) / rate);
+                if due > now {
+                    next = Some(due);
+                    break;
+                }
+                self.sent += 1;
+                self.late.push_back(due);
+            },
+            Pace::Closed | Pace::Open(_) => {}
+        }
+        let request = self.request.as_bytes();
+        for connection in self.connections.iter_mut().filter(|connection| connection.due.is_none()) {
+            let Some(due) = self.late.pop_front() else { break };
+            match connection.socket.write(request) {
+                Ok(written) if written == request.len() => connection.due = Some(due),
+                other => {
+                    self.failures.push(format!("cannot send: {other:?}"));
+                    *connection = Connection::open(self.address);
+                }
+            }
+        }
+        next
+    }
+
+    fn read(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let mut buffer = [0; 4096];
+        let failure = match connection.socket.read(&mut buffer) {
+            Ok(0) => Some("closed before the answer".to_owned()),
+            Ok(read) => {
+                connection.answer.extend_from_slice(&buffer[..read]);
+                let Some(answer) = parsed(&connection.answer) else { return };
+                let expected = self.stream.expect.contains(&(answer.0, &answer.1));
+                (!expected).then(|| format!("{} {}", answer.0, answer.1))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) => Some(format!("cannot read: {error}")),
+        };
+        connection.answer.clear();
+        let due = connection.due.take().expect("only connections that wait are polled");
+        match failure {
+            None => self.latency.record(due.elapsed().as_micros() as u64).expect("no upper bound"),
+            Some(failure) => {
+                self.failures.push(failure);
+                *connection = Connection::open(self.address);
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.late.is_empty() && self.connections.iter().all(|connection| connection.due.is_none())
+    }
+
+    fn outcome(self, lasted: Duration) -> Outcome {
+        Outcome { latency: self.latency, failures: self.failures, lasted }
+    }
+}
+
+/// The status and the failure's code of a whole answer.
+fn parsed(bytes: &[u8]) -> Option<(u16, String)> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let text = std::str::from_utf8(&bytes[..head]).expect("a head is text");
+    let (mut length, mut code) = (None, "");
+    for (name, value) in text.lines().filter_map(|line| line.split_once(": ")) {
+        match name {
+            "content-length" => length = value.parse().ok(),
+            "eyot-error" => code = value,
+            _ => {}
+        }
+    }
+    let length: usize = length.unwrap_or_else(|| panic!("an answer without a length:\n{text}"));
+    let status = text.get(9..12).and_then(|status| status.parse().ok()).expect("a status line");
+    (bytes.len() >= head + 4 + length).then(|| (status, code.to_owned()))
+}

@@ -4,19 +4,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::body::{self, Limited};
 use super::finish::Exchange;
 use super::respond::Detail;
-use super::{head, respond};
+use super::{head, redirect, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::{CLAIMS_HEADER, Identity};
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
 use crate::config::NodeLimits;
-use crate::deploy::Match;
 use crate::egress::Forward;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
@@ -107,7 +106,7 @@ impl Core {
                 self.forward(exchange, &active, name, &Asked { client: &client, trusted_proxy, identity }, request)
                     .await
             }
-            Target::Redirect { status, location } => redirect(*status, location, &found, &request),
+            Target::Redirect { status, location } => redirect::to(*status, location, &found, &request),
             Target::Respond { status, headers, body } => {
                 let mut response = Response::new(Body::from(body.clone()));
                 *response.status_mut() = *status;
@@ -229,40 +228,6 @@ impl Ledger for Held {
     }
 }
 
-fn redirect<B>(
-    status: StatusCode,
-    location: &str,
-    found: &Match<'_>,
-    request: &Request<B>,
-) -> Result<Response<Body>, Failure> {
-    let value = |name: &str| match name {
-        "path" => Some(request.uri().path()),
-        "query" => Some(request.uri().query().unwrap_or_default()),
-        _ => found.parameters().find(|(known, _)| *known == name).map(|(_, value)| value),
-    };
-    let location =
-        fill(location, value).parse().map_err(|_| Failure::BadRequest("the redirect's location would not be valid"))?;
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response.headers_mut().insert(http::header::LOCATION, location);
-    Ok(response)
-}
-
-/// Puts values for `{name}`, once from left to right: what stands in a value is no name.
-fn fill<'a>(template: &'a str, value: impl Fn(&str) -> Option<&'a str>) -> String {
-    let mut filled = String::with_capacity(template.len() + 32);
-    let mut rest = template;
-    while let Some(open) = rest.find('{') {
-        let (before, from) = rest.split_at(open);
-        filled.push_str(before);
-        let end = from.find('}').map_or(from.len(), |close| close + 1);
-        let (name, after) = from.split_at(end);
-        filled.push_str(value(name.trim_matches(['{', '}'])).unwrap_or(name));
-        rest = after;
-    }
-    filled + rest
-}
-
 /// The client as a trusted proxy names it: the last address of `X-Forwarded-For` that is not such a proxy itself.
 fn believed<B>(client: &Arc<Client>, request: &Request<B>, trusted: &[IpNet]) -> (Arc<Client>, Option<IpAddr>) {
     if trusted.is_empty() || !contains(trusted, client.address.ip()) {
@@ -287,21 +252,4 @@ fn believed<B>(client: &Arc<Client>, request: &Request<B>, trusted: &[IpNet]) ->
 fn contains(nets: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     nets.iter().any(|net| net.contains(&address))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_stands_in_a_value_is_no_name() {
-        let value = |name: &str| match name {
-            "path" => Some("/{query}"),
-            "query" => Some("a={id}"),
-            "id" => Some("7"),
-            _ => None,
-        };
-        assert_eq!(fill("https://a{path}?{query}", value), "https://a/{query}?a={id}");
-        assert_eq!(fill("/{id}/{other}/{", value), "/7/{other}/{");
-    }
 }

@@ -9,6 +9,7 @@ mod content;
 mod finish;
 mod head;
 mod http;
+mod redirect;
 mod respond;
 
 pub use http::{Core, Dispatcher, Gone};

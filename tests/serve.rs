@@ -147,6 +147,45 @@ fn a_second_start_maps_what_the_first_compiled() {
 }
 
 #[test]
+fn a_folder_that_others_can_write_to_is_not_trusted_with_compiled_code() {
+    use std::os::unix::fs::PermissionsExt;
+    let state = tempfile::tempdir().expect("a folder");
+    let compiled = state.path().join("compiled");
+    std::fs::create_dir(&compiled).expect("a folder");
+    std::fs::set_permissions(&compiled, std::fs::Permissions::from_mode(0o777)).expect("its owner");
+    let output = eyot()
+        .arg("serve")
+        .arg(fixtures::fixture())
+        .args(["--addr", "127.0.0.1:0", "--state"])
+        .arg(state.path())
+        .output()
+        .expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("others can write") && errors.contains("--state"), "{errors}");
+}
+
+#[test]
+fn a_shutdown_address_in_use_is_wrong_input_and_nothing_is_half_started() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let mut command = eyot();
+    command.arg("serve").arg(fixtures::fixture()).args(["--addr", "127.0.0.1:0", "--shutdown-addr", &address]);
+    let output = command.output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains(&address) && !errors.contains("Serving"), "{errors}");
+}
+
+#[test]
+fn both_streams_of_an_invocation_have_its_number() {
+    let node = Node::single(&fixtures::fixture(), &[]);
+    node.get("/log?bytes=10&to=both");
+    node.wait_for_log("stdout [0] :: ");
+    node.wait_for_log("stderr [0] :: ");
+}
+
+#[test]
 fn compiled_code_that_was_changed_is_compiled_anew() {
     let state = tempfile::tempdir().expect("a folder");
     let component = fixtures::fixture();

@@ -261,7 +261,7 @@ fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStor
         Diagnostic::new(Place::default(), message, "give one with --state DIR")
     })?;
     CompiledStore::open(&folder, engines).map_err(|error| {
-        let message = format!("the folder for compiled components cannot be made: {error}");
+        let message = format!("the folder for compiled components cannot be used: {error}");
         Diagnostic::new(Place::file(folder), message, "give another with --state DIR").into()
     })
 }

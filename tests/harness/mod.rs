@@ -84,6 +84,13 @@ impl Node {
         Self::spawn(command, tempfile::tempdir().expect("a folder"))
     }
 
+    /// Runs `eyot dev` on a folder.
+    pub fn dev(path: &Path, arguments: &[&str]) -> Self {
+        let mut command = eyot();
+        command.arg("dev").arg(path).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(arguments);
+        Self::spawn(command, tempfile::tempdir().expect("a folder"))
+    }
+
     fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -118,6 +125,14 @@ impl Node {
                     self.addresses = vec![address.trim_end_matches('/').parse().expect("an address")];
                     return;
                 }
+            }
+            // `eyot dev` says where its metrics are last.
+            let told =
+                |from: &str, to: &str| Some(log.split_once(from)?.1.split_once(to)?.0.parse().expect("an address"));
+            if let (Some(address), Some(admin)) = (told("listens on http://", "/"), told("curl http://", "/metrics")) {
+                self.addresses = vec![address];
+                self.admin = Some(admin);
+                return;
             }
             let ready = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
             let (mut addresses, mut admin, mut done) = (Vec::new(), None, false);

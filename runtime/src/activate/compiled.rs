@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -34,10 +34,15 @@ impl CompiledStore {
     /// Opens or makes the folder.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be made, or when others can write to it: what lies there is run as it is.
     pub fn open(folder: &Path, engines: &Engines) -> io::Result<Self> {
         let folder = folder.join("compiled");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let found = fs::metadata(&folder)?;
+        if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+            let why = format!("{} belongs to another user, or others can write to it", folder.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
         Ok(Self {
             folder,
             plain: engines.compatibility(EngineKind::Plain),

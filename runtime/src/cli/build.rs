@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::find;
-use crate::config::{self, LimitTable};
+use crate::config::{Build as How, Diagnostic, Diagnostics, LimitTable, Place, Worker};
 
 /// The target that workers in Rust are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -26,21 +26,51 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let limits = LimitTable::builtin();
-        for folder in find::workers(&self.paths)? {
-            let worker = config::Worker::load(&folder, &limits)?;
-            build(&worker)?;
-        }
-        Ok(())
+        all(&workers(&find::workers(&self.paths)?, &LimitTable::builtin())?)
     }
 }
 
+/// Reads the workers of these folders.
+///
+/// # Errors
+/// Every fault of every worker, and two of one name.
+pub(super) fn workers(folders: &[PathBuf], limits: &LimitTable) -> Result<Vec<Worker>, Diagnostics> {
+    let mut faults = Vec::new();
+    let mut workers: Vec<Worker> = Vec::new();
+    for folder in folders {
+        match Worker::load(folder, limits) {
+            Ok(worker) => match workers.iter().find(|other| other.name == worker.name) {
+                Some(other) => {
+                    let message = format!("there are two workers with the name `{}`", worker.name);
+                    let help = format!("the other one is in {}: rename one of them", other.folder.display());
+                    faults.push(Diagnostic::new(Place::file(worker.folder.join("eyot.toml")), message, help));
+                }
+                None => workers.push(worker),
+            },
+            Err(more) => faults.extend(more.0),
+        }
+    }
+    if faults.is_empty() { Ok(workers) } else { Err(Diagnostics(faults)) }
+}
+
+/// Builds all of them, also when some do not build.
+///
+/// # Errors
+/// Which do not, after what their builds said.
+pub(super) fn all<'a>(workers: impl IntoIterator<Item = &'a Worker>) -> anyhow::Result<()> {
+    let failed: Vec<_> = workers.into_iter().filter_map(|worker| build(worker).err()).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", failed.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; "))
+}
+
 /// Builds one worker's component, if there is something to build.
-pub(super) fn build(worker: &config::Worker) -> anyhow::Result<()> {
+fn build(worker: &Worker) -> anyhow::Result<()> {
     let mut command = match &worker.build {
-        config::Build::None => return Ok(()),
-        config::Build::Command(line) => shell(line, &worker.folder),
-        config::Build::Cargo => {
+        How::None => return Ok(()),
+        How::Command(line) => shell(line, &worker.folder),
+        How::Cargo => {
             install_target(&worker.folder)?;
             cargo(&worker.folder)
         }
@@ -58,8 +88,11 @@ pub(super) fn build(worker: &config::Worker) -> anyhow::Result<()> {
         anstream::eprint!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         bail!("{} does not build ({})", worker.name, output.status);
     }
+    let Ok(size) = worker.component.metadata().map(|data| data.len()) else {
+        let component = worker.component.display();
+        bail!("the build of {} did not make {component}: correct `component`, or the build", worker.name);
+    };
     let bold = anstyle::AnsiColor::Green.on_default().bold();
-    let size = worker.component.metadata().map_or(0, |data| data.len());
     anstream::eprintln!(
         "{bold}{:>10}{bold:#} {} ({}, {:.1} s)",
         "built",

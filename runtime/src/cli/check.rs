@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{build, find};
-use crate::config::{self, Diagnostics, LimitTable};
+use crate::config::{self, Diagnostic, Diagnostics, LimitTable, Place};
 use crate::node;
 
 /// Say what is wrong with a configuration and its components, without binding a port.
@@ -52,10 +52,13 @@ impl Check {
                 Ok(())
             }
             Err(error) => {
-                if self.json
-                    && let Some(Diagnostics(faults)) = error.downcast_ref::<Diagnostics>()
-                {
-                    println!("{}", serde_json::to_string(&Report { ok: false, faults })?);
+                if self.json {
+                    let other = || Diagnostic { place: Place::default(), message: format!("{error:#}"), help: None };
+                    let faults = match error.downcast_ref::<Diagnostics>() {
+                        Some(Diagnostics(faults)) => faults.clone(),
+                        None => vec![other()],
+                    };
+                    println!("{}", serde_json::to_string(&Report { ok: false, faults: &faults })?);
                 }
                 Err(error)
             }
@@ -70,7 +73,9 @@ impl Check {
                 if let Some(file) = &self.limits {
                     limits.override_from_file(file)?;
                 }
-                super::dev::assemble(&find::workers(&self.paths)?, limits, build::build)?
+                let workers = build::workers(&find::workers(&self.paths)?, &limits)?;
+                build::all(&workers)?;
+                super::dev::assemble(workers, limits)?
             }
         };
         let found = node::check(&node)?;

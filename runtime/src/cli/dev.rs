@@ -3,24 +3,21 @@
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use notify::{RecursiveMode, Watcher};
 
+use super::serve::Ending;
+use super::watch::Watch;
 use super::{build, demo_origin, find, show};
 use crate::activate::Mode;
 use crate::config::{
-    self, Admin, Diagnostics, LimitTable, Listener, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
+    Admin, Build, LimitTable, Listener, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
 use crate::observe::{AccessForm, Destination, Format, GuestLog, logs};
-
-/// Changes within this time are one change: editors and compilers write several files.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// Build every worker below the given folders and serve them, with reload.
 #[derive(Args)]
@@ -55,9 +52,10 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let log = logs::init(Format::Auto, "")?;
+        let ending = Ending::prepare(None)?;
         let demo = demo_origin::start()?;
         let folders = find::workers(&self.paths)?;
-        let configuration = self.configuration(&folders, demo)?;
+        let configuration = self.configuration(&folders, demo, |_| true)?;
         let options = Options {
             detail: Detail::Full,
             egress: Mode::Listed,
@@ -67,42 +65,33 @@ impl Dev {
         };
         let running = node::Node::start(&configuration, options)?;
         show::routes(&configuration, &running);
-        let changes = watch(&folders)?;
+        let (watch, stop) = Watch::start(&self.paths)?;
         std::thread::scope(|scope| {
-            let running = &running;
-            let this = &self;
-            let folders = &folders;
-            // Ends with the process; the scope ends when a signal has come and the watcher is dropped.
-            scope.spawn(move || this.reload(running, folders, demo, &changes.receiver));
-            let ended = super::serve::until_signal(None);
-            drop(changes.watcher);
+            let folders = folders.iter().map(|folder| find::canonical(folder)).collect();
+            let reload = Reload { dev: &self, running: &running, demo, folders, stale: BTreeSet::new() };
+            scope.spawn(move || reload.run(watch, configuration));
+            let ended = ending.wait();
+            stop.stop();
             ended
         })?;
         let _ = running.drain();
         Ok(())
     }
 
-    fn reload(&self, running: &node::Node, folders: &[PathBuf], demo: SocketAddr, changes: &mpsc::Receiver<PathBuf>) {
-        while let Ok(first) = changes.recv() {
-            let mut changed = BTreeSet::from([first]);
-            while let Ok(next) = changes.recv_timeout(SETTLE) {
-                changed.insert(next);
-            }
-            show::changed(&changed);
-            let result = self.configuration(folders, demo).and_then(|node| running.replace(&node).map_err(Into::into));
-            match result {
-                Ok(()) => show::reloaded(),
-                Err(error) => show::kept(&error),
-            }
-        }
-    }
-
-    fn configuration(&self, folders: &[PathBuf], demo: SocketAddr) -> anyhow::Result<Node> {
+    /// Reads all workers, and builds those that have to be built.
+    fn configuration(
+        &self,
+        folders: &[PathBuf],
+        demo: SocketAddr,
+        is_stale: impl Fn(&Worker) -> bool,
+    ) -> anyhow::Result<Node> {
         let mut limits = LimitTable::builtin();
         if let Some(file) = &self.limits {
             limits.override_from_file(file)?;
         }
-        let mut node = assemble(folders, limits, build::build)?;
+        let workers = build::workers(folders, &limits)?;
+        build::all(workers.iter().filter(|worker| is_stale(worker)))?;
+        let mut node = assemble(workers, limits)?;
         node.listeners = vec![Listener { address: self.listen, tls: None }];
         node.admin = Some(Admin { address: self.admin });
         node.state.clone_from(&self.state);
@@ -115,25 +104,70 @@ impl Dev {
     }
 }
 
-/// A node out of workers alone: each without routes of its own at `NAME.localhost`, all origins that they name still open.
-pub(super) fn assemble(
-    folders: &[PathBuf],
-    limits: LimitTable,
-    build: impl Fn(&Worker) -> anyhow::Result<()>,
-) -> anyhow::Result<Node> {
-    let mut faults = Vec::new();
-    let mut workers = Vec::new();
-    for folder in folders {
-        match config::Worker::load(folder, &limits) {
-            Ok(worker) => workers.push(worker),
-            Err(more) => faults.extend(more.0),
+/// Serves what the folders hold, again and again.
+struct Reload<'a> {
+    dev: &'a Dev,
+    running: &'a node::Node,
+    demo: SocketAddr,
+    /// Of the workers that were there last.
+    folders: BTreeSet<PathBuf>,
+    /// Of those that have changed since they last built well.
+    stale: BTreeSet<PathBuf>,
+}
+
+impl Reload<'_> {
+    fn run(mut self, mut watch: Watch, mut serving: Node) {
+        loop {
+            let changed = watch.also(given_components(&serving)).and_then(|()| watch.changes());
+            let changed = match changed {
+                Ok(Some(changed)) => changed,
+                Ok(None) => return,
+                Err(error) => return show::blind(&error),
+            };
+            match self.reload(&changed, &serving) {
+                Ok(Some(node)) => {
+                    show::reloaded();
+                    show::new_routes(&serving, &node, self.running);
+                    serving = node;
+                }
+                Ok(None) => {}
+                Err(error) => show::kept(&error),
+            }
         }
     }
-    if !faults.is_empty() {
-        return Err(Diagnostics(faults).into());
+
+    /// Nothing, when no worker was changed, added or taken away.
+    fn reload(&mut self, changed: &BTreeSet<PathBuf>, serving: &Node) -> anyhow::Result<Option<Node>> {
+        let found = find::workers(&self.dev.paths)?;
+        let folders: BTreeSet<PathBuf> = found.iter().map(|folder| find::canonical(folder)).collect();
+        let mut places: Vec<PathBuf> = given_components(serving).map(|component| find::canonical(&component)).collect();
+        places.extend(self.folders.union(&folders).cloned());
+        let changed: Vec<&PathBuf> =
+            changed.iter().filter(|path| places.iter().any(|place| path.starts_with(place))).collect();
+        if changed.is_empty() && folders == self.folders {
+            return Ok(None);
+        }
+        show::changed(&changed);
+        let is_stale =
+            |folder: &&PathBuf| !self.folders.contains(*folder) || changed.iter().any(|path| path.starts_with(folder));
+        self.stale.extend(folders.iter().filter(is_stale).cloned());
+        self.folders = folders;
+        let is_stale = |worker: &Worker| self.stale.contains(&find::canonical(&worker.folder));
+        let node = self.dev.configuration(&found, self.demo, is_stale)?;
+        self.running.replace(&node)?;
+        self.stale.clear();
+        Ok(Some(node))
     }
+}
+
+/// The components that no build of ours makes.
+fn given_components(node: &Node) -> impl Iterator<Item = PathBuf> {
+    node.workers.iter().filter(|worker| worker.build == Build::None).map(|worker| worker.component.clone())
+}
+
+/// A node out of workers alone: each without routes of its own at `NAME.localhost`, all origins that they name still open.
+pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::Result<Node> {
     for worker in &mut workers {
-        build(worker)?;
         if worker.routes.is_empty() {
             worker.routes.push(default_route(worker));
         }
@@ -175,35 +209,4 @@ fn open_origin(name: String) -> anyhow::Result<Origin> {
         http2: false,
         certificate_authority: None,
     })
-}
-
-struct Changes {
-    watcher: notify::RecommendedWatcher,
-    receiver: mpsc::Receiver<PathBuf>,
-}
-
-/// Watches the workers' sources, not what their builds write.
-fn watch(folders: &[PathBuf]) -> anyhow::Result<Changes> {
-    let (sender, receiver) = mpsc::channel();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let Ok(event) = event else { return };
-        if event.kind.is_access() {
-            return;
-        }
-        for path in event.paths.into_iter().filter(|path| !is_output(path)) {
-            let _ = sender.send(path);
-        }
-    })?;
-    for folder in folders {
-        watcher.watch(folder, RecursiveMode::Recursive)?;
-    }
-    Ok(Changes { watcher, receiver })
-}
-
-fn is_output(path: &Path) -> bool {
-    let hidden =
-        |name: &str| name.starts_with('.') || name.ends_with('~') || name == "target" || name == "node_modules";
-    path.components().any(|part| part.as_os_str().to_str().is_some_and(hidden))
-        || path.file_name().is_some_and(|name| name == "Cargo.lock")
-        || path.extension().is_some_and(|extension| extension == "wasm")
 }

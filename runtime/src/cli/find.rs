@@ -1,5 +1,6 @@
 //! Finding the workers below a folder.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Diagnostic, Diagnostics, Place};
@@ -19,12 +20,7 @@ pub(super) fn workers(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostics> {
     let mut faults = Vec::new();
     for path in paths {
         let before = found.len();
-        let start = if path.file_name().is_some_and(|name| name == "eyot.toml") {
-            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-        } else {
-            path
-        };
-        search(start, DEPTH, &mut found);
+        search(folder(path), DEPTH, &mut found);
         if found.len() == before {
             faults.push(Diagnostic {
                 place: Place { file: path.clone(), line: 0, column: 0 },
@@ -33,9 +29,29 @@ pub(super) fn workers(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostics> {
             });
         }
     }
-    found.sort();
-    found.dedup();
+    // The same folder, given twice in two ways, is one worker.
+    found.sort_by_key(|folder| canonical(folder));
+    found.dedup_by_key(|folder| canonical(folder));
     if faults.is_empty() { Ok(found) } else { Err(Diagnostics(faults)) }
+}
+
+/// The folder that a path of the command line names: itself, or that of the eyot.toml.
+pub(super) fn folder(path: &Path) -> &Path {
+    if path.file_name().is_none_or(|name| name != "eyot.toml") {
+        return path;
+    }
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The one spelling of a path, as far as it exists.
+pub(super) fn canonical(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Hidden folders and those of builds.
+pub(super) fn is_skipped(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') || SKIPPED.contains(&&*name)
 }
 
 fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
@@ -48,9 +64,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
         return;
     }
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !name.starts_with('.') && !SKIPPED.contains(&&*name) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !is_skipped(&entry.file_name()) {
             search(&entry.path(), depth - 1, found);
         }
     }

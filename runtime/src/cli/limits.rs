@@ -52,10 +52,10 @@ impl Limits {
     fn table(&self) -> anyhow::Result<LimitTable> {
         let mut table = LimitTable::builtin();
         if let Some(file) = &self.limits {
-            table.override_from_file(file).map_err(|faults| anyhow::anyhow!(faults.render()))?;
+            table.override_from_file(file)?;
         }
         if let Some(file) = &self.config {
-            table.override_from_node(file).map_err(|faults| anyhow::anyhow!(faults.render()))?;
+            table.override_from_node(file)?;
         }
         Ok(table)
     }
@@ -212,7 +212,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("my.toml");
         std::fs::write(&file, "memory = 5\n").unwrap();
-        let error = Limits { limits: Some(file), ..Limits::default() }.table().unwrap_err().to_string();
-        assert!(error.contains("my.toml:1:10"), "{error}");
+        let error = Limits { limits: Some(file), ..Limits::default() }.table().unwrap_err();
+        let faults: &crate::config::Diagnostics =
+            error.downcast_ref().expect("diagnostics, which end with exit code 2");
+        assert!(faults.render().contains("my.toml:1:10"), "{}", faults.render());
     }
 }

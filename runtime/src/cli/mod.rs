@@ -17,6 +17,7 @@ mod limits;
 mod serve;
 mod show;
 mod single;
+mod watch;
 
 use crate::config::Diagnostics;
 

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::single;
 use crate::activate::Mode;
@@ -60,6 +60,7 @@ impl Serve {
                     access: self.access_log.unwrap_or(AccessLog::To(Destination::Stdout)).sink(),
                     log_lost: log.lost(),
                 };
+                let ending = Ending::prepare(None)?;
                 let running = Node::start(&node, options)?;
                 for address in &running.addresses {
                     tracing::info!(%address, workers = node.workers.len(), "listening");
@@ -68,7 +69,7 @@ impl Serve {
                     tracing::info!(%address, "admin");
                 }
                 tracing::info!("ready");
-                until_signal(None)?;
+                ending.wait()?;
                 finish(running)
             }
             None => self.single(&log),
@@ -85,13 +86,14 @@ impl Serve {
             access: self.access_log.unwrap_or(AccessLog::Off).sink(),
             log_lost: log.lost(),
         };
+        let ending = Ending::prepare(self.single.shutdown_address())?;
         let running = Node::start(&node, options)?;
         for address in &running.addresses {
             // Tools written for wasmtime serve wait for this line, the first on stderr.
             eprintln!("Serving HTTP on http://{address}/");
         }
         self.single.announce();
-        until_signal(self.single.shutdown_address())?;
+        ending.wait()?;
         finish(running)
     }
 }
@@ -130,19 +132,37 @@ fn finish(running: Node) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for SIGINT or SIGTERM, or for a connection to the given address, as wasmtime serve does.
-pub(super) fn until_signal(shutdown: Option<SocketAddr>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let listener = match shutdown {
-            Some(address) => match tokio::net::TcpListener::bind(address).await {
-                Ok(listener) => Some(listener),
-                Err(error) => bail!("--shutdown-addr {address}: {error}"),
-            },
+/// What ends a process that serves: SIGINT or SIGTERM, or a connection to an address, as with wasmtime serve. Prepared before anything
+/// is said to be ready, so that whoever waits for that may end it at once.
+pub(super) struct Ending {
+    runtime: tokio::runtime::Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+    listener: Option<TcpListener>,
+}
+
+impl Ending {
+    pub(super) fn prepare(shutdown: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let listener = match shutdown.map(|address| (address, runtime.block_on(TcpListener::bind(address)))) {
             None => None,
+            Some((_, Ok(listener))) => Some(listener),
+            Some((address, Err(error))) => {
+                return Err(wrong(
+                    format!("--shutdown-addr {address}: {error}"),
+                    "give an address of this machine that is free",
+                ));
+            }
         };
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(entered);
+        Ok(Self { runtime, interrupt, terminate, listener })
+    }
+
+    /// Waits for one of them.
+    pub(super) fn wait(self) -> anyhow::Result<()> {
+        let Self { runtime, mut interrupt, mut terminate, listener } = self;
         if let Some(listener) = &listener {
             eprintln!("Listening for shutdown on tcp://{}/", listener.local_addr()?);
         }
@@ -152,13 +172,15 @@ pub(super) fn until_signal(shutdown: Option<SocketAddr>) -> anyhow::Result<()> {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            asked = asked => asked?,
-        }
-        Ok(())
-    })
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                asked = asked => asked?,
+            }
+            Ok(())
+        })
+    }
 }
 
 /// Diagnostics of one message, for faults of arguments.

@@ -1,11 +1,11 @@
 //! What `eyot dev` prints besides one line for each request.
 
-use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::config::{self, Diagnostics, Methods, Target};
+use crate::config::{self, Diagnostics, Methods, Route, Target};
 use crate::node::Node;
 
 const DIM: Style = Style::new().dimmed();
@@ -16,26 +16,47 @@ pub(super) fn routes(configuration: &config::Node, running: &Node) {
     let Some(address) = running.addresses.first() else { return };
     anstream::eprintln!("\n{BOLD}eyot dev{BOLD:#} {DIM}listens on{DIM:#} http://{address}/\n");
     for worker in &configuration.workers {
-        for route in &worker.routes {
-            let (method, flag) = method(&route.methods);
-            let host = route.host.as_deref().unwrap_or("localhost");
-            let path = route.path.replace("/*", "/");
-            let name = match &route.target {
-                Target::Worker(name) | Target::Origin(name) => name.as_str(),
-                Target::Redirect { .. } => "redirect",
-                Target::Respond { .. } => "respond",
-            };
-            let green = AnsiColor::Green.on_default();
-            anstream::eprintln!(
-                "  {green}{name:<16}{green:#} {method:<4} curl -i {flag}http://{host}:{}{path}",
-                address.port()
-            );
-        }
+        lines(&worker.routes, address);
     }
     if let Some(admin) = running.admin {
         anstream::eprintln!("\n  {DIM}metrics{DIM:#}               curl http://{admin}/metrics");
     }
     anstream::eprintln!("  {DIM}Ctrl-C ends it; a change in a worker's folder rebuilds and swaps it.{DIM:#}\n");
+}
+
+/// The curl lines of what was not there before.
+pub(super) fn new_routes(before: &config::Node, now: &config::Node, running: &Node) {
+    let Some(address) = running.addresses.first() else { return };
+    let known: Vec<_> = before.workers.iter().flat_map(|worker| &worker.routes).map(what).collect();
+    let routes = now.workers.iter().flat_map(|worker| &worker.routes);
+    lines(routes.filter(|route| !known.contains(&what(route))), address);
+}
+
+/// What a route is, without the place where it is written.
+fn what(route: &Route) -> (&Option<String>, &String, &Methods) {
+    (&route.host, &route.path, &route.methods)
+}
+
+fn lines<'a>(routes: impl IntoIterator<Item = &'a Route>, address: &SocketAddr) {
+    let green = AnsiColor::Green.on_default();
+    for route in routes {
+        let (method, flag) = method(&route.methods);
+        let host = route.host.as_deref().unwrap_or("localhost");
+        let path = route.path.replace("/*", "/");
+        let name = match &route.target {
+            Target::Worker(name) | Target::Origin(name) => name.as_str(),
+            Target::Redirect { .. } => "redirect",
+            Target::Respond { .. } => "respond",
+        };
+        let port = address.port();
+        anstream::eprintln!("  {green}{name:<16}{green:#} {method:<4} curl -i {flag}http://{host}:{port}{path}");
+    }
+}
+
+/// Changes can no longer be seen.
+pub(super) fn blind(error: &anyhow::Error) {
+    let red = AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{red}{:>10}{red:#} changes are no longer noticed, start again: {error:#}", "blind");
 }
 
 fn method(methods: &Methods) -> (&str, String) {
@@ -49,8 +70,9 @@ fn method(methods: &Methods) -> (&str, String) {
 }
 
 /// What made the node rebuild.
-pub(super) fn changed(paths: &BTreeSet<PathBuf>) {
-    let first = paths.first().and_then(|path| path.file_name()).unwrap_or_default().to_string_lossy();
+pub(super) fn changed(paths: &[&PathBuf]) {
+    let first =
+        paths.first().and_then(|path| path.file_name()).map_or("a worker".into(), |name| name.to_string_lossy());
     let more = if paths.len() > 1 { format!(" and {} more", paths.len() - 1) } else { String::new() };
     anstream::eprintln!("{DIM}{:>10}{DIM:#} {first}{more}", "changed");
 }

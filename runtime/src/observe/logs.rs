@@ -23,7 +23,7 @@ use super::{Destination, Lane, Writer};
 /// The environment variable with the filter.
 pub const ENVIRONMENT: &str = "EYOT_LOG";
 /// What is shown when nothing is said: what we do, what guests say, what others warn of.
-pub const DEFAULT_FILTER: &str = "warn,eyot=info,guest=info";
+pub const DEFAULT_FILTER: &str = "warn,notify=error,eyot=info,guest=info";
 
 /// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ const NASTY: &[u8] = b"\x1b[2J\x1b[31mred\x1b[0m \x1b]0;title\x07\n\
     invalid \xff\xfe\xc3\x28 utf-8 \xed\xa0\x80\n\
     bidi \xe2\x80\xae override, no newline at the end";
 
-/// `log?bytes=N&to=stderr`: writes N bytes, in lines of 100, to stdout or stderr.
+/// `log?bytes=N&to=stderr`: writes N bytes, in lines of 100, to stdout or stderr, or with `to=both` to each.
 pub(crate) fn log(query: &Query) -> String {
     let line = [[b'.'; 99].as_slice(), b"\n"].concat();
     let bytes = query.size("bytes", 100);
@@ -33,9 +33,10 @@ pub(crate) fn log_nasty(query: &Query) -> String {
 
 /// Past its limit a log may be closed; the fixture goes on, as a program would that ignores such errors.
 fn write(query: &Query, bytes: &[u8]) {
-    if query.text("to") == Some("stderr") {
+    if matches!(query.text("to"), Some("stderr" | "both")) {
         let _ = std::io::stderr().write_all(bytes);
-    } else {
+    }
+    if query.text("to") != Some("stderr") {
         let _ = std::io::stdout().write_all(bytes);
         let _ = std::io::stdout().flush();
     }

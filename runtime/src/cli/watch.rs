@@ -1,0 +1,221 @@
+//! Noticing that the sources of workers changed, and only those: not what builds write, and no file that is as it was.
+//!
+//! Folders are watched one by one, so that those of builds, which may hold tens of thousands, cost nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::Context;
+use notify::{RecursiveMode, Watcher};
+
+use super::find;
+
+/// Changes within this time of each other are one change: editors and compilers write several files.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Changes that never pause are one change after this time.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+enum Event {
+    Changed(PathBuf),
+    Stop,
+}
+
+/// Looks at everything below some paths.
+pub(super) struct Watch {
+    watcher: notify::RecommendedWatcher,
+    events: mpsc::Receiver<Event>,
+    roots: Vec<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+    /// Components that nothing here builds: they are sources too.
+    components: BTreeSet<PathBuf>,
+    /// What is in the files that have changed so far: a build that writes what was there before has changed nothing.
+    seen: BTreeMap<PathBuf, Option<u64>>,
+}
+
+/// Ends a [`Watch`] from another thread.
+pub(super) struct Stop(mpsc::Sender<Event>);
+
+impl Stop {
+    pub(super) fn stop(&self) {
+        let _ = self.0.send(Event::Stop);
+    }
+}
+
+impl Watch {
+    pub(super) fn start(paths: &[PathBuf]) -> anyhow::Result<(Self, Stop)> {
+        let (sender, events) = mpsc::channel();
+        let stop = Stop(sender.clone());
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let Ok(event) = event else { return };
+            if !event.kind.is_access() {
+                for path in event.paths {
+                    let _ = sender.send(Event::Changed(path));
+                }
+            }
+        })?;
+        let roots = paths.iter().map(|path| fs::canonicalize(find::folder(path))).collect::<io::Result<_>>()?;
+        let mut watch = Self {
+            watcher,
+            events,
+            roots,
+            folders: BTreeSet::new(),
+            components: BTreeSet::new(),
+            seen: BTreeMap::new(),
+        };
+        watch.look_for_folders()?;
+        Ok((watch, stop))
+    }
+
+    /// These files are sources too, wherever they lie.
+    pub(super) fn also(&mut self, components: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
+        self.components = components.into_iter().map(|path| find::canonical(&path)).collect();
+        for folder in self.components.clone().iter().filter_map(|component| component.parent()) {
+            self.add(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for sources to change; nothing when stopped.
+    pub(super) fn changes(&mut self) -> anyhow::Result<Option<BTreeSet<PathBuf>>> {
+        loop {
+            let Some(mut changed) = self.settled() else { return Ok(None) };
+            for folder in self.look_for_folders()? {
+                // What was written before the folder was watched.
+                let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+                changed.extend(files.filter(|path| path.is_file()));
+            }
+            changed.retain(|path| self.is_source(path) && self.is_different(path));
+            if !changed.is_empty() {
+                return Ok(Some(changed));
+            }
+        }
+    }
+
+    fn settled(&self) -> Option<BTreeSet<PathBuf>> {
+        let Ok(Event::Changed(first)) = self.events.recv() else { return None };
+        let mut changed = BTreeSet::from([first]);
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            match self.events.recv_timeout(SETTLE) {
+                Ok(Event::Changed(next)) => drop(changed.insert(next)),
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => break,
+            }
+        }
+        Some(changed)
+    }
+
+    /// Watches the folders that are new, and returns them.
+    fn look_for_folders(&mut self) -> anyhow::Result<Vec<PathBuf>> {
+        self.folders.retain(|folder| folder.is_dir());
+        let mut below = Vec::new();
+        for root in &self.roots {
+            collect_folders(root, &mut below);
+        }
+        below.retain(|folder| !self.folders.contains(folder));
+        for folder in &below {
+            self.add(folder)?;
+        }
+        Ok(below)
+    }
+
+    fn add(&mut self, folder: &Path) -> anyhow::Result<()> {
+        if self.folders.insert(folder.to_owned()) {
+            self.watcher.watch(folder, RecursiveMode::NonRecursive).with_context(|| {
+                format!(
+                    "{} cannot be watched; name fewer folders, or raise fs.inotify.max_user_watches",
+                    folder.display()
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn is_source(&self, path: &Path) -> bool {
+        let relative = self.roots.iter().find_map(|root| path.strip_prefix(root).ok());
+        self.components.contains(path) || relative.is_some_and(|relative| !is_output(relative) && !path.is_dir())
+    }
+
+    fn is_different(&mut self, path: &Path) -> bool {
+        let content = fs::read(path).ok().map(|bytes| {
+            let mut hasher = DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            hasher.finish()
+        });
+        self.seen.insert(path.to_owned(), content) != Some(content)
+    }
+}
+
+fn collect_folders(folder: &Path, found: &mut Vec<PathBuf>) {
+    found.push(folder.to_owned());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder && !find::is_skipped(&entry.file_name()) {
+            collect_folders(&entry.path(), found);
+        }
+    }
+}
+
+/// What builds and editors write, by its path below what is watched: what lies above is nobody's business.
+fn is_output(relative: &Path) -> bool {
+    relative.components().any(|part| find::is_skipped(part.as_os_str()))
+        || relative.file_name().is_some_and(|name| name == "Cargo.lock" || name.to_string_lossy().ends_with('~'))
+        || relative.extension().is_some_and(|extension| extension == "wasm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_told_by_what_lies_below_the_watched_folder() {
+        for source in ["src/lib.rs", "eyot.toml", "a/b/app.js", "messages.json"] {
+            assert!(!is_output(Path::new(source)), "{source}");
+        }
+        for output in
+            ["target/x", "node_modules/a/b.js", ".git/HEAD", "src/.lib.rs.swp", "src/lib.rs~", "a.wasm", "Cargo.lock"]
+        {
+            assert!(is_output(Path::new(output)), "{output}");
+        }
+    }
+
+    #[test]
+    fn a_change_below_a_hidden_folder_is_seen_and_one_that_changes_nothing_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join(".hidden/worker");
+        fs::create_dir_all(&root).unwrap();
+        let (mut watch, stop) = Watch::start(std::slice::from_ref(&root)).unwrap();
+        let root = fs::canonicalize(root).unwrap();
+        fs::write(root.join("a.js"), "1").unwrap();
+        assert_eq!(watch.changes().unwrap(), Some(BTreeSet::from([root.join("a.js")])));
+        // The same again, and an output; then a folder with a file in it.
+        fs::write(root.join("a.js"), "1").unwrap();
+        fs::write(root.join("a.wasm"), "2").unwrap();
+        fs::create_dir(root.join("src")).unwrap();
+        fs::write(root.join("src/b.js"), "1").unwrap();
+        assert_eq!(watch.changes().unwrap(), Some(BTreeSet::from([root.join("src/b.js")])));
+        fs::remove_file(root.join("src/b.js")).unwrap();
+        assert_eq!(watch.changes().unwrap(), Some(BTreeSet::from([root.join("src/b.js")])));
+        stop.stop();
+        assert_eq!(watch.changes().unwrap(), None);
+    }
+
+    #[test]
+    fn a_component_that_nothing_here_builds_is_a_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, elsewhere) = (folder.path().join("worker"), folder.path().join("dist"));
+        fs::create_dir_all(&root).unwrap();
+        fs::create_dir_all(&elsewhere).unwrap();
+        let component = fs::canonicalize(elsewhere).unwrap().join("x.wasm");
+        fs::write(&component, "1").unwrap();
+        let (mut watch, _stop) = Watch::start(&[root]).unwrap();
+        watch.also([component.clone()]).unwrap();
+        fs::write(&component, "2").unwrap();
+        assert_eq!(watch.changes().unwrap(), Some(BTreeSet::from([component])));
+    }
+}

@@ -90,7 +90,12 @@ impl Guest {
         // The library's bound, as held in memory, only keeps the host safe; what counts is checked on the finished head.
         http.set_field_size_limit(saturating(limits.response_header.saturating_mul(4)));
         Self {
-            meter: Meter::new(Arc::clone(usage), Arc::clone(limits), Arc::clone(node_memory), Arc::clone(&capabilities.memory)),
+            meter: Meter::new(
+                Arc::clone(usage),
+                Arc::clone(limits),
+                Arc::clone(node_memory),
+                Arc::clone(&capabilities.memory),
+            ),
             wasi: wasi(capabilities, &event),
             outbound: Outbound::new(capabilities, egress, usage, event.trace.clone()),
             capabilities: Arc::clone(capabilities),

@@ -56,6 +56,9 @@ impl Dev {
         let demo = demo_origin::start()?;
         let folders = find::workers(&self.paths)?;
         let configuration = self.configuration(&folders, demo, |_| true)?;
+        // Before anybody is told that they may change something.
+        let (mut watch, stop) = Watch::start(&self.paths)?;
+        watch.also(given_components(&configuration))?;
         let options = Options {
             detail: Detail::Full,
             egress: Mode::Listed,
@@ -65,7 +68,6 @@ impl Dev {
         };
         let running = node::Node::start(&configuration, options)?;
         show::routes(&configuration, &running);
-        let (watch, stop) = Watch::start(&self.paths)?;
         std::thread::scope(|scope| {
             let folders = folders.iter().map(|folder| find::canonical(folder)).collect();
             let reload = Reload { dev: &self, running: &running, demo, folders, stale: BTreeSet::new() };
@@ -118,14 +120,16 @@ struct Reload<'a> {
 impl Reload<'_> {
     fn run(mut self, mut watch: Watch, mut serving: Node) {
         loop {
-            let changed = watch.also(given_components(&serving)).and_then(|()| watch.changes());
-            let changed = match changed {
+            let changed = match watch.changes() {
                 Ok(Some(changed)) => changed,
                 Ok(None) => return,
                 Err(error) => return show::blind(&error),
             };
             match self.reload(&changed, &serving) {
                 Ok(Some(node)) => {
+                    if let Err(error) = watch.also(given_components(&node)) {
+                        return show::blind(&error);
+                    }
                     show::reloaded();
                     show::new_routes(&serving, &node, self.running);
                     serving = node;

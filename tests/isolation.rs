@@ -118,7 +118,7 @@ fn a_client_that_goes_away_before_the_head_frees_the_isolate() {
 
 #[test]
 fn clients_that_never_read_their_response_do_not_keep_isolates() {
-    let node = node("stream_idle = \"500ms\"\nwait_until = \"200ms\"\nconcurrency = 300");
+    let node = node("stream_idle = \"3s\"\nwait_until = \"200ms\"\nconcurrency = 300");
     let clients: Vec<_> = (0..200)
         .map(|_| {
             let mut socket = node.connect();

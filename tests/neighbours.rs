@@ -45,29 +45,34 @@ const BOMB: Stream<'_> = Stream {
     expect: &[(500, "worker_memory_exceeded")],
 };
 const SLEEP: Stream<'_> = Stream {
-    host: "hostile.test",
+    host: "sleeper.test",
     path: "/sleep?ms=60000",
     connections: 200,
     pace: Pace::Closed,
     expect: &[(504, "worker_timeout")],
 };
 
-/// A neighbour, a worker that spins and sleeps, a worker that takes memory; on this core, with these limits of the node.
+/// A neighbour, a worker that spins, one that sleeps, one that takes memory; on this core, with these limits of the node.
 fn node(core: usize, limits: &str) -> Node {
     let worker = |name: &str, component: &std::path::Path, lines: &str| {
         fixtures::worker(name, component, &format!("[[route]]\nhost = \"{name}.test\"\npath = \"/*\"\n{lines}"))
     };
     let folder = tempfile::tempdir().expect("a folder");
     let bomb = fixtures::text("memory-bomb", folder.path());
-    let hostile = "[limits]\ncpu_time = \"50ms\"\nwall_time = \"2500ms\"\nconcurrency = 400";
+    // A worker of its own for those who sleep: guests that spin may wait long for their share of the core.
+    let (hostile, sleeper) = ("[limits]\ncpu_time = \"50ms\"", "[limits]\nwall_time = \"2500ms\"\nconcurrency = 400");
     let files = [
         ("neighbour/eyot.toml", worker("neighbour", &fixtures::hello(), "")),
         ("hostile/eyot.toml", worker("hostile", &fixtures::fixture(), hostile)),
+        ("sleeper/eyot.toml", worker("sleeper", &fixtures::fixture(), sleeper)),
         ("bomb/eyot.toml", worker("bomb", &bomb, "[limits]\ncpu_time = \"10s\"")),
     ];
-    let workers = "\n[[worker]]\npath = \"neighbour\"\n[[worker]]\npath = \"hostile\"\n[[worker]]\npath = \"bomb\"\n";
+    let workers = ["neighbour", "hostile", "sleeper", "bomb"].map(|name| format!("\n[[worker]]\npath = \"{name}\"\n"));
     let _pinned = Pinned::to(core);
-    Node::start(&format!("[limits]\n{limits}{workers}"), &files.each_ref().map(|(name, text)| (*name, text.as_str())))
+    Node::start(
+        &format!("[limits]\n{limits}{}", workers.concat()),
+        &files.each_ref().map(|(name, text)| (*name, text.as_str())),
+    )
 }
 
 fn neighbour(pace: Pace) -> Stream<'static> {

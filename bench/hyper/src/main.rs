@@ -1,37 +1,52 @@
-//! What a request costs without any isolation: hyper on one thread, HTTP/1.1 with keep-alive, the answer made in the process.
-//! Usage: `bench-hyper ADDRESS`.
+//! Plain hyper on one thread: HTTP/1.1 with keep-alive, `hello` from the host itself, no isolation of any kind.
+//!
+//! It is the limit that the benchmark measures against, so it holds nothing that a server needs but a benchmark does not:
+//! no timeouts, no limits, no logs.
 
 use std::convert::Infallible;
+use std::future::ready;
+use std::process::ExitCode;
 
 use http_body_util::Full;
-use hyper::Response;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-fn main() -> std::io::Result<()> {
+fn main() -> ExitCode {
     let Some(address) = std::env::args().nth(1) else {
         eprintln!("usage: bench-hyper ADDRESS");
-        std::process::exit(2);
+        return ExitCode::from(2);
     };
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(serve(&address))
+    match serve(&address) {
+        Ok(never) => match never {},
+        Err(error) => {
+            eprintln!("{address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-async fn serve(address: &str) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        #[expect(clippy::disallowed_methods, reason = "the rule is Eyot's own, and so is what it asks for instead")]
-        tokio::spawn(async move {
-            let service = service_fn(|_request| std::future::ready(Ok::<_, Infallible>(hello())));
-            // A connection that fails is the client's affair; the load generator counts it.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+#[expect(clippy::disallowed_methods, reason = "only the node's tasks have names")]
+fn serve(address: &str) -> std::io::Result<Infallible> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(connection(stream));
+        }
+    })
+}
+
+async fn connection(stream: TcpStream) {
+    let service = service_fn(|_: Request<Incoming>| ready(Ok::<_, Infallible>(hello())));
+    // The load generator counts the connections that fail.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 fn hello() -> Response<Full<Bytes>> {

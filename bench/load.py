@@ -1,0 +1,133 @@
+"""One run: wrk against one subject, and what the machine did meanwhile."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from programs import BENCH
+from server import TICKS_PER_S, Server, SubjectError
+from subjects import Subject
+
+WARM_UP_S = 2
+IDLE_S = 2
+FULL = 0.95
+"""A core that is busy for this share of the time is full."""
+STEAL, OTHERS = 0.02, 0.05
+"""CPU time that the hypervisor or other programs take from the two cores is noted from these shares of one core on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run measured."""
+
+    round: int
+    connections: int
+    subject: str
+    answers: int
+    answers_per_s: float
+    cpu_us: float
+    p50_us: int
+    p99_us: int
+    server_busy: float
+    client_busy: float
+    steal: float
+    others: float
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs ran on the two cores meanwhile."""
+        return self.others > OTHERS
+
+    def notes(self) -> list[str]:
+        """What a reader must know before using the figures."""
+        fuller = max(self.server_busy, self.client_busy)
+        notes = {
+            "client-bound": self.client_busy > max(FULL, self.server_busy),
+            "neither core full": self.connections > 1 and fuller < FULL,
+            "steal": self.steal > STEAL,
+            "machine shared": self.disturbed,
+        }
+        return [note for note, holds in notes.items() if holds]
+
+
+@dataclass(frozen=True)
+class Load:
+    """How every run is made."""
+
+    paths: dict[str, Path]
+    seconds: int
+    server_core: int
+    client_core: int
+
+    def wait_until_idle(self, patience_ends: float) -> None:
+        """Returns when other programs leave the two cores alone, or at a time of the monotonic clock."""
+        while time.monotonic() < patience_ends:
+            before, _ = self._cores()
+            time.sleep(IDLE_S)
+            if self._cores()[0] - before <= OTHERS * IDLE_S:
+                return
+
+    def run(self, subject: Subject, connections: int, round_number: int) -> Run:
+        """Starts the subject, checks its answer, warms it up, loads it, checks it again, and stops it."""
+        with Server(subject, self.paths, self.server_core) as server:
+            server.check_answer()
+            self._wrk(server, connections, WARM_UP_S)
+            before, machine, started = server.cpu_seconds(), self._cores(), time.monotonic()
+            counted, client_cpu = self._wrk(server, connections, self.seconds)
+            elapsed = time.monotonic() - started
+            busy, steal = (now - then for now, then in zip(self._cores(), machine, strict=True))
+            server_cpu = server.cpu_seconds() - before
+            server.check_answer()
+        answers, seconds = counted["answers"], counted["microseconds"] / 1e6
+        if answers == 0 or counted["bad_answers"] or counted["broken_connections"]:
+            raise SubjectError(
+                f"{subject.name} gave {answers} answers in {seconds:.1f} s, {counted['bad_answers']} of them of status 400 or more; "
+                f"{counted['broken_connections']} connections failed or waited more than 2 s"
+            )
+        return Run(
+            round=round_number,
+            connections=connections,
+            subject=subject.name,
+            answers=answers,
+            answers_per_s=round(answers / seconds, 1),
+            cpu_us=round(server_cpu * 1e6 / answers, 2),
+            p50_us=counted["p50_us"],
+            p99_us=counted["p99_us"],
+            server_busy=round(server_cpu / seconds, 3),
+            client_busy=round(client_cpu / seconds, 3),
+            steal=round(steal / elapsed, 3),
+            others=round(max(0.0, busy - server_cpu - client_cpu) / elapsed, 3),
+        )
+
+    def _wrk(self, server: Server, connections: int, seconds: int) -> tuple[dict[str, int], float]:
+        """Loads the server; returns what wrk counted and the CPU seconds that wrk itself took."""
+        script = str(BENCH / "wrk.lua")
+        options = ["--latency", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
+        command = [str(self.paths["wrk"]), *options, "--script", script, f"http://{server.address}/"]
+        before = _children_cpu()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        cpu = _children_cpu() - before
+        for line in done.stdout.splitlines():
+            if line.startswith("COUNTED "):
+                return json.loads(line.removeprefix("COUNTED ")), cpu
+        raise SubjectError(f"wrk failed: {(done.stdout + done.stderr)[-300:]}")
+
+    def _cores(self) -> tuple[float, float]:
+        """CPU seconds of the two cores since the machine's start: of all programs, and what the hypervisor withheld."""
+        lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+        cores = [line for line in lines if line[0] in (f"cpu{self.server_core}", f"cpu{self.client_core}")]
+        user, nice, system, _idle, _waiting, irq, softirq, steal = (
+            sum(int(ticks) for ticks in column) / TICKS_PER_S for column in list(zip(*cores, strict=True))[1:9]
+        )
+        # A process's own figure includes the interrupts that it was interrupted by.
+        return user + nice + system + irq + softirq, steal
+
+
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

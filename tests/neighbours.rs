@@ -71,7 +71,7 @@ fn node(core: usize, limits: &str) -> Node {
 }
 
 fn neighbour(pace: Pace) -> Stream<'static> {
-    Stream { host: "neighbour.test", path: "/", connections: 32, pace, expect: &[(200, "")] }
+    Stream { host: "neighbour.test", path: "/", connections: 128, pace, expect: &[(200, "")] }
 }
 
 #[test]
@@ -104,11 +104,7 @@ fn a_worker_that_takes_all_memory_of_the_node_fails_alone() {
     let node = node(core, "node_memory = \"256MiB\"");
     let _pinned = Pinned::to(generator);
     let bench = Bench { node: &node, lasts: phase() };
-    let greedy = Stream {
-        connections: 8,
-        expect: &[(500, "worker_memory_exceeded"), (503, "overloaded")],
-        ..BOMB
-    };
+    let greedy = Stream { connections: 8, expect: &[(500, "worker_memory_exceeded"), (503, "overloaded")], ..BOMB };
     bench.measure("all memory", &[neighbour(Pace::Open(200.0)), greedy]);
     assert!(node.metric("eyot_failures_total", "overloaded") >= 1.0, "the node's memory was used up");
 }

@@ -76,7 +76,7 @@ fn node(core: usize, limits: &str) -> Node {
 }
 
 fn neighbour(pace: Pace) -> Stream<'static> {
-    Stream { host: "neighbour.test", path: "/", connections: 32, pace, expect: &[(200, "")] }
+    Stream { host: "neighbour.test", path: "/", connections: 128, pace, expect: &[(200, "")] }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p3};
 
 use super::metered::{Ledger, Metered};
 use super::prepared::{Pre, Prepared};
+use super::ticker::SHORT;
 use super::{lane, stream};
 use crate::bindings::{Guest, Usage, failure_of};
 use crate::failure::Failure;
@@ -27,9 +28,6 @@ use crate::http::{Body, BodyError, Hangup};
 
 /// Ticks until the epoch callback is asked.
 const TICKS: u64 = 1;
-
-/// A guest that has held its core for less than this when a tick comes goes on: the tick came early in its slice.
-const SHORT: Duration = Duration::from_micros(500);
 
 /// Everything that one run of one handler needs.
 pub struct Invocation<'a> {
@@ -89,6 +87,9 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
         Err(failure) => {
             // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
             isolate.usage.fail();
+            if lane::is_crowded(prepared.id) {
+                lane::turn(prepared.id).await;
+            }
             return Err(failure);
         }
     };

@@ -1,10 +1,11 @@
 //! The low-priority lane: guests that have used their first slice take turns here, one slice at a time.
 //!
 //! Each core has one lane. Between two turns the core looks at its sockets and runs whatever is ready, so a guest that spins
-//! delays its neighbours by one slice, however many spin. A turn goes to the worker that has had the least of the core, in CPU
-//! time and not in turns: otherwise a worker whose guests take 20 µs, once it is in the lane, would get 20 µs for each
-//! millisecond of a worker that spins, and never come out of it. So a worker with twenty spinners has no more of the core than a
-//! worker with one, and a worker that wants less than its share does not wait.
+//! delays its neighbours by one slice, however many spin. A turn goes to the worker whose slices have taken the least time, so a
+//! worker with twenty spinners has no more of the core than a worker with one. It begins new guests in the lane, too; the others
+//! do not, and their short guests come before every slice. Were turns counted in place of time, a worker whose guests take 20 µs
+//! and that has come into the lane, by one guest that was long, would get 20 µs for each millisecond of a worker that spins, and
+//! never come out of it.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -15,20 +16,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::sweep::{Sweep, Sweeps};
-use super::ticker::TICK;
+use super::ticker::{SHORT, TICK};
 use crate::observe;
 
-/// Identifies a worker for the purpose of sharing; versions of one worker share.
+/// Identifies a version of a worker for the purpose of sharing.
 pub(super) type WorkerId = u32;
 
-/// What a worker that has been quiet may use before it is held to its share.
+/// What a worker's slices may take before it is held to its share.
 const CREDIT: Duration = TICK.saturating_mul(2);
 
 /// A worker is alone on a core when no other has run there for so long.
 const ALONE: Duration = Duration::from_secs(1);
 
 struct Lane {
-    /// All workers whose guests have run since somebody waits.
+    /// All workers that have waited, or have had a slice, since somebody waits.
     shares: HashMap<WorkerId, Share>,
     /// What the worker whose turn it was had had by then: who has had as much waits for a turn.
     clock: Duration,
@@ -37,7 +38,7 @@ struct Lane {
     streak: Streak,
 }
 
-/// Guests of one worker, one after the other, while nobody waits.
+/// Guests of one worker, one after the other.
 #[derive(Default)]
 struct Streak {
     worker: WorkerId,
@@ -48,12 +49,14 @@ struct Streak {
 
 #[derive(Default)]
 struct Share {
-    /// CPU time on the lane's clock.
+    /// CPU time of its slices, on the lane's clock.
     had: Duration,
     /// The guests that wait, in their order.
     queue: VecDeque<oneshot::Sender<()>>,
     /// An isolate of it is being swept.
     swept: bool,
+    /// Many of its guests begin or end in a row: they take turns until none of them waits.
+    many: bool,
 }
 
 thread_local! {
@@ -65,21 +68,23 @@ pub(super) fn is_busy() -> bool {
     LANE.with_borrow(|lane| lane.driven)
 }
 
-/// Whether new guests of this worker must wait for a turn on this core: it has had its share. During a sweep the clock stands,
-/// so then only those wait who would have to wait anyway.
+/// Whether a new guest of this worker must wait for a turn on this core.
 pub(super) fn is_rationed(worker: WorkerId) -> bool {
-    LANE.with_borrow_mut(|lane| match lane.driven {
-        true => lane.shares.get(&worker).is_some_and(|share| lane.rations(share)),
-        false => lane.ends_streak(worker),
-    })
+    LANE.with_borrow_mut(|lane| lane.ends_streak(worker) || lane.has_had_its_share(worker))
+}
+
+/// Whether so many isolates of this worker begin or end in a row that the next one must wait for a turn.
+pub(super) fn is_crowded(worker: WorkerId) -> bool {
+    LANE.with_borrow_mut(|lane| lane.ends_streak(worker) || lane.shares.get(&worker).is_some_and(|share| share.many))
 }
 
 /// A guest of this worker has had so much of this core.
 pub(super) fn charge(worker: WorkerId, time: Duration) {
     LANE.with_borrow_mut(|lane| {
-        if lane.driven {
+        if lane.driven && time >= SHORT {
             lane.share(worker).had += time;
-        } else if lane.streak.worker == worker {
+        }
+        if lane.streak.worker == worker {
             lane.streak.had += time;
         } else {
             lane.streak = Streak { worker, had: time, since: Some(Instant::now()) };
@@ -104,10 +109,7 @@ pub(super) fn turn(worker: WorkerId) -> Pin<Box<dyn Future<Output = ()> + Send>>
 /// share wait: what such guests leave behind is cleared in their time, not in that of the core's other work.
 pub(super) fn sweep(worker: WorkerId) -> Sweep {
     LANE.with_borrow_mut(|lane| {
-        let clock = lane.clock;
-        let share = lane.share(worker);
-        share.swept = true;
-        share.had = share.had.max(clock);
+        lane.share(worker).swept = true;
         let sweep = Sweeps::begin(&lane.sweeps);
         lane.start();
         sweep
@@ -155,13 +157,15 @@ impl Lane {
     }
 
     fn start(&mut self) {
-        if !std::mem::replace(&mut self.driven, true) {
+        // A core that shuts down drops its guests when nothing can be started there any more.
+        if !self.driven && tokio::runtime::Handle::try_current().is_ok() {
+            self.driven = true;
             observe::spawn("lane", drive());
         }
     }
 
-    /// Hundreds of requests may come at once, and each begins a guest: a slice's worth of them in a row is enough, and the rest
-    /// take turns. Not where a worker is alone.
+    /// Hundreds of requests may come at once, and each begins a guest; hundreds of guests may reach their time-out at once. A
+    /// slice's worth of them in a row is enough, and the rest take turns. Not where a worker is alone.
     fn ends_streak(&mut self, worker: WorkerId) -> bool {
         if self.streak.worker != worker || self.streak.had < TICK {
             return false;
@@ -169,14 +173,14 @@ impl Lane {
         self.streak.had = Duration::ZERO;
         let alone = self.streak.since.is_none_or(|since| since.elapsed() > ALONE);
         if !alone {
-            let clock = self.clock;
-            self.share(worker).had = clock;
+            self.share(worker).many = true;
         }
         !alone
     }
 
-    fn rations(&self, share: &Share) -> bool {
-        share.had >= self.clock && (share.swept || !share.queue.is_empty() || self.sweeps.are_finished())
+    fn has_had_its_share(&self, worker: WorkerId) -> bool {
+        let share = self.shares.get(&worker).filter(|_| self.driven);
+        share.is_some_and(|share| share.many || share.swept || share.had >= self.clock)
     }
 
     fn next(&mut self) -> Next {
@@ -185,11 +189,13 @@ impl Lane {
             self.shares.values_mut().for_each(|share| share.swept = false);
         }
         let waiting = self.shares.values_mut().filter(|share| !share.queue.is_empty());
-        let first = waiting.min_by_key(|share| share.had).filter(|share| !sweeping || share.had < clock);
+        let first =
+            waiting.filter(|share| !sweeping || (!share.swept && share.had < clock)).min_by_key(|share| share.had);
         if let Some(share) = first
             && let Some(grant) = share.queue.pop_front()
         {
             self.clock = clock.max(share.had);
+            share.many &= !share.queue.is_empty();
             return Next::Turn(grant);
         }
         if sweeping {
@@ -226,7 +232,7 @@ mod tests {
 
     fn rations(lane: &mut Lane, worker: WorkerId) -> bool {
         lane.share(worker);
-        lane.rations(&lane.shares[&worker])
+        lane.has_had_its_share(worker)
     }
 
     #[test]
@@ -268,8 +274,7 @@ mod tests {
         let _short = wait(&mut lane, 1);
         grant(&mut lane);
         assert!(matches!(lane.next(), Next::Sweep));
-        lane.share(2).had += CREDIT;
-        assert!(!rations(&mut lane, 2), "the clock stands, so it would wait for the sweep");
+        assert!(!rations(&mut lane, 2));
         drop(sweep);
         grant(&mut lane);
     }
@@ -293,6 +298,9 @@ mod tests {
         assert!(!streak(None));
         assert!(streak(Some(Instant::now())));
         assert!(!lane.ends_streak(1), "a new streak begins");
-        assert!(rations(&mut lane, 1), "until nobody waits");
+        let _waits = wait(&mut lane, 1);
+        assert!(rations(&mut lane, 1));
+        grant(&mut lane);
+        assert!(!rations(&mut lane, 1), "none of them waits");
     }
 }

@@ -19,6 +19,9 @@ use crate::failure::Failure;
 /// rarely written to all of it.
 const LARGE: u64 = 32 << 20;
 
+/// A tenth of the time that a core's own thread may have.
+const NICE: i32 = 10;
+
 /// What is left of an isolate.
 pub(super) struct Remains {
     /// The store, or the future that owns it.
@@ -41,11 +44,9 @@ pub(super) fn clear(worker: WorkerId, remains: Remains) {
         remains.clear();
         return lane::charge(worker, usage.cpu_time() - before);
     }
-    let load = Load { remains, _sweep: lane::sweep(worker) };
     // Without the thread it is cleared here.
-    if let Some(sweeper) = &*SWEEPER
-        && let Err(mpsc::SendError(load)) = sweeper.send(load)
-    {
+    let Some(sweeper) = &*SWEEPER else { return remains.clear() };
+    if let Err(mpsc::SendError(load)) = sweeper.send(Load { remains, _sweep: lane::sweep(worker) }) {
         load.remains.clear();
     }
 }
@@ -72,8 +73,10 @@ struct Load {
 static SWEEPER: LazyLock<Option<mpsc::Sender<Load>>> = LazyLock::new(|| {
     let (sender, loads) = mpsc::channel::<Load>();
     let thread = std::thread::Builder::new().name("eyot-sweeper".into()).spawn(move || {
-        for Load { remains, _sweep } in loads {
-            remains.clear();
+        // A thread has a niceness of its own on Linux. Where a core is shared, its connections come first.
+        let _ = rustix::process::setpriority_process(None, NICE);
+        for load in loads {
+            load.remains.clear();
         }
     });
     thread.is_ok().then_some(sender)

@@ -10,6 +10,9 @@ use wasmtime::{Engine, EngineWeak};
 /// The resolution of CPU limits, and the length of a slice.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
+/// A guest that has held its core for less than this when a tick comes goes on: the tick came early in its slice.
+pub(super) const SHORT: Duration = Duration::from_micros(500);
+
 /// So many ticks without an isolate, and the thread goes to sleep.
 const REST_AFTER: u32 = 100;
 

@@ -83,11 +83,18 @@ async fn greet_and_run<H: Handle>(
 ) -> io::Result<End> {
     let pulse = Pulse::new();
     let local = stream.local_addr()?;
+    let limits = Arc::clone(&service.limits);
+    let mut greeting = pin!(greet(stream, &pulse, tls, &limits));
     let ready = tokio::select! {
         biased;
-        // Nothing has been asked yet, so nothing is lost.
-        () = Phase::reached(&mut service.phase, Phase::Draining) => return Ok(End::Dropped),
-        ready = greet(stream, &pulse, tls, &service.limits) => ready?,
+        () = Phase::reached(&mut service.phase, Phase::Draining) => {
+            // Where nothing has been asked yet, nothing is lost; what has come before the end is answered.
+            if !sniff::has_come(stream) {
+                return Ok(End::Dropped);
+            }
+            greeting.await?
+        }
+        ready = &mut greeting => ready?,
     };
     let (protocol, agreed) = match &ready {
         Ready::Plain(protocol, _) => (*protocol, None),
@@ -100,7 +107,6 @@ async fn greet_and_run<H: Handle>(
     let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: agreed, hangup });
     pulse.begin(protocol == Protocol::Http2);
     let mut phase = service.phase.clone();
-    let limits = Arc::clone(&service.limits);
     let end = match ready {
         Ready::Plain(protocol, socket) => run(service, protocol, socket, client, &pulse).await,
         Ready::Tls(protocol, socket) => run(service, protocol, *socket, client, &pulse).await,
@@ -206,7 +212,12 @@ async fn drive<C: Connection>(
 ) -> End {
     let mut connection = pin!(connection);
     let mut alarm = Alarm::new(pulse, limits);
-    let mut finishing = false;
+    // A connection that was greeted while the end had begun already is told at once.
+    let mut finishing = *phase.borrow_and_update() >= Phase::Draining;
+    if finishing {
+        connection.as_mut().finish();
+        alarm.hurry();
+    }
     loop {
         let finish = tokio::select! {
             biased;

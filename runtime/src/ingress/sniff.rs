@@ -1,7 +1,9 @@
 //! Telling HTTP/2 with prior knowledge (RFC 9113 §3.3) from HTTP/1 on plain text, without taking a byte off the socket.
 
 use std::io;
+use std::mem::MaybeUninit;
 
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -29,6 +31,12 @@ pub(super) async fn protocol(stream: &TcpStream) -> io::Result<Protocol> {
             None => drop(stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))),
         }
     }
+}
+
+/// Whether the client has sent anything that nobody has read yet.
+pub(super) fn has_come(stream: &TcpStream) -> bool {
+    let mut first = [MaybeUninit::uninit(); 1];
+    SockRef::from(stream).peek(&mut first).is_ok_and(|seen| seen > 0)
 }
 
 fn tell(seen: &[u8]) -> Option<Protocol> {

@@ -1,7 +1,7 @@
 //! A compiled component, linked once: all that can be done before a request comes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -46,7 +46,8 @@ impl Prepared {
     ) -> Result<Self, PrepareError> {
         let engine = engines.engine(inspection.engine);
         let pre = pre(engine, inspection, component).map_err(PrepareError)?;
-        Ok(Self { pre, engine: engine.clone(), ticker: Arc::clone(engines.ticker()), id: next_id(), capabilities })
+        let id = lane_id(&capabilities.worker);
+        Ok(Self { pre, engine: engine.clone(), ticker: Arc::clone(engines.ticker()), id, capabilities })
     }
 
     /// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.
@@ -70,7 +71,10 @@ fn pre(engine: &wasmtime::Engine, inspection: &Inspection, component: &Component
     })
 }
 
-fn next_id() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+/// One for each name, so that all versions of a worker share what one worker gets of a core.
+fn lane_id(worker: &str) -> lane::WorkerId {
+    static NAMES: LazyLock<Mutex<HashMap<String, lane::WorkerId>>> = LazyLock::new(Mutex::default);
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = lane::WorkerId::try_from(names.len()).unwrap_or(lane::WorkerId::MAX);
+    *names.entry(worker.to_owned()).or_insert(next)
 }

@@ -221,15 +221,16 @@ async fn drive<C: Connection>(
     loop {
         let finish = tokio::select! {
             biased;
-            done = connection.as_mut() => return ended(done, pulse),
-            cut = alarm.rings() => match cut {
-                Cut::Idle if !finishing => true,
-                cut => return End::Cut(cut),
-            },
+            // Before the connection, so that an answer that is ready at the same time says `Connection: close`.
             next = Phase::next(&mut phase) => match next {
                 Phase::Serving => false,
                 Phase::Draining => !finishing,
                 Phase::Cut | Phase::Stopped => return End::Dropped,
+            },
+            done = connection.as_mut() => return ended(done, pulse),
+            cut = alarm.rings() => match cut {
+                Cut::Idle if !finishing => true,
+                cut => return End::Cut(cut),
             },
         };
         if finish {

@@ -5,8 +5,11 @@
 //! request of the neighbour fails, and its p99 is at most that of the quiet phases just before and after, plus 5 ms.
 //!
 //! On a machine with other work the node does not have its core for itself, and a node that is busy waits longer for a core than
-//! one that is idle at times; how long it waited is printed (`stolen`). A phase that misses the bound is tried again, three times
+//! one that is idle at times; how long it waited is printed (`stolen`). A phase that misses the bound is tried again, five times
 //! at most, and the quiet phases with it; the bound itself is the same in every try. `EYOT_FULL=1` makes each phase 30 s long.
+//!
+//! Times are claimed of the build that people run: `cargo test --release --test neighbours`. In a debug build, in which an isolate costs
+//! ten times as much, the same phases run and everything but the bound on p99 is asserted.
 
 mod harness;
 
@@ -24,7 +27,7 @@ const BOUND: Duration = Duration::from_millis(5);
 const SHARE: f64 = 0.3;
 
 /// How often a claim about time is tried on a machine that may have other work.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 
 const CPU_TIME: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(1);
@@ -128,6 +131,9 @@ impl Bench<'_> {
         let mut excess = Vec::new();
         for _ in 0..TRIES {
             let attacked = self.measure(name, &streams);
+            if cfg!(debug_assertions) {
+                return;
+            }
             let after = self.measure("quiet", &streams[..1]);
             let bound = quiet.max(after) + BOUND;
             quiet = after;
@@ -220,5 +226,6 @@ fn full() -> bool {
 }
 
 fn phase() -> Duration {
-    Duration::from_secs(if full() { 30 } else { 4 })
+    let short = if cfg!(debug_assertions) { 2 } else { 4 };
+    Duration::from_secs(if full() { 30 } else { short })
 }

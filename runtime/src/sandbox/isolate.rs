@@ -20,7 +20,7 @@ use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p3};
 
 use super::metered::{Ledger, Metered};
 use super::prepared::{Pre, Prepared};
-use super::ticker::SHORT;
+use super::ticker::{SHORT, SHORT_TURN};
 use super::{lane, stream};
 use crate::bindings::{Guest, Usage, failure_of};
 use crate::failure::Failure;
@@ -104,9 +104,13 @@ fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
     store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
     store.limiter(|guest| &mut guest.meter);
     store.set_epoch_deadline(TICKS);
+    let mut short = SHORT;
     store.epoch_deadline_callback(move |mut store| match store.data_mut().meter.tick() {
-        Ok(slice) if slice < SHORT => Ok(UpdateDeadline::Continue(TICKS)),
-        Ok(_) => Ok(UpdateDeadline::YieldCustom(TICKS, lane::turn(id))),
+        Ok(slice) if slice < short => Ok(UpdateDeadline::Continue(TICKS)),
+        Ok(_) => {
+            short = SHORT_TURN;
+            Ok(UpdateDeadline::YieldCustom(TICKS, lane::turn(id)))
+        }
         Err(failure) => Err(failure.into()),
     });
     store

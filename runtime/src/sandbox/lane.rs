@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::sweep::{Sweep, Sweeps};
-use super::ticker::{SHORT, TICK};
+use super::ticker::{Fine, SHORT_TURN, TICK};
 use crate::observe;
 
 /// Identifies a version of a worker for the purpose of sharing.
@@ -81,7 +81,7 @@ pub(super) fn is_crowded(worker: WorkerId) -> bool {
 /// A guest of this worker has had so much of this core.
 pub(super) fn charge(worker: WorkerId, time: Duration) {
     LANE.with_borrow_mut(|lane| {
-        if lane.driven && time >= SHORT {
+        if lane.driven && time >= SHORT_TURN {
             lane.share(worker).had += time;
         }
         if lane.streak.worker == worker {
@@ -118,6 +118,7 @@ pub(super) fn sweep(worker: WorkerId) -> Sweep {
 
 /// Grants one turn, lets everything else that is ready run, and so on until nobody waits.
 async fn drive() {
+    let _fine = Fine::ticks();
     let sweeps = LANE.with_borrow(|lane| Arc::clone(&lane.sweeps));
     loop {
         match LANE.with_borrow_mut(Lane::next) {

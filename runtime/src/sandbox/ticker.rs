@@ -7,11 +7,37 @@ use std::time::Duration;
 
 use wasmtime::{Engine, EngineWeak};
 
-/// The resolution of CPU limits, and the length of a slice.
+/// The resolution of CPU limits, and the length of a guest's first slice.
 pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// The time between two ticks while guests take turns somewhere, and the length of a turn: what a neighbour waits for.
+const FINE_TICK: Duration = Duration::from_micros(250);
 
 /// A guest that has held its core for less than this when a tick comes goes on: the tick came early in its slice.
 pub(super) const SHORT: Duration = Duration::from_micros(500);
+
+/// The same for a guest that takes turns.
+pub(super) const SHORT_TURN: Duration = Duration::from_micros(150);
+
+/// How many cores have guests that take turns. One for the process: lanes belong to threads, and know of no engine.
+static LANES: AtomicUsize = AtomicUsize::new(0);
+
+/// Guests take turns on a core for as long as this lives: ticks come more often.
+#[derive(Debug)]
+pub(super) struct Fine(());
+
+impl Fine {
+    pub(super) fn ticks() -> Self {
+        LANES.fetch_add(1, Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Fine {
+    fn drop(&mut self) {
+        LANES.fetch_sub(1, Relaxed);
+    }
+}
 
 /// So many ticks without an isolate, and the thread goes to sleep.
 const REST_AFTER: u32 = 100;
@@ -62,7 +88,7 @@ impl Ticker {
     fn tick_until_idle(&self, engines: &[EngineWeak; 2]) {
         let mut idle = 0;
         while idle < REST_AFTER {
-            std::thread::park_timeout(TICK);
+            std::thread::park_timeout(if LANES.load(Relaxed) == 0 { TICK } else { FINE_TICK });
             for engine in engines.iter().filter_map(EngineWeak::upgrade) {
                 engine.increment_epoch();
             }

@@ -81,3 +81,22 @@ fn a_refused_response_ends_its_guest_and_is_counted_once() {
     }
     assert_eq!(node.metric("eyot_failures_total", ""), 2.0, "{}", node.metrics());
 }
+
+#[test]
+fn one_long_bulk_instruction_ends_at_the_cpu_limit_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["memory-fill", "memory-copy"] {
+        let lines = "[[route]]\npath = \"/*\"\n[limits]\ncpu_time = \"5ms\"";
+        let manifest = fixtures::worker(name, &fixtures::text(name, folder.path()), lines);
+        let node =
+            Node::start(&format!("[[worker]]\npath = \"{name}\"\n"), &[(&format!("{name}/eyot.toml"), &manifest)]);
+        for _ in 0..10 {
+            assert_eq!(node.get("/").code(), "worker_cpu_exceeded", "{name}");
+        }
+        node.wait_until_idle();
+        // A whole one takes 20 ms and more, because every page of it is new.
+        let each = node.metric("eyot_guest_cpu_seconds_total", "") / 10.0;
+        println!("{name}: {:.1} ms", each * 1e3);
+        assert!(each < 0.012, "{name}: {:.1} ms of CPU time where 5 ms may be used", each * 1e3);
+    }
+}

@@ -180,3 +180,43 @@ fn a_forbidden_or_malformed_header_of_a_guest_never_reaches_the_wire() {
         assert!(!head.contains(name), "{name} in {head}");
     }
 }
+
+#[test]
+fn what_a_guest_makes_the_host_hold_is_its_own_memory_and_comes_back() {
+    let node = node("memory = \"32MiB\"\ncpu_time = \"5s\"\nresource_table = 100000\nhandles = 100000");
+    for (kind, n, bytes) in [("fields", 50, 200_000), ("methods", 5, 2_000_000), ("paths", 300, 30_000)] {
+        assert_eq!(node.get(&format!("/hold?kind={kind}&n={n}&bytes={bytes}")).status, 200, "{kind}: 10 MB");
+    }
+    // Many empty fields, many copies, many requests that are never sent.
+    assert_eq!(node.get("/hold?kind=bodies&n=1000&bytes=65536").status, 200, "their buffers are bounded");
+    let before = node.resident();
+    for _ in 0..20 {
+        for (kind, n, bytes) in [("fields", 400, 200_000), ("methods", 40, 2_000_000), ("paths", 4000, 30_000)] {
+            let answer = node.get(&format!("/hold?kind={kind}&n={n}&bytes={bytes}"));
+            assert_eq!((answer.status, answer.code()), (500, "worker_memory_exceeded"), "{kind}: {}", answer.body);
+        }
+    }
+    node.get("/hold?kind=bodies&n=10000&bytes=65536");
+    node.wait_until_idle();
+    assert_eq!(node.get("/count").status, 200);
+    let more = node.resident().saturating_sub(before);
+    assert!(more < 64 << 20, "{} MiB more than before", more >> 20);
+}
+
+#[test]
+fn what_a_guest_of_wasi_0_3_makes_the_host_hold_is_its_own_memory_too() {
+    let node = node3("memory = \"32MiB\"\ncpu_time = \"5s\"");
+    assert_eq!(node.get("/hold?n=50&bytes=200000").status, 200);
+    assert_eq!(node.get("/hold?n=400&bytes=200000").code(), "worker_memory_exceeded");
+}
+
+#[test]
+fn the_host_s_part_of_memory_counts_for_the_node_too() {
+    let manifest = fixtures::manifest("[[route]]\npath = \"/*\"\n[limits]\ncpu_time = \"5s\"");
+    let configuration = "[limits]\nnode_memory = \"24MiB\"\n[[worker]]\npath = \"fixture\"\n";
+    let node = Node::start(configuration, &[("fixture/eyot.toml", &manifest)]);
+    assert_eq!(node.get("/hold?kind=fields&n=20&bytes=200000").status, 200);
+    let answer = node.get("/hold?kind=fields&n=200&bytes=200000");
+    assert_eq!((answer.status, answer.code()), (503, "overloaded"), "{}", answer.body);
+    assert_eq!(node.get("/hold?kind=fields&n=20&bytes=200000").status, 200, "it was given back");
+}

@@ -316,6 +316,21 @@ fn a_header_section_over_header_bytes_is_431() {
 }
 
 #[test]
+fn small_fields_fill_the_response_header_and_what_the_library_cannot_hold_is_the_same_failure() {
+    let node = fixture("response_header = \"256KiB\"\ncpu_time = \"5s\"");
+    // A client library would not take so many.
+    let answer = node.raw("GET /headers?n=20000&bytes=0 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("\r\nx-19999: \r\n"),
+        "no bound of the library first"
+    );
+    for (n, bytes, why) in [(30_000, 0, "too many fields"), (2, 3 << 20, "too many bytes"), (2, 200_000, "too long")] {
+        let answer = node.get(&format!("/headers?n={n}&bytes={bytes}"));
+        assert_eq!((answer.status, answer.code()), (500, "worker_header_too_large"), "{why}: {}", answer.body);
+    }
+}
+
+#[test]
 fn a_head_that_does_not_end_is_closed_after_header_timeout() {
     let node = fixture_with("[limits]\nheader_timeout = \"300ms\"", "");
     let began = Instant::now();

@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 
 use crate::activate::{Activator, Active, CompiledStore, Mode};
 use crate::admin::{Panel, Ready};
-use crate::bindings::NodeMemory;
+use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher};
 use crate::egress::Own;
@@ -69,6 +69,7 @@ impl Node {
             compiled: compiled_store(node, &engines)?,
             engines,
             metrics: Arc::clone(&metrics),
+            shares: WorkerShares::default(),
             log: options.log,
             own: Own::new(addresses.iter().copied().chain(admin)),
             cores: ingress::available(),
@@ -164,6 +165,7 @@ pub fn check(node: &config::Node) -> Result<Vec<String>, Diagnostics> {
         compiled: compiled_store(node, &engines)?,
         engines,
         metrics: Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?),
+        shares: WorkerShares::default(),
         log: GuestLog::events(),
         own: Own::default(),
         cores: 1,

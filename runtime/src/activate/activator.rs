@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::active::{Active, Destination, Target, Worker};
 use super::compiled::{self, CompiledStore};
 use crate::auth::Verifier;
-use crate::bindings::Capabilities;
+use crate::bindings::{Capabilities, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place};
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, Own, Policy};
@@ -26,6 +26,8 @@ pub struct Activator {
     pub compiled: CompiledStore,
     /// Where counters come from.
     pub metrics: Arc<Metrics>,
+    /// What each worker has of the node.
+    pub shares: WorkerShares,
     /// Where guests' lines go.
     pub log: GuestLog,
     /// Our own addresses, which no worker may reach.
@@ -93,7 +95,8 @@ impl Activator {
         let policy =
             Policy { origins: worker.origins.clone(), hosts: worker.egress.clone(), open: self.egress == Mode::Open };
         let metrics = self.metrics.worker(&worker.name);
-        let capabilities = Arc::new(Capabilities::new(worker, policy, self.log.clone(), Arc::clone(&metrics)));
+        let share = self.shares.of(&worker.name);
+        let capabilities = Arc::new(Capabilities::new(worker, share, policy, self.log.clone(), Arc::clone(&metrics)));
         let prepared =
             Prepared::new(&self.engines, &inspection, &component, capabilities).map_err(|error| Diagnostic {
                 help: Some("remove the import, or build with a toolchain that targets wasi:http".to_owned()),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::sandbox::{EngineKind, Engines};
+use crate::sandbox::{EngineKind, Engines, interruptible};
 
 /// A folder of compiled components.
 pub struct CompiledStore {
@@ -66,7 +66,7 @@ impl CompiledStore {
         if let Some(component) = mapped(engine, &path) {
             return Ok((component, Start::Mapped));
         }
-        let compiled = engine.precompile_component(bytes)?;
+        let compiled = engine.precompile_component(&interruptible(bytes)?)?;
         match write(&path, &compiled) {
             Ok(()) => {
                 if let Some(component) = mapped(engine, &path) {

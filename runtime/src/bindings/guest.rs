@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -10,7 +9,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::log::GuestStream;
-use super::{Event, Meter, NodeMemory, Outbound, Usage, WorkerMemory};
+use super::{Event, Meter, NodeMemory, Outbound, Usage, WorkerShare};
 use crate::config::{self, WorkerLimits};
 use crate::egress::{Egress, Policy};
 use crate::observe::{GuestLog, WorkerMetrics};
@@ -21,8 +20,8 @@ pub struct Capabilities {
     pub worker: Arc<str>,
     /// What it is held to.
     pub limits: Arc<WorkerLimits>,
-    /// What its isolates have.
-    pub memory: Arc<WorkerMemory>,
+    /// What its isolates have of the node, together with those of its other versions.
+    pub share: Arc<WorkerShare>,
     /// Where it may send requests.
     pub policy: Arc<Policy>,
     /// Where its standard streams go.
@@ -36,23 +35,23 @@ pub struct Capabilities {
 impl Capabilities {
     /// What the worker's configuration grants, and nothing else.
     #[must_use]
-    pub fn new(worker: &config::Worker, policy: Policy, log: GuestLog, metrics: Arc<WorkerMetrics>) -> Self {
+    pub fn new(
+        worker: &config::Worker,
+        share: Arc<WorkerShare>,
+        policy: Policy,
+        log: GuestLog,
+        metrics: Arc<WorkerMetrics>,
+    ) -> Self {
         Self {
             worker: worker.name.as_str().into(),
             limits: Arc::new(worker.limits.clone()),
-            memory: Arc::default(),
+            share,
             policy: Arc::new(policy),
             log,
             metrics,
             env: worker.env.clone().into_iter().collect(),
             config: variables(&worker.config),
         }
-    }
-
-    /// Numbers the invocations that write something, from 0, as wasmtime serve numbers its requests.
-    pub(super) fn number(&self) -> u64 {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        NEXT.fetch_add(1, Relaxed)
     }
 }
 
@@ -87,14 +86,15 @@ impl Guest {
         let mut table = ResourceTable::new();
         table.set_max_capacity(saturating(limits.resource_table));
         let mut http = WasiHttpCtx::new();
-        // The library's bound, as held in memory, only keeps the host safe; what counts is checked on the finished head.
-        http.set_field_size_limit(saturating(limits.response_header.saturating_mul(4)));
+        // What counts is checked on the finished head, and what is held is charged to the meter. The library counts at least 73
+        // bytes for a field that takes 5 in a head: its bound is never the first that is met.
+        http.set_field_size_limit(saturating(limits.response_header.saturating_mul(16)));
         Self {
             meter: Meter::new(
                 Arc::clone(usage),
                 Arc::clone(limits),
                 Arc::clone(node_memory),
-                Arc::clone(&capabilities.memory),
+                Arc::clone(&capabilities.share),
             ),
             wasi: wasi(capabilities, &event),
             outbound: Outbound::new(capabilities, egress, usage, event.trace.clone()),

@@ -3,8 +3,8 @@
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_config::WasiConfig;
 
-use super::Guest;
 use super::worker::eyot::worker;
+use super::{Guest, held};
 
 /// For components without async types: WASI 0.2 whole, because toolchains import more than they use, with nothing granted.
 ///
@@ -13,6 +13,7 @@ use super::worker::eyot::worker;
 pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    held::charge_02(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |guest: &mut Guest| WasiConfig::from(guest.config()))?;
     worker::identity::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     worker::client::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
@@ -27,5 +28,6 @@ pub fn link_async(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     link(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    held::charge_03(linker)?;
     Ok(())
 }

@@ -53,7 +53,7 @@ impl GuestStream {
         state.left -= kept as u64;
         state.dropped += (bytes.len() - kept) as u64;
         if kept > 0 {
-            let number = *state.number.get_or_insert_with(|| capabilities.number());
+            let number = *state.number.get_or_insert_with(|| capabilities.log.number());
             let open = || capabilities.log.open(self.1, Arc::clone(&capabilities.worker), *request, number);
             state.opened[self.1 as usize].get_or_insert_with(open).write(&bytes[..kept]);
         }

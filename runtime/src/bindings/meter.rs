@@ -8,53 +8,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::{NodeMemory, WorkerShare};
 use crate::config::WorkerLimits;
 use crate::failure::Failure;
-
-/// The memory of all isolates of the node together.
-#[derive(Debug)]
-pub struct NodeMemory {
-    limit: u64,
-    used: AtomicU64,
-}
-
-impl NodeMemory {
-    /// A budget of so many bytes.
-    #[must_use]
-    pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
-    }
-
-    /// In bytes.
-    #[must_use]
-    pub fn used(&self) -> u64 {
-        self.used.load(Relaxed)
-    }
-
-    fn take(&self, bytes: u64, worker: &WorkerMemory) -> bool {
-        let before = self.used.fetch_add(bytes, Relaxed);
-        let worker_before = worker.0.fetch_add(bytes, Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit
-            && worker_before.saturating_add(bytes) <= self.limit.saturating_sub(before).saturating_mul(ROOM);
-        if !fits {
-            self.give_back(bytes, worker);
-        }
-        fits
-    }
-
-    fn give_back(&self, bytes: u64, worker: &WorkerMemory) {
-        worker.0.fetch_sub(bytes, Relaxed);
-        self.used.fetch_sub(bytes, Relaxed);
-    }
-}
-
-/// A worker may have so many times what nobody has: eight ninths of the node when it is the only one that wants much, 8/17 when
-/// there are two. Something is always left, so a worker that takes all that it can get fails alone, and its neighbours go on.
-const ROOM: u64 = 8;
-
-/// The memory of all isolates of one version of a worker together.
-#[derive(Debug, Default)]
-pub struct WorkerMemory(AtomicU64);
 
 /// What one invocation has used so far. Written on one core at a time; atomics only make it shareable.
 #[derive(Debug)]
@@ -181,17 +137,26 @@ pub struct Meter {
     pub usage: Arc<Usage>,
     limits: Arc<WorkerLimits>,
     node: Arc<NodeMemory>,
-    worker: Arc<WorkerMemory>,
+    worker: Arc<WorkerShare>,
     memory: u64,
     /// What was allowed last, and the peak before it: the host may then fail to do it.
     last: (u64, u64),
+    /// What the host has been made to hold, and up to where that is in `memory`.
+    held: u64,
+    covered: u64,
 }
+
+/// So much the host holds for any guest: it is no guest's memory.
+const HELD_FREE: u64 = 16 << 10;
+
+/// What the host holds is reserved in steps, so that a header field costs an addition.
+const HELD_STEP: u64 = 64 << 10;
 
 impl Meter {
     /// A meter at zero.
     #[must_use]
-    pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>, worker: Arc<WorkerMemory>) -> Self {
-        Self { usage, limits, node, worker, memory: 0, last: (0, 0) }
+    pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>, worker: Arc<WorkerShare>) -> Self {
+        Self { usage, limits, node, worker, memory: 0, last: (0, 0), held: 0, covered: HELD_FREE }
     }
 
     /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
@@ -204,28 +169,49 @@ impl Meter {
         if used < limit {
             return Ok(slice);
         }
-        let failure = Failure::WorkerCpuExceeded { limit };
-        self.usage.meet(failure.clone());
-        Err(failure)
+        Err(self.met(Failure::WorkerCpuExceeded { limit }))
+    }
+
+    /// The host now holds so many bytes more on behalf of the guest, which counts until the isolate is gone: most of what a guest
+    /// makes the host hold, it holds until then, and a sum that only grows cannot be cheated.
+    ///
+    /// # Errors
+    /// They do not fit.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.held = self.held.saturating_add(bytes as u64);
+        if self.held <= self.covered {
+            return Ok(());
+        }
+        let more = (self.held - self.covered).saturating_add(HELD_STEP - 1) / HELD_STEP * HELD_STEP;
+        self.reserve(more)?;
+        self.covered += more;
+        Ok(())
     }
 
     fn grow(&mut self, current: usize, desired: usize, size: u64) -> bool {
         let more = (desired.saturating_sub(current) as u64).saturating_mul(size);
+        self.reserve(more).is_ok()
+    }
+
+    fn reserve(&mut self, more: u64) -> Result<(), Failure> {
         let limit = self.limits.memory;
         if self.memory.saturating_add(more) > limit {
-            self.usage.meet(Failure::WorkerMemoryExceeded { limit });
-            return false;
+            return Err(self.met(Failure::WorkerMemoryExceeded { limit }));
         }
         if !self.node.take(more, &self.worker) {
-            self.usage.meet(Failure::Overloaded {
+            return Err(self.met(Failure::Overloaded {
                 reason: "the node has no memory left for isolates",
                 retry_after: Duration::from_secs(1),
-            });
-            return false;
+            }));
         }
         self.memory += more;
         self.last = (more, self.usage.peak_memory.fetch_max(self.memory, Relaxed));
-        true
+        Ok(())
+    }
+
+    fn met(&self, failure: Failure) -> Failure {
+        self.usage.meet(failure.clone());
+        failure
     }
 
     /// What was allowed last did not come about. wasmtime also says so without having asked, but only for memories of 1-byte pages
@@ -333,23 +319,21 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_takes_all_it_can_get_leaves_some_for_another() {
-        let node = NodeMemory::new(900);
-        let (greedy, other) = (WorkerMemory::default(), WorkerMemory::default());
-        while node.take(1, &greedy) {}
-        assert_eq!(node.used(), 800, "eight times what is free");
-        assert!(node.take(50, &other));
-        assert!(!node.take(1, &greedy));
-        node.give_back(50, &other);
-        node.give_back(800, &greedy);
+    fn what_the_host_holds_is_reserved_in_steps_and_refused_past_the_limit() {
+        let node = NodeMemory::new(1 << 30);
+        let mut meter = meter(&node);
+        meter.hold(HELD_FREE as usize).unwrap();
+        assert_eq!(node.used(), 0, "a usual request reserves nothing");
+        meter.hold(1).unwrap();
+        meter.hold(HELD_STEP as usize - 1).unwrap();
+        assert_eq!(node.used(), HELD_STEP);
+        let limit = meter.limits.memory;
+        assert!(meter.memory_growing(0, 100 * MIB, None).unwrap());
+        assert!(matches!(meter.hold(28 * MIB), Err(Failure::WorkerMemoryExceeded { .. })));
+        assert!(meter.hold(usize::MAX).is_err());
+        assert_eq!(node.used(), 100 * MIB as u64 + HELD_STEP);
+        assert!(node.used() <= limit);
+        drop(meter);
         assert_eq!(node.used(), 0);
-    }
-
-    #[test]
-    fn together_they_have_no_more_than_the_node() {
-        let node = NodeMemory::new(900);
-        assert!(!node.take(901, &WorkerMemory::default()));
-        assert!(node.take(900, &WorkerMemory::default()));
-        assert!(!node.take(1, &WorkerMemory::default()));
     }
 }

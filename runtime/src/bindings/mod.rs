@@ -8,10 +8,12 @@
 mod client;
 mod event;
 mod guest;
+mod held;
 mod http;
 mod identity;
 mod link;
 mod log;
+mod memory;
 mod meter;
 mod outcome;
 
@@ -30,5 +32,6 @@ pub use event::Event;
 pub use guest::{Capabilities, Guest};
 pub use http::Outbound;
 pub use link::{link, link_async};
-pub use meter::{Meter, NodeMemory, Usage, WorkerMemory};
-pub use outcome::failure_of;
+pub use memory::{NodeMemory, WorkerShare, WorkerShares};
+pub use meter::{Meter, Usage};
+pub use outcome::{bounded, failure_after_head, failure_of};

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +30,13 @@ pub enum Stream {
 
 /// Where the output of all guests goes; clones go to the same place.
 #[derive(Clone, Debug)]
-pub struct GuestLog(Arc<Sink>);
+pub struct GuestLog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    sink: Sink,
+    next: AtomicU64,
+}
 
 #[derive(Debug)]
 enum Sink {
@@ -53,7 +60,7 @@ impl GuestLog {
     /// Into the node's log.
     #[must_use]
     pub fn events() -> Self {
-        Self(Arc::new(Sink::Events))
+        Self::to(Sink::Events)
     }
 
     /// To our own standard output and error as `wasmtime serve` prints it; not `prefixed` is its `--no-logging-prefix`.
@@ -66,10 +73,20 @@ impl GuestLog {
 
     fn on(prefixed: bool, stdout: Writer, stderr: Writer) -> Self {
         let (out, err) = (stdout.lane(), stderr.lane());
-        Self(Arc::new(Sink::Console { prefixed, stdout: out, stderr: err, _writers: Mutex::new([stdout, stderr]) }))
+        Self::to(Sink::Console { prefixed, stdout: out, stderr: err, _writers: Mutex::new([stdout, stderr]) })
     }
 
-    /// Opens a stream of an invocation. `number` counts the requests of this process from 0.
+    fn to(sink: Sink) -> Self {
+        Self(Arc::new(Shared { sink, next: AtomicU64::new(0) }))
+    }
+
+    /// Numbers the invocations that write something, from 0, as `wasmtime serve` numbers its requests.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.next.fetch_add(1, Relaxed)
+    }
+
+    /// Opens a stream of the invocation with this number.
     #[must_use]
     pub fn open(&self, stream: Stream, worker: Arc<str>, request: RequestId, number: u64) -> GuestStream {
         GuestStream { log: self.clone(), stream, worker, request, number, begun: Vec::new(), at_line_start: true }
@@ -80,7 +97,7 @@ impl GuestStream {
     /// Takes what the guest wrote. Never waits. Counting the bytes against limit `log` is the caller's part.
     pub fn write(&mut self, bytes: &[u8]) {
         let log = self.log.clone();
-        match &*log.0 {
+        match &log.0.sink {
             Sink::Events => bytes.split_inclusive(|byte| *byte == b'\n').for_each(|piece| self.gather(piece)),
             Sink::Console { prefixed, stdout, stderr, .. } => {
                 let lane = if self.stream == Stream::Stdout { stdout } else { stderr };
@@ -99,7 +116,7 @@ impl GuestStream {
 
     /// One whole line, as a guest's logging call gives it: a line feed inside is escaped, or begins a line with a prefix.
     pub fn line(&mut self, text: &str) {
-        match &*self.log.0 {
+        match &self.log.0.sink {
             Sink::Events => {
                 self.end_line();
                 self.event(text.as_bytes());

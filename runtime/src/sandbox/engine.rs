@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
+use super::bulk;
 use super::ticker::Ticker;
 
 /// Which engine a component needs; read from its types before it is compiled, and part of the key of what is compiled.
@@ -68,11 +69,12 @@ impl Engines {
         self.engine(kind).get_wasm_features()
     }
 
-    /// Identifies compiled code: the full version of wasmtime, the target, every setting that matters.
+    /// Identifies compiled code: the full version of wasmtime, the target, every setting that matters, and our own part in it.
     #[must_use]
     pub fn compatibility(&self, kind: EngineKind) -> String {
         let mut hasher = Sha256Hasher(Sha256::new());
         self.engine(kind).precompile_compatibility_hash().hash(&mut hasher);
+        bulk::VERSION.hash(&mut hasher);
         format!("{:x}", hasher.0.finalize())
     }
 }

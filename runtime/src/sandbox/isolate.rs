@@ -3,6 +3,7 @@
 //! The guest is polled in place, by the task of its connection. Only a guest that goes on after its response head gets a task of
 //! its own (`stream.rs`), so that its deadlines hold even when hyper does not poll the body.
 
+use std::fmt::Debug;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,7 +23,7 @@ use super::metered::{Ledger, Metered};
 use super::prepared::{Pre, Prepared};
 use super::ticker::{SHORT, SHORT_TURN};
 use super::{lane, stream};
-use crate::bindings::{Guest, Usage, failure_of};
+use crate::bindings::{Guest, Usage, bounded};
 use crate::failure::Failure;
 use crate::http::{Body, BodyError, Hangup};
 
@@ -47,8 +48,8 @@ pub struct Invocation<'a> {
     pub ledger: Box<dyn Ledger>,
 }
 
-/// The head as it comes from the guest, or the name of its error code.
-type Head = Result<http::Response<WasiBody>, String>;
+/// The head as it comes from the guest, or its error code in place of one.
+type Head = Result<http::Response<WasiBody>, Failure>;
 
 /// Runs the handler until its response head; the response's body carries on from there.
 ///
@@ -135,7 +136,7 @@ async fn handle_02(
     let response = http.new_response_outparam_from_callback(move |result| {
         if let Some(head) = head.lock().ok().and_then(|mut head| head.take()) {
             // An error means that nobody waits any more.
-            let _ = head.send(result.map_err(|code| format!("{code:?}")));
+            let _ = head.send(result.map_err(refused));
         }
     })?;
     proxy.wasi_http_incoming_handler().call_handle(store, request, response).await
@@ -158,13 +159,17 @@ async fn handle_03(
             p3::Request::new(parts.method, uri.scheme, uri.authority, uri.path_and_query, headers, None, body);
         let response = match service.handle(accessor, request).await? {
             Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
-            Err(code) => Err(format!("{code:?}")),
+            Err(code) => Err(refused(code)),
         };
         let _ = head.send(response);
         std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
         Ok(())
     };
     store.run_concurrent(run).await?
+}
+
+fn refused(code: impl Debug) -> Failure {
+    Failure::WorkerError(bounded(format_args!("{code:?}")))
 }
 
 /// What a request body's end means to a guest.
@@ -228,16 +233,12 @@ impl Waiting<'_> {
                 return Poll::Ready(Err(failure));
             }
         }
-        if let Poll::Ready(Err(error)) = &ended {
-            // Nothing has been sent yet, so even a trap after the head is answered as one.
-            return Poll::Ready(Err(failure_of(error, &isolate.usage, limits)));
-        }
         match self.head.try_recv() {
-            Ok(Ok(response)) => Poll::Ready(Ok(response)),
-            Ok(Err(code)) => Poll::Ready(Err(Failure::WorkerError(code))),
+            // How the guest ended after it, if it did, decides only about a response that is not complete.
+            Ok(head) => Poll::Ready(head),
             Err(TryRecvError::Empty) if ended.is_pending() => Poll::Pending,
-            // It has returned, or thrown away what it would have to answer with: no response will come.
-            Err(_) => Poll::Ready(Err(isolate.usage.met().cloned().unwrap_or(Failure::WorkerNoResponse))),
+            // It has ended, or thrown away what it would have to answer with: no response will come.
+            Err(_) => Poll::Ready(Err(isolate.failure(limits))),
         }
     }
 }

@@ -10,7 +10,8 @@ use wasmtime::Store;
 
 use super::lane::{self, WorkerId};
 use super::sweep::{self, Remains};
-use crate::bindings::{self, Usage};
+use crate::bindings::{self, Usage, failure_after_head, failure_of};
+use crate::config::WorkerLimits;
 use crate::failure::Failure;
 
 /// The store, the instance and the call, as one future. It gives the store back, because dropping it may take long.
@@ -27,7 +28,9 @@ pub trait Ledger: Send {
 pub(super) struct Metered {
     guest: Option<Guest>,
     worker: WorkerId,
-    /// What is to be cleared after the guest's end.
+    /// After the guest's end: what it came to, and what is to be cleared. While the store is there, a body that the guest has not
+    /// ended does not end either.
+    result: wasmtime::Result<()>,
     store: Option<Box<dyn Any + Send>>,
     ledger: Option<Box<dyn Ledger>>,
     late: Option<Failure>,
@@ -36,7 +39,7 @@ pub(super) struct Metered {
 
 impl Metered {
     pub(super) fn new(guest: Guest, worker: WorkerId, usage: Arc<Usage>, ledger: Box<dyn Ledger>) -> Self {
-        Self { guest: Some(guest), worker, store: None, ledger: Some(ledger), late: None, usage }
+        Self { guest: Some(guest), worker, result: Ok(()), store: None, ledger: Some(ledger), late: None, usage }
     }
 
     /// Why the isolate is about to be dropped, after its response head.
@@ -49,12 +52,17 @@ impl Metered {
         self.guest.is_none()
     }
 
-    /// The guest has ended. Most stores are dropped at once, so that clearing the isolate is charged too.
-    fn end(&mut self, store: Option<Store<bindings::Guest>>) {
-        let guest = self.guest.take();
-        if sweep::is_large(&self.usage) {
-            self.store = Some(Box::new((guest, store)));
+    /// Why there is no response and none will come.
+    pub(super) fn failure(&self, limits: &WorkerLimits) -> Failure {
+        match &self.result {
+            Err(error) => failure_of(error, &self.usage, limits),
+            Ok(()) => self.usage.met().cloned().unwrap_or(Failure::WorkerNoResponse),
         }
+    }
+
+    /// What is wrong with the end of a guest that is done and has sent the head of its response.
+    pub(super) fn failure_after_head(&self, limits: &WorkerLimits) -> Option<Failure> {
+        failure_after_head(self.result.as_ref().err()?, &self.usage, limits)
     }
 }
 
@@ -68,29 +76,26 @@ impl Drop for Metered {
 }
 
 impl Future for Metered {
-    type Output = wasmtime::Result<()>;
+    type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Some(guest) = &mut this.guest else {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         };
         let before = this.usage.cpu_time();
         this.usage.poll_begins(lane::is_busy());
-        let result = match catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready((result, store))) => {
-                this.end(Some(store));
-                Poll::Ready(result)
-            }
-            Err(panic) => {
-                this.end(None);
-                Poll::Ready(Err(panicked(&*panic).into()))
-            }
+        let ended = match catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context))) {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready((result, store))) => Some((result, Some(store))),
+            Err(panic) => Some((Err(panicked(&*panic).into()), None)),
         };
         this.usage.poll_ends();
         lane::charge(this.worker, this.usage.cpu_time() - before);
-        result
+        let Some((result, store)) = ended else { return Poll::Pending };
+        this.result = result;
+        this.store = Some(Box::new((this.guest.take(), store)));
+        Poll::Ready(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! Invariants: a store serves one invocation and is dropped with it; a guest that spins never holds its core for more than a
 //! slice; every way out of an isolate gives back its memory, its permit and its place in the metrics.
 
+mod bulk;
 mod engine;
 mod gate;
 mod inspect;
@@ -16,6 +17,7 @@ mod stream;
 mod sweep;
 mod ticker;
 
+pub use bulk::interruptible;
 pub use engine::{EngineKind, Engines};
 pub use gate::{Gate, Permit};
 pub use inspect::{Handler, Inspection, InspectionError, inspect};

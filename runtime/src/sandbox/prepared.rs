@@ -1,7 +1,6 @@
 //! A compiled component, linked once: all that can be done before a request comes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -46,7 +45,7 @@ impl Prepared {
     ) -> Result<Self, PrepareError> {
         let engine = engines.engine(inspection.engine);
         let pre = pre(engine, inspection, component).map_err(PrepareError)?;
-        let id = lane_id(&capabilities.worker);
+        let id = capabilities.share.id;
         Ok(Self { pre, engine: engine.clone(), ticker: Arc::clone(engines.ticker()), id, capabilities })
     }
 
@@ -69,12 +68,4 @@ fn pre(engine: &wasmtime::Engine, inspection: &Inspection, component: &Component
         Handler::Handler => Pre::Service(ServicePre::new(instance)?),
         Handler::IncomingHandler => Pre::Proxy(ProxyPre::new(instance)?),
     })
-}
-
-/// One for each name, so that all versions of a worker share what one worker gets of a core.
-fn lane_id(worker: &str) -> lane::WorkerId {
-    static NAMES: LazyLock<Mutex<HashMap<String, lane::WorkerId>>> = LazyLock::new(Mutex::default);
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = lane::WorkerId::try_from(names.len()).unwrap_or(lane::WorkerId::MAX);
-    *names.entry(worker.to_owned()).or_insert(next)
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi_http::WasiBody;
 
 use super::metered::Metered;
-use crate::bindings::failure_of;
+use crate::bindings::bounded;
 use crate::config::WorkerLimits;
 use crate::failure::Failure;
 use crate::http::{Body, BodyError};
@@ -50,22 +50,21 @@ pub(super) fn respond(
         isolate.usage.fail();
         return Err(failure);
     }
+    if isolate.is_done()
+        && let Some(failure) = isolate.failure_after_head(&limits)
+    {
+        isolate.fail_late(&failure);
+    }
     let whole = start.ended && start.frames.iter().all(Frame::is_data);
-    let body = if whole {
-        let bytes = concatenate(&mut start.frames, start.bytes);
-        if !isolate.is_done() {
-            observe::spawn("isolate", drive(isolate, Slot::ended(), limits));
-        }
-        Body::from(bytes)
+    let (body, slot) = if whole {
+        (Body::from(concatenate(&mut start.frames, start.bytes)), Slot::ended())
     } else {
         let slot = Slot::open(start, limits.response_body);
-        if isolate.is_done() {
-            drop(isolate);
-        } else {
-            observe::spawn("isolate", drive(isolate, Arc::clone(&slot), limits));
-        }
-        Body::boxed(Reader(slot))
+        (Body::boxed(Reader(Arc::clone(&slot))), slot)
     };
+    if !isolate.is_done() {
+        observe::spawn("isolate", drive(isolate, slot, limits));
+    }
     Ok(http::Response::from_parts(head, body))
 }
 
@@ -92,31 +91,36 @@ impl Start {
     /// Polls body and guest in turn while both have something to do at once.
     ///
     /// # Errors
-    /// When either ends badly: nothing has been sent yet.
+    /// When the body breaks off, or the guest ends before it has ended its body: nothing has been sent yet.
     fn pump(&mut self, isolate: &mut Metered, limits: &WorkerLimits) -> Result<(), Failure> {
         // Whoever takes over polls again with a waker of its own.
         let mut context = Context::from_waker(Waker::noop());
-        for _ in 0..ROUNDS {
-            let before = self.frames.len();
-            self.read(&mut context)?;
+        for round in 0..=ROUNDS {
+            let (before, done) = (self.frames.len(), isolate.is_done());
+            // A guest that is done has left no more than its last chunks.
+            self.read(&mut context, if done { u64::MAX } else { SMALL })?;
             if self.bytes > limits.response_body {
                 return Err(Failure::WorkerBodyTooLarge { limit: limits.response_body });
             }
-            if self.ended || self.bytes > SMALL || isolate.is_done() {
+            if self.ended {
                 return Ok(());
             }
-            if let Poll::Ready(Err(error)) = Pin::new(&mut *isolate).poll(&mut context) {
-                return Err(failure_of(&error, &isolate.usage, limits));
+            if done {
+                return Err(isolate.failure_after_head(limits).unwrap_or_else(never_ended));
             }
-            if self.frames.len() == before && !isolate.is_done() {
+            if self.bytes > SMALL || round == ROUNDS {
+                return Ok(());
+            }
+            let ended = Pin::new(&mut *isolate).poll(&mut context).is_ready();
+            if !ended && self.frames.len() == before {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
-        while self.bytes <= SMALL {
+    fn read(&mut self, context: &mut Context<'_>, most: u64) -> Result<(), Failure> {
+        while self.bytes <= most {
             match next(&mut self.body, context) {
                 Poll::Ready(Some(frame)) => {
                     let frame = frame?;
@@ -134,6 +138,11 @@ impl Start {
     }
 }
 
+/// The guest is done, and its body has neither ended nor broken off.
+fn never_ended() -> Failure {
+    Failure::WorkerError("it did not end its response body".to_owned())
+}
+
 /// The next frame that holds something: each empty one would cost HTTP/2 a frame of its own (GHSA-f8mm-ggr3-89wh).
 fn next(body: &mut WasiBody, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
     loop {
@@ -141,7 +150,7 @@ fn next(body: &mut WasiBody, context: &mut Context<'_>) -> Poll<Option<Result<Fr
             Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => {
-                let why = format!("its response body broke off: {error}");
+                let why = bounded(format_args!("its response body broke off: {error}"));
                 Poll::Ready(Some(Err(Failure::WorkerError(why))))
             }
             None => Poll::Ready(None),
@@ -221,6 +230,30 @@ impl State {
             self.failure.get_or_insert(failure);
         }
         self.finish();
+        self.wake_reader();
+    }
+
+    /// The guest is done, and its store is still there: what it has written is in the body, and so is the end, if it made one.
+    /// Only then does `failure` change nothing. Returns why the guest's end was no good one.
+    fn guest_ended(&mut self, failure: Option<Failure>) -> Option<Failure> {
+        let mut context = Context::from_waker(Waker::noop());
+        let fault = loop {
+            let Some(body) = &mut self.body else { return failure };
+            match next(body, &mut context) {
+                Poll::Ready(Some(Ok(frame))) => self.frames.push_back(frame),
+                Poll::Ready(Some(Err(error))) => break failure.unwrap_or(error),
+                Poll::Ready(None) => {
+                    self.body = None;
+                    self.wake_reader();
+                }
+                Poll::Pending => break failure.unwrap_or_else(never_ended),
+            }
+        };
+        self.abort(fault.clone());
+        Some(fault)
+    }
+
+    fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
@@ -289,12 +322,14 @@ impl Drop for Reader {
 async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>) {
     let mut timer = pin!(sleep_until(deadline(&slot, &limits).0));
     std::future::poll_fn(|context| {
+        // The response was refused, or broke off by the guest's own fault: it has no claim to go on.
+        if isolate.usage.has_failed() {
+            return Poll::Ready(());
+        }
         slot.lock().driver = Some(context.waker().clone());
-        if let Poll::Ready(result) = Pin::new(&mut isolate).poll(context) {
-            if let Err(error) = result {
-                let failure = failure_of(&error, &isolate.usage, &limits);
+        if Pin::new(&mut isolate).poll(context).is_ready() {
+            if let Some(failure) = slot.lock().guest_ended(isolate.failure_after_head(&limits)) {
                 isolate.fail_late(&failure);
-                slot.lock().abort(failure);
             }
             return Poll::Ready(());
         }

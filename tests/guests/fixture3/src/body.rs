@@ -2,7 +2,7 @@
 
 use modes::burn_ms;
 use serde_json::json;
-use wasip3::http::types::{Method, Scheme};
+use wasip3::http::types::{Fields, Method, Scheme};
 use wasip3::spawn_local;
 
 use crate::Outcome;
@@ -96,6 +96,16 @@ pub(crate) async fn background(exchange: Exchange) -> Outcome {
         }
         println!("background: done after {ms} ms");
     });
+    Ok(response)
+}
+
+/// `hold?n=N&bytes=M`: makes the host hold N fields of M bytes each until it has answered.
+pub(crate) async fn hold(exchange: Exchange) -> Outcome {
+    let n = exchange.query.number("n", 1);
+    let list = [("x".to_owned(), vec![b'x'; exchange.query.size("bytes", 1)])];
+    let held: Vec<_> = (0..n).map(|_| Fields::from_list(&list).expect("they fit")).collect();
+    let response = text(200, format!("held {n}\n"));
+    drop(held);
     Ok(response)
 }
 

@@ -9,6 +9,7 @@ mod query;
 mod surroundings;
 
 pub use cpu::burn_ms;
+pub use ending::end;
 pub use query::Query;
 
 /// A mode that needs nothing but the query.

@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 
-use harness::{Answer, Node, PATIENCE, client, fixtures};
+use harness::origin::Origin;
+use harness::{Answer, Node, PATIENCE, client, escaped, fixtures};
 
 /// An origin that hands over each request's head as text and answers 200 with a short body.
 fn origin() -> (SocketAddr, mpsc::Receiver<String>) {
@@ -176,24 +177,49 @@ fn an_origin_that_is_away_or_silent_has_its_own_code() {
 
 #[test]
 fn a_worker_reaches_only_what_it_is_allowed_to_reach() {
-    let (address, _requests) = origin();
-    let manifest = fixtures::manifest("egress = [\"http://127.0.0.1:1\"]\n[[route]]\npath = \"/*\"");
+    // Someone listens at each address that is asked here, or nobody could tell a refusal from an empty port. The worker's own
+    // list allows loopback in every spelling; the address that would be dialled is what is refused.
+    let origin = Origin::answering();
+    let port = origin.address.port();
+    let listed = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "169.254.169.254"];
+    let listed = listed.map(|host| format!("\"http://{host}:{port}\"")).join(", ");
+    let manifest = fixtures::manifest(&format!("egress = [{listed}]\n[[route]]\npath = \"/*\""));
     let node = Node::start("[[worker]]\npath = \"fixture\"", &[("fixture/eyot.toml", &manifest)]);
-    let admin = node.admin.expect("an admin listener");
-    for url in [
-        format!("http://{address}/"),
-        format!("http://{admin}/metrics"),
-        "http://127.0.0.1:1/".to_owned(),
-        "http://2130706433:1/".to_owned(),
-        "http://0x7f.1:1/".to_owned(),
-        "http://[::ffff:127.0.0.1]:1/".to_owned(),
-        "http://169.254.169.254/latest/meta-data/".to_owned(),
-        "http://undeclared.origin.internal/".to_owned(),
+    let ask = |url: &str| node.get(&format!("/fetch?url={}", escaped(url))).json();
+    for host in [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f.1",
+        "0177.0.0.1",
+        "127.1",
+        "LOCALHOST.",
+        "localhost",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "169.254.169.254",
+        // Not on the list: refused before anything is looked up.
+        "127.0.0.2",
+        "0.0.0.0",
+        "[::1]",
+        "undeclared.origin.internal",
+        "127.0.0.1@example.com",
     ] {
-        let escaped: String = url.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = node.get(&format!("/fetch?url={escaped}"));
-        assert!(!answer.body.contains("200"), "{url}: {}", answer.body);
+        let url = format!("http://{host}:{port}/");
+        let answer = ask(&url);
+        assert_eq!(answer[0]["error"], "HttpRequestDenied", "{url}: {answer}");
     }
+    let admin = node.admin.expect("an admin listener");
+    assert_eq!(ask(&format!("http://{admin}/metrics"))[0]["error"], "HttpRequestDenied");
+    assert_eq!(ask(&format!("http://{}/count", node.address()))[0]["error"], "HttpRequestDenied");
+    assert_eq!(origin.so_far(), [""; 0], "nothing came, no connection either");
+
+    // The same origin is reached by who was given it: it is there, and the guest asks as it should.
+    let node = format!("{}[[worker]]\npath = \"fixture\"", origin.declared("o"));
+    let manifest = fixtures::manifest("origins = [\"o\"]\n[[route]]\npath = \"/*\"");
+    let node = Node::start(&node, &[("fixture/eyot.toml", &manifest)]);
+    let answer = node.get(&format!("/fetch?url={}", escaped("http://o.origin.internal/"))).json();
+    assert_eq!(answer[0]["status"], 200, "{answer}");
+    assert_eq!(origin.so_far().len(), 1);
 }
 
 #[test]

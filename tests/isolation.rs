@@ -36,13 +36,26 @@ fn two_requests_to_the_same_worker_never_share_memory() {
 
 #[test]
 fn a_guest_has_no_files_no_sockets_no_arguments_and_only_its_own_environment() {
-    let node = node("");
-    let files = node.get("/files").body;
-    assert!(!files.contains("root:"), "{files}");
-    let sockets = node.get("/sockets").body.to_lowercase();
-    assert!(!sockets.contains("connected"), "{sockets}");
-    let environment = node.get("/env").body;
-    assert!(!environment.contains("PATH") && !environment.contains("HOME"), "{environment}");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("an option");
+    let address = listener.local_addr().expect("an address");
+    for node in [node(""), node3("")] {
+        for path in ["/files".to_owned(), format!("/sockets?to={address}")] {
+            let answer = node.get(&path);
+            assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+            let attempts = answer.json();
+            let attempts = attempts.as_object().expect("an outcome for each attempt");
+            assert!(attempts.len() >= 4, "{path}: {}", answer.body);
+            for (attempt, outcome) in attempts {
+                assert!(outcome["error"].is_string() && outcome.get("ok").is_none(), "{attempt}: {outcome}");
+            }
+        }
+        let surroundings = node.get("/env").json();
+        assert_eq!(surroundings["variables"], serde_json::json!({}));
+        assert_eq!(surroundings["arguments"], serde_json::json!([]));
+        assert_eq!(surroundings["stdin"], serde_json::json!({ "ok": 0 }));
+    }
+    assert!(listener.accept().is_err(), "nobody has connected");
 }
 
 #[test]

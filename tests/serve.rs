@@ -136,14 +136,30 @@ fn egress_is_open_as_with_wasmtime_serve_and_deny_closes_it() {
 
 #[test]
 fn a_second_start_maps_what_the_first_compiled() {
+    use std::os::unix::fs::MetadataExt;
     let state = tempfile::tempdir().expect("a folder");
-    let state = state.path().to_str().expect("text");
+    let argument = state.path().to_str().expect("text");
     let component = fixtures::fixture();
-    drop(Node::single(&component, &["--state", state]));
-    let files = std::fs::read_dir(format!("{state}/compiled")).expect("a folder").count();
-    assert_eq!(files, 2, "compiled code and its digest");
-    let node = Node::single(&component, &["--state", state]);
+    // Compiled code is written to a new file that then takes its name, so one that was compiled again is another one.
+    let compiled = || {
+        let files = std::fs::read_dir(state.path().join("compiled")).expect("a folder").flatten();
+        let identity = |entry: std::fs::DirEntry| {
+            let about = entry.metadata().expect("a file");
+            (entry.file_name(), about.ino(), about.mtime(), about.mtime_nsec(), about.size())
+        };
+        let mut files: Vec<_> = files.map(identity).collect();
+        files.sort();
+        files
+    };
+    drop(Node::single(&component, &["--state", argument]));
+    let first = compiled();
+    assert_eq!(first.len(), 2, "compiled code and its digest: {first:?}");
+    let node = Node::single(&component, &["--state", argument]);
     assert_eq!(Answer::of(node.request("GET", "/count")).status, 200);
+    assert_eq!(compiled(), first, "nothing was compiled again");
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", node.id())).expect("a process");
+    let name = first.iter().map(|file| file.0.to_string_lossy()).find(|name| name.ends_with(".cwasm"));
+    assert!(maps.contains(&*name.expect("compiled code")), "it is mapped:\n{maps}");
 }
 
 #[test]

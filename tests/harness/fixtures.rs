@@ -41,6 +41,33 @@ pub fn text(name: &str, folder: &Path) -> PathBuf {
     path
 }
 
+/// A WASI 0.2 handler around this text of a core module, as a file of its own in the given folder. The module exports `handle`;
+/// `host` `new` makes a `fields` of wasi:http and returns its handle.
+pub fn handler(module: &str, folder: &Path) -> PathBuf {
+    let component = format!(
+        r#"(component
+  (import "wasi:http/types@0.2.0" (instance $types
+    (export "fields" (type $fields (sub resource)))
+    (export "[constructor]fields" (func (result (own $fields))))
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $types "incoming-request" (type $request))
+  (alias export $types "response-outparam" (type $outparam))
+  (core func $new (canon lower (func $types "[constructor]fields")))
+  (core module $code
+    (import "host" "new" (func $new (result i32)))
+    {module})
+  (core instance $instance (instantiate $code (with "host" (instance (export "new" (func $new))))))
+  (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
+    (canon lift (core func $instance "handle")))
+  (instance $handler (export "handle" (func $handle)))
+  (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#
+    );
+    let path = folder.join("handler.wasm");
+    std::fs::write(&path, wat::parse_str(component).expect("a component")).expect("a file can be written");
+    path
+}
+
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {

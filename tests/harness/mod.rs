@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 pub mod cores;
 pub mod fixtures;
 pub mod load;
+pub mod origin;
+pub mod wire;
 
 /// Nothing in a test may take longer than this.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -347,6 +349,11 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
         pause();
     }
+}
+
+/// Percent-encodes every byte, so that any text fits the query of a mode's URL.
+pub fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
 /// Between two looks at a condition; never a way to wait for something.

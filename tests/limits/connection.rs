@@ -1,0 +1,176 @@
+//! The limits of a connection.
+
+use std::io::{Read, Write};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::harness::wire::Wire;
+use crate::harness::{Node, PATIENCE, until};
+use crate::{SOON, fails, fixture_with};
+
+#[test]
+pub(crate) fn connections_past_the_limit_wait_until_one_is_free() {
+    let node = fixture_with("[limits]\nconnections = 2", "");
+    let held = [node.connect(), node.connect()];
+    for mut socket in &held {
+        socket.write_all(b"GET /count HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+        assert!(socket.read(&mut [0; 512]).expect("an answer") > 0);
+    }
+    let mut third = node.connect();
+    third.write_all(b"GET /count HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+    third.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    assert!(third.read(&mut [0; 512]).is_err(), "not served while two are open");
+    drop(held);
+    third.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert!(third.read(&mut [0; 512]).expect("an answer") > 0);
+}
+
+#[test]
+pub(crate) fn a_target_at_the_limit_is_served_and_one_byte_more_is_414() {
+    let node = fixture_with("[limits]\nuri = \"1KiB\"", "");
+    let path = |length: usize| format!("/count?{}", "x".repeat(length - "/count?".len()));
+    assert_eq!(node.get(&path(1024)).status, 200);
+    fails(&node.get(&path(1025)), 414, "uri_too_long");
+}
+
+#[test]
+pub(crate) fn a_header_section_at_the_limit_is_read_and_one_byte_more_is_431() {
+    let node = fixture_with("[limits]\nheader_bytes = \"8KiB\"", "");
+    let ask = |bytes: usize| {
+        // A field is its name, its value and four bytes around them.
+        let others = "host".len() + "a".len() + 4 + "connection".len() + "close".len() + 4 + "x-big".len() + 4;
+        let value = "y".repeat(bytes - others);
+        node.raw(format!("GET /count HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-big: {value}\r\n\r\n"))
+    };
+    let whole = ask(8 << 10);
+    assert!(whole.starts_with("HTTP/1.1 200"), "{whole}");
+    let more = ask((8 << 10) + 1);
+    assert!(more.starts_with("HTTP/1.1 431") && more.contains("eyot-error: request_header_too_large"), "{more}");
+}
+
+#[test]
+pub(crate) fn as_many_header_fields_as_the_limit_are_read_and_one_more_is_431() {
+    let node = fixture_with("[limits]\nheader_count = 20", "");
+    let ask = |fields: usize| {
+        let fields: String = (0..fields - 2).map(|number| format!("x-{number}: y\r\n")).collect();
+        node.raw(format!("GET /count HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{fields}\r\n"))
+    };
+    assert!(ask(20).starts_with("HTTP/1.1 200"), "{}", ask(20));
+    let more = ask(21);
+    assert!(more.starts_with("HTTP/1.1 431") && more.contains("request_header_too_large"), "{more}");
+}
+
+#[test]
+pub(crate) fn a_head_that_does_not_end_is_closed_after_header_timeout() {
+    let node = fixture_with("[limits]\nheader_timeout = \"300ms\"", "");
+    for begun in ["", "G", "GET / HTTP/1.1\r\nhost:"] {
+        let began = Instant::now();
+        let wire = Wire::exchange(node.connect(), begun);
+        assert!(wire.closed && began.elapsed() < SOON, "{begun:?}: {:?}", began.elapsed());
+        assert!(wire.answers().iter().all(|(status, _)| *status == 408), "{begun:?}: {}", wire.text());
+    }
+}
+
+#[test]
+pub(crate) fn a_handshake_that_does_not_end_is_closed_after_handshake_timeout() {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let node = Node::start_exactly(
+        "[limits]\nhandshake_timeout = \"300ms\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+         tls = { certificate = \"chain.pem\", key = \"key.pem\" }\n[admin]\naddress = \"127.0.0.1:0\"\n\
+         [[route]]\nrespond = { body = \"ok\" }",
+        &[("chain.pem", &certificate.cert.pem()), ("key.pem", &certificate.signing_key.serialize_pem())],
+    );
+    let url = format!("https://localhost:{}/", node.address().port());
+    let curl =
+        Command::new("curl").args(["-s", "--cacert", "chain.pem", &url]).current_dir(node.folder.path()).output();
+    assert_eq!(curl.expect("curl runs").stdout, b"ok", "one that ends is answered");
+    // Nothing, and the beginning of a ClientHello's record (RFC 8446 §5.1).
+    for begun in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
+        let began = Instant::now();
+        let wire = Wire::exchange(node.connect(), begun);
+        assert!(wire.closed && began.elapsed() < SOON, "{begun:?}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+pub(crate) fn an_idle_connection_is_closed_after_keepalive_idle() {
+    let node = fixture_with("[limits]\nkeepalive_idle = \"300ms\"", "");
+    let began = Instant::now();
+    let wire = Wire::exchange(node.connect(), "GET /count HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(wire.closed && began.elapsed() < SOON, "closed by the node: {:?}", began.elapsed());
+    assert_eq!(wire.answers(), [(200, String::new())]);
+}
+
+#[test]
+pub(crate) fn a_request_body_that_does_not_arrive_is_408() {
+    let node = fixture_with("[limits]\nrequest_body_idle = \"300ms\"", "");
+    let began = Instant::now();
+    let answer = node.raw("POST /read-body HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+}
+
+#[test]
+pub(crate) fn a_client_that_does_not_read_is_cut_after_write_idle() {
+    // Nothing else ends this: the guest could stand still for ten minutes.
+    let node = fixture_with("[limits]\nwrite_idle = \"300ms\"", "stream_idle = \"10m\"\nwait_until = \"100ms\"");
+    let mut socket = node.connect();
+    socket.write_all(b"GET /big-body?mib=64 HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+    until("it runs", || node.metric("eyot_isolates_started_total", "") == 1.0);
+    until("the connection ends", || node.metric("eyot_connections", "") == 0.0);
+    node.wait_until_idle();
+    let wire = Wire::read(&mut socket);
+    assert!(wire.closed && wire.bytes.len() < 64 << 20, "{} bytes", wire.bytes.len());
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("it is short").to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+#[test]
+pub(crate) fn as_many_http_2_streams_as_the_limit_are_served_and_the_next_is_refused() {
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const MAX_CONCURRENT_STREAMS: &[u8] = &[0, 3, 0, 0, 0, 2];
+    const REFUSED_STREAM: &[u8] = &[0, 0, 0, 7];
+    let node = fixture_with("[limits]\nh2_streams = 2", "");
+    let mut socket = node.connect();
+    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    request.extend(frame(SETTINGS, 0, 0, &[]));
+    for stream in [1, 3, 5] {
+        // GET, http, and a path and an authority as literals without indexing (RFC 7541 §6.2.2).
+        let mut fields = vec![0x82, 0x86, 0x04, 13];
+        fields.extend_from_slice(b"/sleep?ms=500");
+        fields.extend_from_slice(&[0x01, 1, b'a']);
+        // END_STREAM and END_HEADERS.
+        request.extend(frame(HEADERS, 0x05, stream, &fields));
+    }
+    socket.write_all(&request).expect("sent");
+    let (mut refused, mut served) = (Vec::new(), Vec::new());
+    while refused.len() + served.len() < 3 {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).expect("a frame");
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        socket.read_exact(&mut payload).expect("its payload");
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        match head[3] {
+            SETTINGS if head[4] == 0 => {
+                assert!(payload.chunks(6).any(|setting| setting == MAX_CONCURRENT_STREAMS), "{payload:?}");
+            }
+            RST_STREAM => {
+                assert_eq!(payload, REFUSED_STREAM);
+                refused.push(stream);
+            }
+            HEADERS => served.push(stream),
+            _ => {}
+        }
+    }
+    served.sort_unstable();
+    assert_eq!((served, refused), (vec![1, 3], vec![5]));
+}

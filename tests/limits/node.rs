@@ -1,0 +1,81 @@
+//! The limits of a worker and of the node.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use crate::harness::until;
+use crate::{SOON, fails, fixture, fixture_with, outcome, ran_to_its_end};
+
+#[test]
+pub(crate) fn past_concurrency_and_queue_the_next_request_is_503_at_once() {
+    let node = fixture("concurrency = 1\nqueue = 1\nqueue_wait = \"5s\"");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| node.get("/sleep?ms=3000"));
+        until("the first runs", || node.metric("eyot_isolates_in_use", "") == 1.0);
+        let others: Vec<_> = (0..5)
+            .map(|_| {
+                scope.spawn(|| {
+                    let began = Instant::now();
+                    (node.get("/count"), began.elapsed())
+                })
+            })
+            .collect();
+        let others: Vec<_> = others.into_iter().map(|other| other.join().expect("no panic")).collect();
+        let (served, refused): (Vec<_>, Vec<_>) = others.into_iter().partition(|(answer, _)| answer.status == 200);
+        assert_eq!((served.len(), refused.len()), (1, 4), "the one in the queue is served");
+        for (answer, time) in refused {
+            fails(&answer, 503, "overloaded");
+            assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1));
+            assert!(time < Duration::from_secs(1), "at once: {time:?}");
+        }
+        assert_eq!(first.join().expect("no panic").status, 200);
+    });
+}
+
+#[test]
+pub(crate) fn a_wait_longer_than_queue_wait_is_503() {
+    let node = fixture("concurrency = 1\nqueue = 10\nqueue_wait = \"200ms\"");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| node.get("/sleep?ms=2000"));
+        until("the first runs", || node.metric("eyot_isolates_in_use", "") == 1.0);
+        fails(&node.get("/count"), 503, "overloaded");
+        assert_eq!(first.join().expect("no panic").status, 200);
+    });
+}
+
+#[test]
+pub(crate) fn isolates_of_all_workers_together_are_bounded() {
+    let node = fixture_with("[limits]\nnode_concurrency = 1", "queue_wait = \"100ms\"");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| node.get("/sleep?ms=3000"));
+        until("the first runs", || node.metric("eyot_isolates_in_use", "") == 1.0);
+        fails(&node.get("/count"), 503, "overloaded");
+        assert_eq!(first.join().expect("no panic").status, 200);
+    });
+}
+
+#[test]
+pub(crate) fn the_memory_of_all_isolates_together_is_bounded() {
+    let declared = |pages: u32| format!("(memory {pages}) (func (export \"handle\") (param i32 i32))");
+    // 8 MiB are 128 pages; the first to come may have them all.
+    let node = "[limits]\nnode_memory = \"8MiB\"";
+    assert_eq!(outcome(&declared(128), node, ""), ran_to_its_end());
+    assert_eq!(outcome(&declared(129), node, ""), (503, "overloaded".to_owned()));
+}
+
+#[test]
+pub(crate) fn a_request_within_drain_is_answered_and_one_past_it_is_cut() {
+    for (drain, sleep, answered) in [("20s", "500", true), ("300ms", "20000", false)] {
+        let mut node = fixture_with(&format!("[limits]\ndrain = \"{drain}\""), "");
+        let mut socket = node.connect();
+        let request = format!("GET /sleep?ms={sleep} HTTP/1.1\r\nhost: a\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("sent");
+        until("it runs", || node.metric("eyot_isolates_in_use", "") == 1.0);
+        let began = Instant::now();
+        assert_eq!(node.stop("-TERM").code(), Some(0));
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer);
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200"), answered, "{}", String::from_utf8_lossy(&answer));
+    }
+}

@@ -89,7 +89,7 @@ fn a_token_of_another_library_is_accepted_and_forged_ones_are_not() {
     let started = node.metric("eyot_isolates_started_total", "start=\"warm\"");
     let forged = [
         sign(&python, "another secret of more than thirty-two bytes", "HS256", &claims(serde_json::json!({}))),
-        sign(&python, SECRET, "HS512", &claims(serde_json::json!({}))),
+        sign(&python, SECRET, "HS384", &claims(serde_json::json!({}))),
         sign(&python, "", "none", &claims(serde_json::json!({}))),
         sign(&python, SECRET, "HS256", &claims(serde_json::json!({"exp": 1}))),
         sign(&python, SECRET, "HS256", &claims(serde_json::json!({"nbf": 4_000_000_000_u64}))),
@@ -138,6 +138,22 @@ fn a_request_without_a_token_gets_a_challenge_without_an_error() {
     let answer = node.get("/count");
     assert_eq!(answer.status, 401);
     assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"shop\"");
+    let cookie = node.get("/cookie");
+    assert_eq!(cookie.status, 401);
+    assert_eq!(cookie.header("www-authenticate"), "Cookie realm=\"cookies\", cookie-name=\"session\"");
+}
+
+#[test]
+fn two_tokens_are_a_bad_request_with_a_challenge() {
+    let node = node();
+    let twice = node.request("GET", "/count").header("authorization", "Bearer a").header("authorization", "Bearer b");
+    let answer = Answer::of(twice);
+    assert_eq!((answer.status, answer.code()), (400, "bad_request"));
+    let challenge = answer.header("www-authenticate");
+    assert!(
+        challenge.starts_with("Bearer realm=\"shop\", error=\"invalid_request\", error_description="),
+        "{challenge}"
+    );
 }
 
 #[test]
@@ -168,6 +184,10 @@ fn the_path_that_is_authenticated_is_the_path_that_is_routed() {
         "/x/%2e%2e/admin/x",
         "/x\\..\\admin/x",
         "/admin%2fx/../x",
+        "/admin%2Fx",
+        "/admin%2f",
+        "/%2Fadmin/x",
+        "/%2f%2fadmin%2fx",
         "/admin;a=b/../admin/x",
         "/admin//x",
     ] {

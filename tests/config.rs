@@ -100,6 +100,32 @@ fn a_component_that_cannot_serve_is_told_with_its_file() {
 }
 
 #[test]
+fn a_key_that_cannot_verify_is_told_once_where_it_is_named() {
+    let configuration = format!(
+        "{LISTENER}\
+[[auth]]
+name = \"users\"
+[[auth.key]]
+algorithm = \"HS256\"
+file = \"public.pem\"
+[[route]]
+path = \"/*\"
+auth = \"users\"
+respond = {{ body = \"in\" }}
+"
+    );
+    let pem = "\n-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n";
+    let run = check(&configuration, &[("public.pem", pem)], &["--json"]);
+    assert_eq!(run.code, Some(2), "{}", run.errors);
+    let report: serde_json::Value = serde_json::from_str(run.output.trim()).expect("JSON");
+    let faults = report["faults"].as_array().expect("faults");
+    assert_eq!(faults.len(), 1, "{report:#}");
+    assert_eq!((&faults[0]["place"]["line"], &faults[0]["place"]["column"]), (&7.into(), &8.into()), "{report:#}");
+    let message = faults[0]["message"].as_str().expect("text");
+    assert!(message.contains("public.pem: HS256 needs a secret, and this is a PEM file"), "{message}");
+}
+
+#[test]
 fn a_missing_file_of_the_configuration_is_told() {
     let output = eyot().args(["serve", "--config", "/nonexistent/node.toml"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));

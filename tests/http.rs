@@ -275,52 +275,6 @@ fn prior_knowledge_http_2_is_served_on_plain_text_to_guests_of_both_kinds() {
     }
 }
 
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-
-#[test]
-fn a_trace_goes_on_into_a_worker_s_subrequests() {
-    let (address, requests) = origin();
-    let manifest = fixtures::manifest("origins = [\"o\"]\n[[route]]\npath = \"/*\"");
-    let node = format!("[[origin]]\nname = \"o\"\nurl = \"http://{address}\"\n[[worker]]\npath = \"fixture\"");
-    let node = Node::start(&node, &[("fixture/eyot.toml", &manifest)]);
-    let request = node.request("GET", "/fetch?url=http%3A%2F%2Fo.origin.internal%2F");
-    Answer::of(request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01")));
-    let seen = requests.recv_timeout(PATIENCE).expect("a subrequest");
-    assert!(seen.contains(&format!("traceparent: 00-{TRACE}-")), "{seen}");
-    assert!(!seen.contains("00f067aa0ba902b7"), "a span of its own: {seen}");
-}
-
-#[test]
-fn spans_are_exported_over_otlp_when_an_endpoint_is_configured() {
-    let collector = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = collector.local_addr().expect("an address");
-    let (sender, exports) = mpsc::channel();
-    std::thread::spawn(move || {
-        for mut socket in collector.incoming().flatten() {
-            let _ = socket.set_read_timeout(Some(std::time::Duration::from_millis(500)));
-            let mut export = Vec::new();
-            let mut buffer = [0; 16384];
-            while let Ok(read) = socket.read(&mut buffer) {
-                export.extend_from_slice(&buffer[..read]);
-                if read == 0 || export.len() > 300 {
-                    break;
-                }
-            }
-            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            let _ = sender.send(export);
-        }
-    });
-    let telemetry = format!("[telemetry]\notlp_endpoint = \"http://{address}\"\n");
-    let mut node = Node::start(&format!("{telemetry}[[route]]\nrespond = {{ body = \"ok\" }}"), &[]);
-    Answer::of(node.request("GET", "/").header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01")));
-    // What is gathered is sent at the latest when the node ends.
-    node.stop("-TERM");
-    let export = exports.recv_timeout(PATIENCE).expect("an export");
-    assert!(export.starts_with(b"POST /v1/traces HTTP/1.1"), "{}", String::from_utf8_lossy(&export));
-    let id: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&TRACE[2 * at..2 * at + 2], 16).expect("hex")).collect();
-    assert!(export.windows(16).any(|window| window == id), "the trace's id is in it");
-}
-
 #[test]
 fn the_admin_listener_tells_health_readiness_and_metrics() {
     let node = Node::start("[[route]]\nrespond = { body = \"ok\" }", &[]);

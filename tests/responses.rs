@@ -33,6 +33,18 @@ fn a_status_that_is_not_final_is_a_failure_of_the_worker() {
 }
 
 #[test]
+fn a_guest_whose_answer_failed_is_ended_and_does_not_work_on_for_nobody() {
+    let node = node("response_body = \"1KiB\"");
+    let refused = node.get("/stream?code=103&chunks=1&delay=2000");
+    assert_eq!((refused.status, refused.code()), (500, "worker_error"));
+    let broken = node.request("GET", "/stream?chunks=2&bytes=2000&delay=1000").send();
+    assert!(broken.and_then(reqwest::blocking::Response::bytes).is_err());
+    node.wait_until_idle();
+    assert!(!node.log().contains("the client is gone"), "a guest went on until its write failed: {}", node.log());
+    assert_eq!(node.metric("eyot_failures_total", ""), 2.0, "{}", node.metrics());
+}
+
+#[test]
 fn responses_without_content_have_none_over_http_1_and_http_2() {
     let node = node("");
     for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 205), ("GET", 304)] {

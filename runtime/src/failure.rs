@@ -25,6 +25,14 @@ pub enum Failure {
     /// The request breaks HTTP or our reading of it.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
+    /// More than one token, so that there is no telling who asks (RFC 6750 §3.1, `invalid_request`).
+    #[error("bad request: {reason}")]
+    AmbiguousToken {
+        /// What there is twice.
+        reason: &'static str,
+        /// The value of `WWW-Authenticate`.
+        challenge: String,
+    },
     /// The request named a host that this connection may not ask for (RFC 9110 §15.5.20).
     #[error("misdirected request: {0}")]
     Misdirected(&'static str),
@@ -204,7 +212,7 @@ impl Failure {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::BadRequest(_) => 400,
+            Self::BadRequest(_) | Self::AmbiguousToken { .. } => 400,
             Self::Unauthorized { .. } => 401,
             Self::InsufficientScope { .. } | Self::Forbidden(_) => 403,
             Self::RouteNotFound => 404,
@@ -247,7 +255,7 @@ impl Failure {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) => "bad_request",
+            Self::BadRequest(_) | Self::AmbiguousToken { .. } => "bad_request",
             Self::Misdirected(_) => "misdirected_request",
             Self::Unauthorized { .. } => "unauthorized",
             Self::InsufficientScope { .. } => "insufficient_scope",
@@ -292,6 +300,7 @@ impl Failure {
     pub fn fault(&self) -> Fault {
         match self {
             Self::BadRequest(_)
+            | Self::AmbiguousToken { .. }
             | Self::Misdirected(_)
             | Self::Unauthorized { .. }
             | Self::InsufficientScope { .. }

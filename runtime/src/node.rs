@@ -85,7 +85,8 @@ impl Node {
             detail: options.detail,
             metrics: Arc::clone(&metrics),
             unrouted: metrics.target(observe::Target::None),
-            tracer: Tracer::start(&node.telemetry).map_err(|error| internal("the span exporter", &error))?,
+            tracer: Tracer::start(&node.telemetry, metrics.span_losses())
+                .map_err(|error| internal("the span exporter", &error))?,
         });
         let access = match options.access {
             Some((destination, form)) => AccessLogs::start(&destination, form, metrics.access_log_dropped())

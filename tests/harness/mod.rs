@@ -55,19 +55,29 @@ pub struct Node {
     tidy: bool,
 }
 
+/// Behind the rest of a node.toml, because top-level keys come before the first table.
+const LISTENERS: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
+
 /// Files of a node besides node.toml: name and content.
 pub type Files<'a> = &'a [(&'a str, &'a str)];
 
 impl Node {
     /// Starts a node from a node.toml, to which two listeners (HTTP and admin) are added, both at port 0.
     pub fn start(configuration: &str, files: Files<'_>) -> Self {
-        // Behind the rest, because top-level keys come before the first table.
-        let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
-        Self::start_exactly(&format!("{configuration}\n{listeners}"), files)
+        Self::start_exactly(&format!("{configuration}\n{LISTENERS}"), files)
+    }
+
+    /// The same with an access log, whose lines are among those of [`Node::log`].
+    pub fn start_logged(configuration: &str, files: Files<'_>) -> Self {
+        Self::serve(&format!("{configuration}\n{LISTENERS}"), files, "stdout")
     }
 
     /// Starts a node from exactly this node.toml.
     pub fn start_exactly(configuration: &str, files: Files<'_>) -> Self {
+        Self::serve(configuration, files, "off")
+    }
+
+    fn serve(configuration: &str, files: Files<'_>, access_log: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, content) in files.iter().chain([&("node.toml", configuration)]) {
             let path = folder.path().join(name);
@@ -75,7 +85,7 @@ impl Node {
             std::fs::write(path, content).expect("files can be written");
         }
         let mut command = eyot();
-        command.args(["serve", "--access-log", "off", "--config"]).arg(folder.path().join("node.toml"));
+        command.args(["serve", "--access-log", access_log, "--config"]).arg(folder.path().join("node.toml"));
         Self::spawn(command, folder)
     }
 

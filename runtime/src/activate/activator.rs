@@ -65,10 +65,13 @@ impl Activator {
         let routes = routes(node);
         let destinations = Destinations { node, workers: &workers, auths: &auths, metrics: &self.metrics };
         let mut resolved = Vec::new();
-        for route in &routes {
-            match destinations.resolve(route) {
-                Ok(destination) => resolved.push(destination),
-                Err(fault) => faults.push(fault),
+        // A worker or a key that failed has been told of; that its routes now lead nowhere would be no news.
+        if faults.is_empty() {
+            for route in &routes {
+                match destinations.resolve(route) {
+                    Ok(destination) => resolved.push(destination),
+                    Err(fault) => faults.push(fault),
+                }
             }
         }
         let table = RouteTable::build(routes).map_err(|more| faults.extend(more.0)).ok();

@@ -1,6 +1,10 @@
 //! What a client is told when it is not let in (RFC 6750 §3).
+//!
+//! The scheme is one that the route takes (RFC 9110 §11.6.1): `Bearer` where the token stands in `Authorization`, and `Cookie` with the
+//! cookie's name (draft-broyer-http-cookie-auth) where it stands in one. That scheme is not registered: to a program, it says
+//! where a token is looked for; browsers leave it alone. The other parameters are those of RFC 6750 in both.
 
-use crate::config;
+use crate::config::{self, TokenSource};
 use crate::failure::Failure;
 
 /// Why a request has no identity.
@@ -19,7 +23,7 @@ pub(super) enum Rejection {
 /// The challenges of one way to authenticate, made once.
 #[derive(Clone, Debug)]
 pub(super) struct Challenge {
-    /// `Bearer realm="…"`: all that is said when no token came (RFC 6750 §3.1, last paragraph).
+    /// The scheme and the realm: all that is said when no token came (RFC 6750 §3.1, last paragraph).
     bare: String,
     /// The same with `error="insufficient_scope"` and the scopes that are needed.
     scope: String,
@@ -27,7 +31,11 @@ pub(super) struct Challenge {
 
 impl Challenge {
     pub(super) fn new(auth: &config::Auth) -> Self {
-        let bare = format!("Bearer realm=\"{}\"", quoted(&auth.realm));
+        let realm = quoted(&auth.realm);
+        let bare = match &auth.source {
+            TokenSource::Header => format!("Bearer realm=\"{realm}\""),
+            TokenSource::Cookie(name) => format!("Cookie realm=\"{realm}\", cookie-name=\"{name}\""),
+        };
         let scope = format!(
             "{bare}, error=\"insufficient_scope\", error_description=\"a scope is missing\", scope=\"{}\"",
             quoted(&auth.scopes.join(" "))
@@ -40,19 +48,23 @@ impl Challenge {
             Rejection::Missing => {
                 Failure::Unauthorized { reason: "the request has no token", challenge: self.bare.clone() }
             }
-            Rejection::Several(reason) => Failure::BadRequest(reason),
+            Rejection::Several(reason) => {
+                Failure::AmbiguousToken { reason, challenge: self.with_error("invalid_request", reason) }
+            }
             Rejection::Invalid(reason) => {
-                let bare = &self.bare;
-                let challenge = format!("{bare}, error=\"invalid_token\", error_description=\"{reason}\"");
-                Failure::Unauthorized { reason, challenge }
+                Failure::Unauthorized { reason, challenge: self.with_error("invalid_token", reason) }
             }
             Rejection::Scope => Failure::InsufficientScope { challenge: self.scope.clone() },
         }
     }
+
+    fn with_error(&self, error: &str, reason: &str) -> String {
+        format!("{}, error=\"{error}\", error_description=\"{reason}\"", self.bare)
+    }
 }
 
 /// The inside of a quoted-string (RFC 9110 §5.6.4). What cannot stand in a header value at all becomes a question mark; the
-/// keys' loader has refused it before.
+/// configuration has refused it before.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -91,6 +103,22 @@ mod tests {
         let Failure::Unauthorized { challenge, .. } = failure else { panic!() };
         let expected = "Bearer realm=\"shop\", error=\"invalid_token\", error_description=\"the token has expired\"";
         assert_eq!(challenge, expected);
+    }
+
+    #[test]
+    fn two_tokens_are_an_invalid_request() {
+        let failure = challenge("shop", &[]).failure(Rejection::Several("two"));
+        assert_eq!((failure.status(), failure.code()), (400, "bad_request"));
+        let Failure::AmbiguousToken { challenge, .. } = failure else { panic!() };
+        assert_eq!(challenge, "Bearer realm=\"shop\", error=\"invalid_request\", error_description=\"two\"");
+    }
+
+    #[test]
+    fn a_cookie_is_asked_for_where_a_cookie_is_taken() {
+        let source = TokenSource::Cookie("session".into());
+        let cookies = Challenge::new(&config::Auth { source, ..super::super::fixtures::auth(&[]) });
+        let Failure::Unauthorized { challenge, .. } = cookies.failure(Rejection::Missing) else { panic!() };
+        assert_eq!(challenge, "Cookie realm=\"test\", cookie-name=\"session\"");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use jsonwebtoken::{EncodingKey, crypto};
 use serde_json::{Value, json};
 
 use super::{Identity, Verifier};
-use crate::config::{Algorithm, Auth, Key, TokenSource};
+use crate::config::{Algorithm, Auth, Key, Place, TokenSource};
 use crate::failure::Failure;
 
 /// The time of all tests, in seconds since 1970.
@@ -20,13 +20,28 @@ pub(super) const RSA: (Algorithm, &str) = (Algorithm::RS256, "rsa.pub.pem");
 pub(super) const PSS: (Algorithm, &str) = (Algorithm::PS256, "rsa.pub.pem");
 pub(super) const P256: (Algorithm, &str) = (Algorithm::ES256, "p256.pub.pem");
 pub(super) const ED25519: (Algorithm, &str) = (Algorithm::EdDSA, "ed25519.pub.pem");
+/// A key for each algorithm.
+pub(super) const ALL: [(Algorithm, &str); 12] = [
+    SECRET,
+    (Algorithm::HS384, "secret-64.txt"),
+    (Algorithm::HS512, "secret-64.txt"),
+    RSA,
+    (Algorithm::RS384, "rsa.pub.pem"),
+    (Algorithm::RS512, "rsa.pub.pem"),
+    PSS,
+    (Algorithm::PS384, "rsa.pub.pem"),
+    (Algorithm::PS512, "rsa.pub.pem"),
+    P256,
+    (Algorithm::ES384, "p384.pub.pem"),
+    ED25519,
+];
 
 pub(super) fn testdata(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/auth/testdata")).join(name)
 }
 
 pub(super) fn key((algorithm, file): (Algorithm, &str), id: Option<&str>) -> Key {
-    Key { algorithm, file: testdata(file), id: id.map(str::to_owned) }
+    Key { algorithm, file: testdata(file), id: id.map(str::to_owned), place: Place::default() }
 }
 
 /// A way to authenticate that demands nothing but a good signature and a date.
@@ -57,12 +72,14 @@ pub(super) fn base64(text: impl AsRef<[u8]>) -> String {
 }
 
 /// Signs any header and payload, also ones that no library would make.
-pub(super) fn signed(algorithm: jsonwebtoken::Algorithm, header: &str, payload: &str) -> String {
+pub(super) fn signed(algorithm: Algorithm, header: &str, payload: &str) -> String {
     let pem = |name| std::fs::read(testdata(name)).unwrap();
     let key = match algorithm {
-        jsonwebtoken::Algorithm::HS256 => EncodingKey::from_secret(&pem("secret.txt")),
-        jsonwebtoken::Algorithm::ES256 => EncodingKey::from_ec_pem(&pem("p256.key.pem")).unwrap(),
-        jsonwebtoken::Algorithm::EdDSA => EncodingKey::from_ed_pem(&pem("ed25519.key.pem")).unwrap(),
+        Algorithm::HS256 => EncodingKey::from_secret(&pem("secret.txt")),
+        Algorithm::HS384 | Algorithm::HS512 => EncodingKey::from_secret(&pem("secret-64.txt")),
+        Algorithm::ES256 => EncodingKey::from_ec_pem(&pem("p256.key.pem")).unwrap(),
+        Algorithm::ES384 => EncodingKey::from_ec_pem(&pem("p384.key.pem")).unwrap(),
+        Algorithm::EdDSA => EncodingKey::from_ed_pem(&pem("ed25519.key.pem")).unwrap(),
         _ => EncodingKey::from_rsa_pem(&pem("rsa.key.pem")).unwrap(),
     };
     let message = format!("{}.{}", base64(header), base64(payload));
@@ -74,12 +91,12 @@ pub(super) fn signed(algorithm: jsonwebtoken::Algorithm, header: &str, payload: 
 pub(super) fn with_header(members: &Value) -> String {
     let mut header = json!({ "alg": "HS256" });
     header.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-    signed(jsonwebtoken::Algorithm::HS256, &header.to_string(), &claims().to_string())
+    signed(Algorithm::HS256, &header.to_string(), &claims().to_string())
 }
 
 /// An HS256 token with these claims.
 pub(super) fn with_claims(claims: &Value) -> String {
-    signed(jsonwebtoken::Algorithm::HS256, r#"{"alg":"HS256"}"#, &claims.to_string())
+    signed(Algorithm::HS256, r#"{"alg":"HS256"}"#, &claims.to_string())
 }
 
 pub(super) fn bearer(token: &str) -> HeaderMap {

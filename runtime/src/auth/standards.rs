@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::Verifier;
 use super::fixtures::*;
-use crate::config::{Algorithm, Auth, Key};
+use crate::config::{Algorithm, Auth, Key, Place};
 use crate::failure::Failure;
 
 const RFC7515_PAYLOAD: &str =
@@ -27,7 +27,7 @@ fn rfc_7515_a_1_hs256_is_accepted() {
     let secret = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&super::token::decode(secret).unwrap()).unwrap();
-    let key = Key { algorithm: Algorithm::HS256, file: file.path().to_owned(), id: None };
+    let key = Key { algorithm: Algorithm::HS256, file: file.path().to_owned(), id: None, place: Place::default() };
     let verifier = Verifier::load(&auth(&[key])).unwrap();
     let token = format!(
         "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{RFC7515_PAYLOAD}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -76,8 +76,8 @@ fn rfc_8037_a_4_eddsa_has_a_good_signature() {
 fn tokens_of_another_library_are_accepted_with_each_algorithm() {
     let tokens: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&std::fs::read(testdata("tokens.json")).unwrap()).unwrap();
-    assert_eq!(tokens.len(), 5);
-    for found in [SECRET, RSA, PSS, P256, ED25519] {
+    assert_eq!(tokens.len(), ALL.len());
+    for found in ALL {
         let strict = Auth {
             issuers: vec!["https://issuer.example".into()],
             audiences: vec!["web".into()],
@@ -97,6 +97,6 @@ fn tokens_of_another_library_are_accepted_with_each_algorithm() {
 
 #[test]
 fn the_name_that_rfc_9864_gives_eddsa_is_accepted_too() {
-    let token = signed(jsonwebtoken::Algorithm::EdDSA, r#"{"alg":"Ed25519"}"#, &claims().to_string());
+    let token = signed(Algorithm::EdDSA, r#"{"alg":"Ed25519"}"#, &claims().to_string());
     assert!(verify(&verifier(&[ED25519]), &token).is_ok());
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::json::Object;
-use crate::config::Algorithm;
+use crate::config::{self, Algorithm};
 
 /// Ours, not a limit of the standard: what browsers allow two cookies to hold, far above what issuers make (1 to 2 KiB). It bounds
 /// the work that a token can cause before its signature is checked.
@@ -88,7 +88,7 @@ fn read_header(part: &str) -> Result<(Algorithm, Option<String>), &'static str> 
         return Err("the token is of another type");
     }
     let algorithm = match header.string("alg") {
-        Ok(Some(name)) => algorithm(&name).ok_or("the token's algorithm is not accepted")?,
+        Ok(Some(name)) => config::algorithm_named(&name).ok_or("the token's algorithm is not accepted")?,
         _ => return Err("the token names no algorithm"),
     };
     let key_id = header.string("kid").map_err(|_| "the token's kid is not a string")?;
@@ -102,17 +102,4 @@ fn is_access_token(kind: &str) -> bool {
         _ => kind,
     };
     kind.eq_ignore_ascii_case("jwt") || kind.eq_ignore_ascii_case("at+jwt")
-}
-
-/// Case-sensitive (RFC 7515 §4.1.1). `none` is not among them in any spelling.
-fn algorithm(name: &str) -> Option<Algorithm> {
-    match name {
-        "HS256" => Some(Algorithm::HS256),
-        "RS256" => Some(Algorithm::RS256),
-        "PS256" => Some(Algorithm::PS256),
-        "ES256" => Some(Algorithm::ES256),
-        // RFC 9864 §2.2 gives the one curve of EdDSA that we verify a name of its own.
-        "EdDSA" | "Ed25519" => Some(Algorithm::EdDSA),
-        _ => None,
-    }
 }

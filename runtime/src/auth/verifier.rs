@@ -38,7 +38,7 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Failure::Unauthorized`] without a good token, [`Failure::InsufficientScope`] when it does not suffice,
-    /// [`Failure::BadRequest`] when there are two.
+    /// [`Failure::AmbiguousToken`] when there are two.
     pub fn verify(&self, headers: &HeaderMap) -> Result<Identity, Failure> {
         self.verify_at(headers, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
@@ -81,8 +81,7 @@ impl Verifier {
             return Err("there is no key for this token");
         }
         let good = candidates.any(|key| {
-            let algorithm = keys::jws_algorithm(key.algorithm);
-            crypto::verify(token.signature, token.signed.as_bytes(), &key.key, algorithm).unwrap_or(false)
+            crypto::verify(token.signature, token.signed.as_bytes(), &key.key, key.algorithm).unwrap_or(false)
         });
         if good { Ok(()) } else { Err("the token's signature is not good") }
     }

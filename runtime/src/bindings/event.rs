@@ -18,4 +18,6 @@ pub struct Event {
     pub request_id: crate::observe::RequestId,
     /// The trace that subrequests belong to.
     pub trace: crate::observe::Trace,
+    /// Where their spans go, if anywhere.
+    pub tracer: Option<crate::observe::Tracer>,
 }

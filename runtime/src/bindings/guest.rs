@@ -97,7 +97,7 @@ impl Guest {
                 Arc::clone(&capabilities.share),
             ),
             wasi: wasi(capabilities, &event),
-            outbound: Outbound::new(capabilities, egress, usage, event.trace.clone()),
+            outbound: Outbound::new(capabilities, egress, usage, &event),
             capabilities: Arc::clone(capabilities),
             event,
             table,

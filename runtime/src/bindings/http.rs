@@ -7,12 +7,12 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::{Capabilities, Usage};
+use super::{Capabilities, Event, Usage};
 use crate::config::WorkerLimits;
 use crate::egress::{Egress, Policy, Timeouts};
 use crate::failure::Failure;
 use crate::http::Body;
-use crate::observe::Trace;
+use crate::observe::{Call, Trace, Tracer};
 
 /// A chunk that a guest writes at once; two of them may wait for the client.
 const CHUNK: usize = 64 * 1024;
@@ -29,6 +29,7 @@ pub struct Outbound {
     limits: Arc<WorkerLimits>,
     usage: Arc<Usage>,
     trace: Trace,
+    tracer: Option<Tracer>,
     made: u64,
     /// Bodies that the guest has opened to write to.
     bodies: usize,
@@ -37,13 +38,14 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    pub(super) fn new(capabilities: &Capabilities, egress: &Arc<Egress>, usage: &Arc<Usage>, trace: Trace) -> Self {
+    pub(super) fn new(capabilities: &Capabilities, egress: &Arc<Egress>, usage: &Arc<Usage>, event: &Event) -> Self {
         Self {
             egress: Arc::clone(egress),
             policy: Arc::clone(&capabilities.policy),
             limits: Arc::clone(&capabilities.limits),
             usage: Arc::clone(usage),
-            trace,
+            trace: event.trace.clone(),
+            tracer: event.tracer.clone(),
             made: 0,
             bodies: 0,
             waiting: None,
@@ -77,14 +79,18 @@ impl WasiHttpHooks for Outbound {
             Ok(waiting) => waiting,
             Err(failure) => return Box::new(std::future::ready(Err(error_of(&failure)))),
         };
-        self.trace.child().inject(request.headers_mut());
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let url = || self.egress.url(&uri);
+        let call = Call::begin(self.tracer.as_ref(), &self.trace, &method, url, request.headers_mut());
         let request = request.map(Body::boxed);
         let timeouts = timeouts(options, self.limits.wall_time);
         let fetch = self.egress.fetch(&self.policy, request, timeouts);
         Box::new(async move {
             // The permit is for waiting: it is given back when the head is there.
             let _permit = waiting.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
-            let response = fetch.await.map_err(|failure| error_of(&failure))?;
+            let response = fetch.await;
+            call.ended(response.as_ref().map(|response| response.status().as_u16()).map_err(Failure::code));
+            let response = response.map_err(|failure| error_of(&failure))?;
             let response = response.map(|body| {
                 body.map_err(|error| {
                     tracing::debug!(%error, "a response body of a subrequest broke off");

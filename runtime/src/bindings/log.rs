@@ -11,7 +11,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::{Capabilities, Event};
-use crate::observe::{self, RequestId, Stream};
+use crate::observe::{self, RequestId, Stream, TraceId};
 
 /// What one call may write; the limit `log` bounds the sum.
 const WRITE: usize = 64 * 1024;
@@ -23,6 +23,7 @@ pub(super) struct GuestStream(Arc<Shared>, Stream);
 struct Shared {
     capabilities: Arc<Capabilities>,
     request: RequestId,
+    trace: TraceId,
     state: Mutex<State>,
 }
 
@@ -41,20 +42,21 @@ impl GuestStream {
         let shared = Arc::new(Shared {
             capabilities: Arc::clone(capabilities),
             request: event.request_id,
+            trace: event.trace.id(),
             state: Mutex::new(State { left: capabilities.limits.log, dropped: 0, number: None, opened: [None, None] }),
         });
         [Self(Arc::clone(&shared), Stream::Stdout), Self(shared, Stream::Stderr)]
     }
 
     fn write(&self, bytes: &[u8]) {
-        let Shared { capabilities, request, state } = &*self.0;
+        let Shared { capabilities, request, trace, state } = &*self.0;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = usize::try_from(state.left).unwrap_or(usize::MAX).min(bytes.len());
         state.left -= kept as u64;
         state.dropped += (bytes.len() - kept) as u64;
         if kept > 0 {
             let number = *state.number.get_or_insert_with(|| capabilities.log.number());
-            let open = || capabilities.log.open(self.1, Arc::clone(&capabilities.worker), *request, number);
+            let open = || capabilities.log.open(self.1, Arc::clone(&capabilities.worker), *request, *trace, number);
             state.opened[self.1 as usize].get_or_insert_with(open).write(&bytes[..kept]);
         }
     }
@@ -69,6 +71,7 @@ impl Drop for Shared {
             tracing::warn!(
                 worker,
                 request_id,
+                trace_id = %self.trace,
                 bytes = state.dropped,
                 code = "worker_log_truncated",
                 "output past limit `log`"

@@ -1,11 +1,14 @@
 //! `[[auth]]` of node.toml: the named ways to authenticate.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+/// The signature algorithms that we verify (RFC 7518 §3.1, RFC 8037 §3.1).
+pub use jsonwebtoken::Algorithm;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::diagnostic::Place;
 use super::form;
 use super::origin::{NAME, existing_file};
 use super::reader::{Key as Field, Table, Wrong, key};
@@ -46,21 +49,23 @@ pub enum TokenSource {
 pub struct Key {
     /// What the key verifies.
     pub algorithm: Algorithm,
-    /// A PEM public key, or the raw secret of HS256 (at least 32 bytes).
+    /// A public key in PEM, the raw secret of HS256, HS384 or HS512, a JWK, or a set of JWKs (RFC 7517), of which those are taken
+    /// that are for the algorithm.
     pub file: PathBuf,
-    /// The key's id, matched against `kid`.
+    /// The key's id, matched against `kid`. A JWK brings its own.
     pub id: Option<String>,
+    /// Where the file was named, for messages.
+    pub place: Place,
 }
 
-/// The signature algorithms that we verify (RFC 7518 §3.1, RFC 8037 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[allow(missing_docs)]
-pub enum Algorithm {
-    HS256,
-    RS256,
-    PS256,
-    ES256,
-    EdDSA,
+/// The algorithm of this name, if we verify it. Names are case-sensitive (RFC 7515 §4.1.1), and `none` is not among them.
+#[must_use]
+pub fn algorithm_named(name: &str) -> Option<Algorithm> {
+    match name {
+        // RFC 9864 §2.2 gives the one curve of EdDSA that we verify a name of its own.
+        "Ed25519" => Some(Algorithm::EdDSA),
+        name => name.parse().ok(),
+    }
 }
 
 const SOURCE: Field = key("source", "\"header\" or { cookie = NAME }", "\"header\"");
@@ -70,13 +75,11 @@ const AUDIENCES: Field = key("audiences", "a list of strings", "[\"shop\"]");
 const LEEWAY: Field = key("leeway", "a time", "\"60s\"");
 const SCOPES: Field = key("scopes", "a list of strings", "[\"orders:read\"]");
 const REALM: Field = key("realm", "a string", "\"shop\"");
-const ALGORITHM: Field = key("algorithm", "one of HS256, RS256, PS256, ES256, EdDSA", "\"ES256\"");
+const ALGORITHM: Field = key("algorithm", "the name of a signature algorithm", "\"ES256\"");
 const FILE: Field = key("file", "the path of a key file", "\"key.pem\"");
 const ID: Field = key("id", "a string", "\"2026-01\"");
 /// Clocks of servers differ by seconds; more would let tokens live on long after their end.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(5 * 60);
-/// RFC 7518 §3.2: a key of the same size as the hash output, or larger, must be used.
-const SHORTEST_SECRET: usize = 32;
 
 pub(super) fn read_auth(table: &Table<'_>) -> (Option<Spanned<String>>, Option<Auth>) {
     let name = table.required_with(NAME, form::name);
@@ -126,7 +129,7 @@ fn read_keys(table: &Table<'_>) -> Option<Vec<Key>> {
     let mut keys: Vec<Key> = Vec::new();
     let mut whole = true;
     for table in inner {
-        let algorithm = table.required::<Algorithm>(ALGORITHM);
+        let algorithm = table.required_with(ALGORITHM, algorithm);
         let file = table.required::<String>(FILE);
         let id = table.optional_with(ID, filled);
         if let Some(id) = &id
@@ -135,16 +138,11 @@ fn read_keys(table: &Table<'_>) -> Option<Vec<Key>> {
             let message = format!("two keys have the id `{}`", id.get_ref());
             table.source.fault(id.span(), message, "a token's `kid` must lead to one key: give each its own id");
         }
-        let path = file.as_ref().map(|file| existing_file(table.source, FILE.name, file));
-        if let (Some(algorithm), Some(file), Some(path)) = (&algorithm, &file, &path)
-            && *algorithm.get_ref() == Algorithm::HS256
-            && let Err(wrong) = check_secret(path)
-        {
-            table.source.wrong(file.span(), FILE.name, file.get_ref(), wrong);
-        }
-        match (algorithm, path) {
+        let place = table.source.place(file.as_ref().map_or(table.span(), Spanned::span).start);
+        let file = file.map(|file| existing_file(table.source, FILE.name, &file));
+        match (algorithm, file) {
             (Some(algorithm), Some(file)) => {
-                keys.push(Key { algorithm: algorithm.into_inner(), file, id: id.map(Spanned::into_inner) });
+                keys.push(Key { algorithm: algorithm.into_inner(), file, id: id.map(Spanned::into_inner), place });
             }
             _ => whole = false,
         }
@@ -152,27 +150,13 @@ fn read_keys(table: &Table<'_>) -> Option<Vec<Key>> {
     whole.then_some(keys)
 }
 
-/// Whether the file can be a secret. That it cannot be read has been reported as such before.
-fn check_secret(path: &Path) -> Result<(), Wrong> {
-    let Ok(secret) = std::fs::read(path) else { return Ok(()) };
-    if secret.starts_with(b"-----BEGIN") {
-        return Err(Wrong::new(
-            "this is a PEM key, and HS256 needs a secret; with a public key in its place anyone could sign",
-            "use RS256, PS256, ES256 or EdDSA for a public key",
-        ));
-    }
-    // The newline that editors put behind a text secret adds nothing to its strength.
-    let strength = match secret.strip_suffix(b"\n") {
-        Some(text) if text.iter().all(u8::is_ascii_graphic) => text.len(),
-        _ => secret.len(),
-    };
-    if strength < SHORTEST_SECRET {
-        return Err(Wrong::new(
-            format!("a secret of HS256 has at least {SHORTEST_SECRET} bytes (RFC 7518 §3.2), this has {strength}"),
-            "make one: openssl rand -hex 32",
-        ));
-    }
-    Ok(())
+fn algorithm(name: &str) -> Result<Algorithm, Wrong> {
+    algorithm_named(name).ok_or_else(|| {
+        Wrong::new(
+            "this is not an algorithm that is verified",
+            "use HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA",
+        )
+    })
 }
 
 fn leeway(text: &str) -> Result<Duration, Wrong> {

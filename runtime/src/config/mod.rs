@@ -24,7 +24,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use auth::{Algorithm, Auth, Key, TokenSource};
+pub use auth::{Algorithm, Auth, Key, TokenSource, algorithm_named};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use limit_table::{LimitOverride, LimitRow, LimitTable, Source};
 pub use limits::{Kind, NodeLimits, Scope, Value, WorkerLimits};

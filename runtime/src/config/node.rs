@@ -48,6 +48,8 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<url::Url>,
     /// `service.name` of the resource; `eyot` if not given.
     pub service_name: Option<String>,
+    /// Which share of the traces that begin here is recorded, 0 to 1. `None`: all. A caller that sends a trace has decided for it.
+    pub sample: Option<f64>,
 }
 
 impl Node {
@@ -87,6 +89,7 @@ const PROXIES: Key = key("trusted_proxies", "a list of address blocks", "[\"10.0
 const PATH: Key = key("path", "the folder of a worker or its eyot.toml", "\"workers/api\"");
 const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
 const ENDPOINT: Key = key("otlp_endpoint", "a URL", "\"http://127.0.0.1:4318\"");
+const SAMPLE: Key = key("sample", "a number from 0 to 1", "0.1");
 const SERVICE: Key = key("service_name", "a string", "\"shop-edge\"");
 
 /// What is gathered while node.toml is read: definitions and uses of names, to be matched when all are known.
@@ -229,5 +232,16 @@ fn read_telemetry(root: &Table<'_>) -> Telemetry {
         "" => Err(Wrong::new("it is empty", "write a name, or leave it out: then it is \"eyot\"")),
         _ => Ok(text.to_owned()),
     });
-    Telemetry { otlp_endpoint, service_name: service_name.map(Spanned::into_inner) }
+    let sample = table.optional::<f64>(SAMPLE);
+    if let Some(sample) = &sample
+        && !(0.0..=1.0).contains(sample.get_ref())
+    {
+        let message = format!("`sample`: {} is no share of all traces", sample.get_ref());
+        table.source.fault(sample.span(), message, "write a number from 0 (none) to 1 (all), for example 0.1");
+    }
+    Telemetry {
+        otlp_endpoint,
+        service_name: service_name.map(Spanned::into_inner),
+        sample: sample.map(Spanned::into_inner),
+    }
 }

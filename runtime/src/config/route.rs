@@ -16,6 +16,9 @@ pub struct Route {
     /// `example.com`, `*.example.com`, or `None` for any host. Without port.
     pub host: Option<String>,
     /// `/exact`, `/users/{id}`, or a prefix `/files/*`, which matches `/files` and all below it.
+    ///
+    /// `/a`, `/a/` and `/A` are three paths (RFC 3986 §6.2.2.1). Where an origin takes them for one, protect the prefix, and give
+    /// what is open its own routes: a token demanded for `/*` cannot be passed by in another spelling.
     pub path: String,
     /// Which methods; others get 405.
     pub methods: Methods,

@@ -13,7 +13,8 @@ use crate::failure::Failure;
 /// - escapes of unreserved characters are decoded, all others have upper-case digits (RFC 3986 §6.2.2); `%2F` stays `%2F`;
 /// - ASCII characters that a path may not hold, but that browsers send (`|`, `^`, `"`, `{` …), are escaped;
 /// - several slashes in a row become one;
-/// - an escaped slash is no slash: `/a%2Fb` is one segment. For an origin that takes it for two, demand a token by prefix from the root;
+/// - an escaped slash is no slash: `/a%2Fb` is one segment. [`super::RouteTable::find`] refuses it where it matters to somebody who
+///   takes it for two;
 /// - `*` (the server as a whole, RFC 9112 §3.2.4) is left alone; [`super::RouteTable::find`] takes it for OPTIONS only.
 ///
 /// The canonical form of a canonical form is itself. Nothing is allocated for a path that is canonical already.
@@ -61,6 +62,17 @@ pub(super) fn match_key(canonical: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(key)
+}
+
+/// The path as a server sees it that decodes `%2F` before it splits the path into segments. `None` where there is no `%2F`.
+///
+/// # Errors
+/// Those of [`canonical`].
+pub(super) fn with_slashes_decoded(canonical_path: &str) -> Result<Option<String>, Failure> {
+    if !canonical_path.contains("%2F") {
+        return Ok(None);
+    }
+    canonical(&canonical_path.replace("%2F", "/")).map(|path| Some(path.into_owned()))
 }
 
 /// Whether nothing has to be rewritten. Says nothing of what its segments are.

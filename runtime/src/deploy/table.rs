@@ -1,6 +1,7 @@
 //! Which route a request takes.
 
 use std::collections::HashMap;
+use std::ptr;
 use std::sync::Arc;
 
 use http::Method;
@@ -19,6 +20,9 @@ use crate::failure::Failure;
 /// 2. Path: exact segments before parameters (compared from left to right), both before prefixes, the longest prefix first.
 /// 3. Method: a route that lists it before one for any method. The path has been decided by then: if none of its routes takes the method,
 ///    the answer is 405, also where a less specific path would take it.
+///
+/// A path with an escaped slash is read twice, as it stands and with slashes in place of the escapes, because half of all servers
+/// decode before they route. Where the two readings lead to different places, the request is refused.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     exact: HashMap<Box<str>, Paths>,
@@ -77,7 +81,8 @@ impl RouteTable {
     /// The route for a canonical host and a canonical path. It allocates only for paths with escapes, and for failures.
     ///
     /// # Errors
-    /// [`Failure::RouteNotFound`]; [`Failure::MethodNotAllowed`] when the path is there for other methods only. `*` is no path: OPTIONS gets
+    /// [`Failure::RouteNotFound`]; [`Failure::MethodNotAllowed`] when the path is there for other methods only;
+    /// [`Failure::BadRequest`] when an escaped slash gives the path two meanings. `*` is no path: OPTIONS gets
     /// [`Failure::RouteNotFound`] for it, every other method [`Failure::BadRequest`] (RFC 9112 §3.2.4).
     pub fn find<'a>(&'a self, host: &str, method: &Method, path: &'a str) -> Result<Match<'a>, Failure> {
         if path == "*" {
@@ -86,12 +91,23 @@ impl RouteTable {
                 _ => Failure::BadRequest("only OPTIONS has no path"),
             });
         }
-        let key = path::match_key(path);
-        let endpoint = self.candidates(host).find_map(|paths| paths.at(&key)).ok_or(Failure::RouteNotFound)?;
+        let found = self.endpoint(host, path);
+        if let Some(decoded) = path::with_slashes_decoded(path)? {
+            let other = self.endpoint(host, &decoded);
+            if found.map(ptr::from_ref) != other.map(ptr::from_ref) {
+                return Err(Failure::BadRequest("the path has an escaped slash, and leads elsewhere with a plain one"));
+            }
+        }
+        let endpoint = found.ok_or(Failure::RouteNotFound)?;
         match endpoint.choose(method) {
             Some(entry) => Ok(Match { route: &entry.route, index: entry.index, names: &entry.parameters, path }),
             None => Err(Failure::MethodNotAllowed { allow: endpoint.allow() }),
         }
+    }
+
+    fn endpoint(&self, host: &str, path: &str) -> Option<&Endpoint> {
+        let key = path::match_key(path);
+        self.candidates(host).find_map(|paths| paths.at(&key))
     }
 
     /// From the most to the least specific.

@@ -141,7 +141,7 @@ fn a_prefix_matches_itself_and_all_below_and_nothing_beside() {
     expect(&["/files/*"], &all.map(|request| (request, "/files/*")));
     expect(
         &["/files/*"],
-        &["h/file", "h/filesx", "h/Files", "h/", "h/a/files", "h/files%2Fa"].map(|request| (request, NOT_FOUND)),
+        &["h/file", "h/filesx", "h/Files", "h/", "h/a/files", "h/x%2Fa"].map(|request| (request, NOT_FOUND)),
     );
     expect(
         &["/{a}/x/*"],
@@ -184,6 +184,32 @@ fn a13_c21_another_spelling_never_leads_to_another_route() {
             ("h/%c0%aeadmin", BAD),
         ],
     );
+}
+
+#[test]
+fn an_escaped_slash_is_refused_where_a_plain_one_would_lead_elsewhere() {
+    expect(
+        &["/admin/*", "/u/{id}", "/files/*", "*.a.example/x/y", "/*"],
+        &[
+            ("h/admin%2Fx", BAD),
+            ("h/admin%2fx/y", BAD),
+            ("h/%2Fadmin/x", BAD),
+            ("h/%2F%2Fadmin", BAD),
+            ("h/admin%2F", BAD),
+            ("h/x;%2Fadmin", "/*"),
+            ("h/;%2Fadmin", BAD),
+            ("h/admin;y%2Fx", "/admin/*"),
+            ("h/u/a%2Fb", BAD),
+            ("h/u%2F1", BAD),
+            ("h/u/1%2F", BAD),
+            ("1.a.example/x%2Fy", BAD),
+            ("h/x%2Fy", "/*"),
+            ("h/files/a%2Fb", "/files/*"),
+            ("h/admin/a%2Fb", "/admin/*"),
+            ("h/a%252Fb", "/*"),
+        ],
+    );
+    expect(&["/{page}"], &[("h/admin%2Fx", BAD), ("h/a%2Fb/c", NOT_FOUND)]);
 }
 
 #[test]
@@ -235,7 +261,7 @@ fn parameters_are_segments_of_the_canonical_path() {
         let found = table.find("h", &method, &path).unwrap();
         found.parameters().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
     };
-    assert_eq!(parameters(Method::GET, "/u/a%2Fb/posts/%40%61{"), "id=a%2Fb&post_1=%40a%7B");
+    assert_eq!(parameters(Method::GET, "/u/a%20b/posts/%40%61{"), "id=a%20b&post_1=%40a%7B");
     assert_eq!(parameters(Method::POST, "/u/a@b/posts/2"), "user=a@b&post=2", "each route has its own names");
     assert_eq!(parameters(Method::GET, "//f//x%3f//y/z"), "name=x%3F");
 }

@@ -12,7 +12,7 @@ use crate::http::Body;
 ///
 /// # Errors
 /// What is wrong with the response.
-pub(super) fn length(response: &mut Response<Body>, method: &Method) -> Result<Option<u64>, String> {
+pub(super) fn length(response: &Response<Body>, method: &Method) -> Result<Option<u64>, String> {
     let status = response.status();
     if status.is_informational() {
         return Err(format!("{} is not the status of a final response", status.as_u16()));
@@ -87,17 +87,17 @@ mod tests {
     #[test]
     fn a_status_that_is_not_final_is_refused() {
         for status in [100, 101, 103] {
-            assert!(length(&mut response(status, &[], ""), &Method::GET).is_err(), "{status}");
+            assert!(length(&response(status, &[], ""), &Method::GET).is_err(), "{status}");
         }
-        assert_eq!(length(&mut response(200, &[], "abc"), &Method::GET), Ok(Some(3)));
+        assert_eq!(length(&response(200, &[], "abc"), &Method::GET), Ok(Some(3)));
     }
 
     #[test]
     fn a_declared_length_that_is_not_the_content_s_is_refused() {
         for lengths in [&["2"][..], &["4"], &["3", "4"], &["+3"], &["3, 3"], &[""], &["99999999999999999999"]] {
-            assert!(length(&mut response(200, lengths, "abc"), &Method::GET).is_err(), "{lengths:?}");
+            assert!(length(&response(200, lengths, "abc"), &Method::GET).is_err(), "{lengths:?}");
         }
-        assert_eq!(length(&mut response(200, &["3", "3"], "abc"), &Method::GET), Ok(Some(3)));
+        assert_eq!(length(&response(200, &["3", "3"], "abc"), &Method::GET), Ok(Some(3)));
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
             (Method::GET, 200, None, None),
         ] {
             let mut response = response(status, declared.as_slice(), "abc");
-            let length = length(&mut response, &method).unwrap();
+            let length = length(&response, &method).unwrap();
             frame(&mut response, &method, length);
             let found = response.headers().get(CONTENT_LENGTH).map(|value| value.to_str().unwrap());
             assert_eq!(found, kept, "{method} {status}");
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_head_response_without_content_says_nothing_of_its_length() {
         let mut response = response(200, &[], "");
-        let length = length(&mut response, &Method::HEAD).unwrap();
+        let length = length(&response, &Method::HEAD).unwrap();
         frame(&mut response, &Method::HEAD, length);
         assert!(response.headers().get(CONTENT_LENGTH).is_none());
     }

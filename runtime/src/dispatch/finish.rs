@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::ACCEPT;
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::header::{ACCEPT, HOST};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use jiff::Timestamp;
 
@@ -20,7 +21,7 @@ use crate::bindings::Usage;
 use crate::failure::Failure;
 use crate::http::{Body, BodyError, Client};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{Record, RequestId, Start, TargetMetrics, Trace};
+use crate::observe::{Record, RequestId, Start, TargetMetrics, Trace, Tracer};
 
 /// One request and its answer, as it becomes known.
 pub(super) struct Exchange {
@@ -33,7 +34,9 @@ pub(super) struct Exchange {
     client: Arc<Client>,
     method: Method,
     uri: Uri,
+    protocol: Version,
     host: String,
+    port: u16,
     target: Option<Arc<TargetMetrics>>,
     route: Option<Arc<str>>,
     run: Option<Run>,
@@ -54,14 +57,16 @@ impl Exchange {
     pub(super) fn begin<B>(core: &Arc<Core>, client: &Arc<Client>, request: &Request<B>) -> Self {
         Self {
             id: RequestId::from_headers(request.headers()),
-            trace: Trace::from_headers(request.headers()),
+            trace: Tracer::trace(core.dispatcher.tracer.as_ref(), request.headers()),
             accept: request.headers().get(ACCEPT).cloned(),
             time: Timestamp::now(),
             began: Instant::now(),
             client: Arc::clone(client),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            host: String::new(),
+            protocol: request.version(),
+            host: asked_host(request),
+            port: client.local.port(),
             target: None,
             route: None,
             run: None,
@@ -71,9 +76,13 @@ impl Exchange {
         }
     }
 
-    /// The client that is believed, and the host that it asked for.
-    pub(super) fn came_from(&mut self, client: &Arc<Client>, host: String) -> &str {
+    /// The client that is believed.
+    pub(super) fn came_from(&mut self, client: &Arc<Client>) {
         self.client = Arc::clone(client);
+    }
+
+    /// The host that it asked for, in canonical form.
+    pub(super) fn asks_for(&mut self, host: String) -> &str {
         self.host = host;
         &self.host
     }
@@ -125,8 +134,8 @@ impl Exchange {
     }
 
     /// What a worker or an origin answers must be something that can be sent.
-    fn check(&self, mut response: Response<Body>) -> Result<(Response<Body>, Option<u64>), Failure> {
-        match content::length(&mut response, &self.method) {
+    fn check(&self, response: Response<Body>) -> Result<(Response<Body>, Option<u64>), Failure> {
+        match content::length(&response, &self.method) {
             Ok(length) => Ok((response, length)),
             Err(why) => match &self.run {
                 Some(run) => {
@@ -144,7 +153,7 @@ impl Exchange {
     }
 
     fn tell(&self, failure: &Failure) {
-        respond::tell(failure, &self.id, self.run.as_ref().map(|run| &*run.worker.name));
+        respond::tell(failure, &self.id, self.trace.id(), self.run.as_ref().map(|run| &*run.worker.name));
     }
 
     /// The content is not as long as its length said.
@@ -174,6 +183,8 @@ impl Exchange {
             method: self.method.as_str(),
             scheme: if self.client.tls.is_some() { "https" } else { "http" },
             host: &self.host,
+            port: self.port,
+            protocol: self.protocol,
             path: self.uri.path(),
             query: None,
             status,
@@ -193,6 +204,12 @@ impl Exchange {
             tracer.request(&self.trace, &record);
         }
     }
+}
+
+/// The host as it was sent, for the log of a request whose head is refused.
+fn asked_host<B>(request: &Request<B>) -> String {
+    let target = request.uri().authority().map(Authority::as_str);
+    target.or_else(|| request.headers().get(HOST)?.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 impl Drop for Exchange {

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::body::{self, Limited};
 use super::finish::Exchange;
 use super::respond::Detail;
-use super::{head, redirect, respond};
+use super::{content, head, redirect, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::{CLAIMS_HEADER, Identity};
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
@@ -20,7 +20,7 @@ use crate::egress::Forward;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, Tracer};
+use crate::observe::{AccessLog, Call, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
 use crate::sandbox::{self, Gate, Invocation, Ledger, Permit};
 
 /// What all cores share.
@@ -84,9 +84,10 @@ impl Core {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
-        let head = head::read(&mut request, client, &shared.limits)?;
         let (client, trusted_proxy) = believed(client, &request, &shared.trusted_proxies);
-        let host = exchange.came_from(&client, head.host);
+        exchange.came_from(&client);
+        let head = head::read(&mut request, &client, &shared.limits)?;
+        let host = exchange.asks_for(head.host);
         if head.path == "*" && *request.method() == Method::OPTIONS {
             return Ok(respond::options());
         }
@@ -130,7 +131,9 @@ impl Core {
             return Err(Failure::Forbidden("this address is not let in"));
         }
         let capabilities = &worker.prepared.capabilities;
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
+        // In place of what the client sent, which may be no context at all.
+        exchange.trace.inject(&mut parts.headers);
         let idle = self.dispatcher.limits.request_body_idle;
         let Limited { body, failure: body_failure, read } =
             body::limited(incoming.into(), capabilities.limits.request_body, idle)?;
@@ -146,6 +149,7 @@ impl Core {
             protocol: parts.version,
             request_id: exchange.id,
             trace: exchange.trace.clone(),
+            tracer: self.dispatcher.tracer.clone(),
         };
         let egress = &active.egress[self.index];
         let guest = Guest::new(capabilities, event, &usage, &self.dispatcher.memory, egress);
@@ -154,7 +158,13 @@ impl Core {
             _in_use: self.dispatcher.metrics.isolate_started(Start::Warm),
             worker: Arc::clone(worker),
             id: exchange.id,
+            trace: exchange.trace.id(),
         });
+        let method = parts.method.clone();
+        let accept = |response: &Response<Body>| match content::length(response, &method) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(Failure::WorkerError(why)),
+        };
         let invocation = Invocation {
             prepared: &worker.prepared,
             guest,
@@ -162,6 +172,7 @@ impl Core {
             request: Request::from_parts(parts, body),
             hangup: &client.hangup,
             body_failure,
+            accept: &accept,
             ledger,
         };
         sandbox::run(invocation).await
@@ -180,18 +191,23 @@ impl Core {
         let (mut parts, incoming) = request.into_parts();
         let limited = body::limited(incoming.into(), self.dispatcher.origin_request_body, limits.request_body_idle)?;
         exchange.reads(limited.read);
-        exchange.trace.child().inject(&mut parts.headers);
+        let egress = &active.egress[self.index];
+        let url = || egress.origin_url(origin, parts.uri.path());
+        let tracer = self.dispatcher.tracer.as_ref();
+        let call = Call::begin(tracer, &exchange.trace, &parts.method, url, &mut parts.headers);
         let mut headers = HeaderMap::new();
         if let Some(identity) = asked.identity {
             headers.insert(CLAIMS_HEADER, identity.header_value());
         }
         let forward = Forward { client: asked.client, trusted_proxy: asked.trusted_proxy, headers: &headers };
-        let sent = active.egress[self.index].forward(origin, Request::from_parts(parts, limited.body), forward);
-        tokio::select! {
+        let sent = egress.forward(origin, Request::from_parts(parts, limited.body), forward);
+        let response = tokio::select! {
             biased;
             response = sent => response,
             () = asked.client.hangup.wait() => Err(Failure::ClientGone),
-        }
+        };
+        call.ended(response.as_ref().map(|response| response.status().as_u16()).map_err(Failure::code));
+        response
     }
 }
 
@@ -208,6 +224,7 @@ struct Held {
     _in_use: InUse,
     worker: Arc<Worker>,
     id: RequestId,
+    trace: TraceId,
 }
 
 impl Ledger for Held {
@@ -217,7 +234,7 @@ impl Ledger for Held {
         if let Some(failure) = late
             && usage.fail()
         {
-            respond::tell(failure, &self.id, Some(&*self.worker.name));
+            respond::tell(failure, &self.id, self.trace, Some(&*self.worker.name));
             metrics.target().failed(failure.code());
         }
         if let Some(met) = usage.met()

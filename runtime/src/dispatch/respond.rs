@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Fault};
 use crate::http::Body;
-use crate::observe::RequestId;
+use crate::observe::{RequestId, TraceId};
 
 /// Carries the failure's stable code.
 pub(super) const ERROR: HeaderName = HeaderName::from_static("eyot-error");
@@ -94,10 +94,10 @@ fn extra(failure: &Failure, headers: &mut HeaderMap) {
     match failure {
         // RFC 9110 §15.5.6
         Failure::MethodNotAllowed { allow } => set(ALLOW, allow),
-        // RFC 9110 §15.5.2
-        Failure::Unauthorized { challenge, .. } | Failure::InsufficientScope { challenge } => {
-            set(WWW_AUTHENTICATE, challenge)
-        }
+        // RFC 9110 §15.5.2, RFC 6750 §3
+        Failure::Unauthorized { challenge, .. }
+        | Failure::AmbiguousToken { challenge, .. }
+        | Failure::InsufficientScope { challenge } => set(WWW_AUTHENTICATE, challenge),
         // RFC 9110 §10.2.3: whole seconds
         Failure::Overloaded { retry_after, .. } => set(RETRY_AFTER, &retry_after.as_secs().max(1).to_string()),
         _ => {}
@@ -105,12 +105,12 @@ fn extra(failure: &Failure, headers: &mut HeaderMap) {
 }
 
 /// What the operator should know at once: what this node, a worker or an origin did, not what clients do.
-pub(super) fn tell(failure: &Failure, id: &RequestId, worker: Option<&str>) {
-    let (code, id) = (failure.code(), id.as_str());
+pub(super) fn tell(failure: &Failure, id: &RequestId, trace: TraceId, worker: Option<&str>) {
+    let (code, request_id, trace_id) = (failure.code(), id.as_str(), tracing::field::display(trace));
     match failure.fault() {
-        Fault::Node => tracing::error!(request_id = id, worker, code, "{failure}"),
-        Fault::Worker | Fault::Origin => tracing::warn!(request_id = id, worker, code, "{failure}"),
-        Fault::Client => tracing::debug!(request_id = id, worker, code, "{failure}"),
+        Fault::Node => tracing::error!(request_id, trace_id, worker, code, "{failure}"),
+        Fault::Worker | Fault::Origin => tracing::warn!(request_id, trace_id, worker, code, "{failure}"),
+        Fault::Client => tracing::debug!(request_id, trace_id, worker, code, "{failure}"),
     }
 }
 

@@ -205,6 +205,24 @@ impl Egress {
         }
     }
 
+    /// The URL of a path of an origin, as it is asked for there.
+    #[must_use]
+    pub fn origin_url(&self, name: &str, path: &str) -> Option<String> {
+        self.origin(name).map(|origin| origin.url(path))
+    }
+
+    /// The URL that a worker's request goes to, without its query: of an origin, its own in place of the name that workers use.
+    #[must_use]
+    pub fn url(&self, asked: &Uri) -> Option<String> {
+        let host = asked.host()?;
+        let origin = host.strip_suffix(policy::ORIGINS).and_then(|name| self.origin_url(name, asked.path()));
+        let own = || {
+            let port = asked.port().map(|port| format!(":{port}")).unwrap_or_default();
+            Some(format!("{}://{host}{port}{}", asked.scheme_str()?, asked.path()))
+        };
+        origin.or_else(own)
+    }
+
     fn origin(&self, name: &str) -> Option<&Origin> {
         self.0.origins.iter().find(|origin| origin.name == name)
     }

@@ -145,6 +145,10 @@ impl Origin {
         Ok(Outgoing { head: Head { method: head.method, target, headers }, body, sender })
     }
 
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}://{}{}{path}", self.scheme, self.authority, self.base)
+    }
+
     fn path(&self, uri: &Uri) -> Result<PathAndQuery, Failure> {
         let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         if !path.as_str().starts_with('/') {

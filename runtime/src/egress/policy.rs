@@ -8,7 +8,7 @@ use crate::config::Egress as Allowed;
 use crate::failure::Failure;
 
 /// The names below which a worker finds the origins of node.toml. They are never looked up.
-const ORIGINS: &str = ".origin.internal";
+pub(super) const ORIGINS: &str = ".origin.internal";
 
 /// What one worker may ask. Without any entry: nothing.
 #[derive(Clone, Debug, Default)]

@@ -8,11 +8,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use http::Version;
 use jiff::Timestamp;
 use prometheus::IntCounter;
 use serde::{Serialize, Serializer};
 
-use super::escape::{Escaped, write_padded};
+use super::escape::{Escaped, EscapingJson, write_padded};
 use super::{Destination, Lane, RequestId, Start, TraceId, Writer};
 
 /// How long lines of the access log are gathered before they are written.
@@ -53,6 +54,12 @@ pub struct Record<'a> {
     pub scheme: &'a str,
     /// The host that it asked for.
     pub host: &'a str,
+    /// The port that it asked for; for its span only.
+    #[serde(skip)]
+    pub port: u16,
+    /// Its version of HTTP; for its span only.
+    #[serde(skip)]
+    pub protocol: Version,
     /// The path, without the query.
     pub path: &'a str,
     /// The query, where the operator wants it logged: it may hold secrets.
@@ -148,7 +155,9 @@ impl Record<'_> {
     pub fn write(&self, form: AccessForm, out: &mut Vec<u8>) {
         // Neither can fail: the Vec grows, and all keys are strings.
         match form {
-            AccessForm::Json => drop(serde_json::to_writer(&mut *out, self)),
+            AccessForm::Json => {
+                drop(self.serialize(&mut serde_json::Serializer::with_formatter(&mut *out, EscapingJson)))
+            }
             AccessForm::Text { colour } => drop(self.write_text(colour, out)),
         }
         out.push(b'\n');
@@ -228,6 +237,8 @@ mod tests {
             method: "GET",
             scheme: "https",
             host: "shop.example.com",
+            port: 443,
+            protocol: Version::HTTP_2,
             path,
             query: None,
             status: 200,
@@ -296,13 +307,16 @@ mod tests {
     #[test]
     fn a_client_cannot_put_control_characters_into_the_log() {
         let id = RequestId::fresh();
-        let evil = record(&id, "/\x1b]0;owned\x07\n{\"status\":200}\u{9b}31m");
+        let path = "/\x1b]0;owned\x07\n{\"status\":200}\u{9b}31m\u{202e}\u{2028}é";
+        let evil = record(&id, path);
         for form in [AccessForm::Json, AccessForm::Text { colour: false }] {
             let text = line(&evil, form);
             assert_eq!(text.matches('\n').count(), 1, "{text:?}");
-            assert!(!text.contains(['\x1b', '\x07']), "{text:?}");
+            assert!(!text.trim_end().contains(|c: char| c.is_control() || "\u{202e}\u{2028}".contains(c)), "{text:?}");
         }
         assert!(!line(&evil, AccessForm::Text { colour: true }).contains("\x1b]"));
+        let read: serde_json::Value = serde_json::from_str(&line(&evil, AccessForm::Json)).unwrap();
+        assert_eq!(read["path"], path, "nothing is lost by it");
     }
 
     #[test]

@@ -62,6 +62,8 @@ fn observing_a_request_costs_less_than_a_microsecond() {
         method: "GET",
         scheme: "http",
         host: "hello.localhost:8080",
+        port: 8080,
+        protocol: http::Version::HTTP_11,
         path: "/",
         query: None,
         status: 200,

@@ -4,6 +4,7 @@
 //! in Unicode's view, and the marks that reorder text (Unicode UAX #9; "Trojan Source", CVE-2021-42574).
 
 use std::fmt::{self, Display, Formatter, Write};
+use std::io;
 
 /// Shows a text with its dangerous characters as `\n`, `\x1b` or `\u{202e}`.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,22 @@ impl Display for EscapedBytes<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// JSON in which the same characters are escaped as `\u202e`. JSON itself asks that of C0 only (RFC 8259 §7), and a terminal that shows
+/// a log is a terminal too.
+pub(super) struct EscapingJson;
+
+impl serde_json::ser::Formatter for EscapingJson {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, found)) = rest.char_indices().find(|(_, c)| is_dangerous(*c)) {
+            // All of them are in the first plane, so each is one escape.
+            write!(out, "{}\\u{:04x}", &rest[..at], found as u32)?;
+            rest = &rest[at + found.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
     }
 }
 

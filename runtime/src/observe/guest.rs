@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use super::{Destination, EscapedBytes, Lane, RequestId, Writer};
+use super::{Destination, EscapedBytes, Lane, RequestId, TraceId, Writer};
 
 /// The target of guests' events, for filters.
 pub const TARGET: &str = "guest";
@@ -51,6 +51,7 @@ pub struct GuestStream {
     stream: Stream,
     worker: Arc<str>,
     request: RequestId,
+    trace: TraceId,
     number: u64,
     begun: Vec<u8>,
     at_line_start: bool,
@@ -88,8 +89,24 @@ impl GuestLog {
 
     /// Opens a stream of the invocation with this number.
     #[must_use]
-    pub fn open(&self, stream: Stream, worker: Arc<str>, request: RequestId, number: u64) -> GuestStream {
-        GuestStream { log: self.clone(), stream, worker, request, number, begun: Vec::new(), at_line_start: true }
+    pub fn open(
+        &self,
+        stream: Stream,
+        worker: Arc<str>,
+        request: RequestId,
+        trace: TraceId,
+        number: u64,
+    ) -> GuestStream {
+        GuestStream {
+            log: self.clone(),
+            stream,
+            worker,
+            request,
+            trace,
+            number,
+            begun: Vec::new(),
+            at_line_start: true,
+        }
     }
 }
 
@@ -159,7 +176,8 @@ impl GuestStream {
 
     fn event(&self, line: &[u8]) {
         let (worker, request_id) = (&*self.worker, self.request.as_str());
-        tracing::info!(target: TARGET, worker, request_id, stream = self.stream.name(), "{}", EscapedBytes(line));
+        let (trace_id, stream) = (tracing::field::display(self.trace), self.stream.name());
+        tracing::info!(target: TARGET, worker, request_id, trace_id, stream, "{}", EscapedBytes(line));
     }
 
     /// The bytes with a prefix where a line begins, and whether the next ones begin a line.
@@ -204,12 +222,13 @@ mod tests {
     fn events(run: impl FnOnce(&mut GuestStream)) -> Vec<String> {
         let text = captured(true, || {
             let id = RequestId::parse(b"req-1").unwrap();
-            let mut stream = GuestLog::events().open(Stream::Stdout, "hello".into(), id, 0);
+            let mut stream = GuestLog::events().open(Stream::Stdout, "hello".into(), id, TraceId::from(7), 0);
             run(&mut stream);
         });
         let message = |line: &str| {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
             assert_eq!((&event["worker"], &event["request_id"]), (&"hello".into(), &"req-1".into()));
+            assert_eq!(event["trace_id"], "00000000000000000000000000000007");
             assert_eq!((&event["stream"], &event["target"]), (&"stdout".into(), &"guest".into()));
             event["message"].as_str().unwrap().to_owned()
         };
@@ -253,12 +272,12 @@ mod tests {
 
     #[test]
     fn the_console_shows_what_wasmtime_serve_shows() {
-        let id = RequestId::fresh();
+        let (id, trace) = (RequestId::fresh(), TraceId::from(7));
         let (out, err) = console(true, |log| {
-            let mut first = log.open(Stream::Stdout, "hello".into(), id, 0);
+            let mut first = log.open(Stream::Stdout, "hello".into(), id, trace, 0);
             first.write(b"a");
             first.write(b"b\nc\n");
-            log.open(Stream::Stderr, "hello".into(), id, 1).write(b"oh\n\nno");
+            log.open(Stream::Stderr, "hello".into(), id, trace, 1).write(b"oh\n\nno");
             first.line("d\ne");
         });
         assert_eq!(out, "stdout [0] :: ab\nstdout [0] :: c\nstdout [0] :: d\nstdout [0] :: e\n");
@@ -268,7 +287,7 @@ mod tests {
     #[test]
     fn without_a_prefix_the_bytes_are_the_guests() {
         let (out, _) = console(false, |log| {
-            log.open(Stream::Stdout, "hello".into(), RequestId::fresh(), 0).write(b"a\n\x1b[1mb");
+            log.open(Stream::Stdout, "hello".into(), RequestId::fresh(), TraceId::from(7), 0).write(b"a\n\x1b[1mb");
         });
         assert_eq!(out, "a\n\x1b[1mb");
     }

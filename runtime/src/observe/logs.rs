@@ -22,8 +22,9 @@ use super::{Destination, Lane, Writer};
 
 /// The environment variable with the filter.
 pub const ENVIRONMENT: &str = "EYOT_LOG";
-/// What is shown when nothing is said: what we do, what guests say, what others warn of.
-pub const DEFAULT_FILTER: &str = "warn,notify=error,eyot=info,guest=info";
+/// What is shown when nothing is said: what we do, what guests say, what others warn of. The OTLP exporter warns of each batch that is
+/// lost, without the cause; `otlp.rs` says it better.
+pub const DEFAULT_FILTER: &str = "warn,notify=error,opentelemetry-otlp=error,eyot=info,guest=info";
 
 /// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Counters for Prometheus: what the node does, by target, worker and code.
 //!
-//! Labels are looked up once, when a worker is activated or a route table is built; a request then touches only atomics that
-//! it holds handles to. Every label value is a name from the configuration or from a list in our code, so a client or a
+//! Labels are looked up once, when a worker is activated or a route table is built; a request that goes well then touches only
+//! atomics that it holds handles to. A failure is looked up by its code when it is counted. Every label value is a name from the configuration or from a list in our code, so a client or a
 //! guest cannot add series.
 
 mod labels;
@@ -21,7 +21,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::task;
+use super::{SpanLosses, task};
 use labels::Counters;
 pub use labels::{Start, Target};
 use process::Process;
@@ -47,6 +47,7 @@ pub struct Metrics {
     limits: Counters<2>,
     connections: IntGauge,
     access_log_dropped: IntCounter,
+    span_losses: SpanLosses,
     tasks: IntGaugeVec,
     task_panics: Counters<1>,
     process: Process,
@@ -101,7 +102,7 @@ impl Metrics {
                 &registry,
                 "eyot_failures_total",
                 "Failures, by their code.",
-                ["code", "worker"],
+                ["code", "target"],
             )?,
             durations: register(&registry, HistogramVec::new(durations.buckets(BUCKETS.to_vec()), &["target"])?)?,
             in_use: register(&registry, IntGauge::new("eyot_isolates_in_use", "Isolates that exist now.")?)?,
@@ -125,6 +126,19 @@ impl Metrics {
                 &registry,
                 IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
             )?,
+            span_losses: SpanLosses {
+                dropped: register(
+                    &registry,
+                    IntCounter::new("eyot_spans_dropped_total", "Spans that did not reach the collector.")?,
+                )?,
+                failed_exports: register(
+                    &registry,
+                    IntCounter::new(
+                        "eyot_span_exports_failed_total",
+                        "Batches of spans that the collector did not take.",
+                    )?,
+                )?,
+            },
             tasks: gauges(&registry, "eyot_tasks", "Tasks that exist now.", &["name"])?,
             task_panics: Counters::register(&registry, "eyot_task_panics_total", "Tasks that panicked.", ["name"])?,
             process: Process::register(&registry)?,
@@ -201,6 +215,12 @@ impl Metrics {
     /// How many client connections are open: whoever counts them says so before a scrape.
     pub fn connections(&self, open: usize) {
         self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// The counters of lost spans, for `Tracer::start`.
+    #[must_use]
+    pub fn span_losses(&self) -> SpanLosses {
+        self.span_losses.clone()
     }
 
     /// The counter of lost lines, for `AccessLogs::start`.

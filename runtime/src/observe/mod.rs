@@ -27,7 +27,7 @@ pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;
 pub use logs::{Format, LogGuard};
 pub use metrics::{InUse, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
-pub use spans::{Span, Tracer};
+pub use spans::{Call, Span, SpanLosses, Tracer};
 pub use task::{running_tasks, spawn, task_panics};
 pub use trace::{SpanId, Trace, TraceId};
 pub use writer::{Destination, Lane, Writer};

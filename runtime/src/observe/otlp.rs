@@ -1,12 +1,14 @@
-//! How spans travel: the exporter's HTTP client, made of our hyper and rustls.
+//! How spans travel: the exporter's HTTP client, made of our hyper and rustls, and what is counted when they do not arrive.
 //!
 //! It runs on the exporter's own thread with a runtime of its own, so a collector that hangs costs spans and no request.
 
+use std::error::Error;
 use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,18 +18,66 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{Builder, Runtime};
+
+use super::spans::SpanLosses;
 
 /// A collector answers with a few bytes; what is longer is not one.
 const MAX_ANSWER: usize = 64 * 1024;
 /// From the connection to the last byte of the answer (OTLP's default).
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A collector that is away is told of so often, and not for each batch.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The client of one exporter.
 pub(super) struct OtlpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Option<Runtime>,
+    /// When it was last told that the collector takes nothing.
+    told: Mutex<Option<Instant>>,
+}
+
+/// The exporter, with the eyes of an operator on it: what it loses is counted, and no error goes back to the SDK, which would log one
+/// without its cause for each batch.
+#[derive(Debug)]
+pub(super) struct Counted {
+    exporter: opentelemetry_otlp::SpanExporter,
+    waiting: Arc<AtomicUsize>,
+    losses: SpanLosses,
+}
+
+impl Counted {
+    pub(super) fn new(
+        exporter: opentelemetry_otlp::SpanExporter,
+        waiting: Arc<AtomicUsize>,
+        losses: SpanLosses,
+    ) -> Self {
+        Self { exporter, waiting, losses }
+    }
+}
+
+impl SpanExporter for Counted {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        self.waiting.fetch_sub(spans, Relaxed);
+        if self.exporter.export(batch).await.is_err() {
+            self.losses.dropped.inc_by(spans as u64);
+            self.losses.failed_exports.inc();
+        }
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
 }
 
 impl OtlpClient {
@@ -43,7 +93,7 @@ impl OtlpClient {
         // Between two batches nothing drives this runtime, so no connection is kept.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { client, runtime: Some(runtime) })
+        Ok(Self { client, runtime: Some(runtime), told: Mutex::default() })
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
@@ -54,8 +104,30 @@ impl OtlpClient {
 
     fn send_and_wait(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let Some(runtime) = &self.runtime else { return Err("the exporter has ended".into()) };
-        runtime.block_on(async { tokio::time::timeout(TIMEOUT, self.send(request)).await? })
+        let endpoint = request.uri().to_string();
+        let answer = runtime.block_on(async { tokio::time::timeout(TIMEOUT, self.send(request)).await });
+        let answer = answer.unwrap_or_else(|_| Err(format!("there was no answer within {TIMEOUT:?}").into()));
+        match &answer {
+            Ok(response) if response.status().is_success() => {}
+            Ok(response) => self.tell(&endpoint, &format!("it answered {}", response.status())),
+            Err(error) => self.tell(&endpoint, &causes(&**error)),
+        }
+        answer
     }
+
+    fn tell(&self, endpoint: &str, cause: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= SILENCE) {
+            *told = Some(Instant::now());
+            tracing::warn!(endpoint, cause, "the collector takes no spans; this is said once a minute");
+        }
+    }
+}
+
+/// An error with what is behind it: hyper's own text is only "client error (Connect)".
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let all = std::iter::successors(Some(error), |error| (*error).source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl HttpClient for OtlpClient {

@@ -1,24 +1,40 @@
 //! Spans, exported over OTLP/HTTP when an endpoint is configured.
 //!
 //! A span is recorded when it is over, with the ids of its [`Trace`], and put into the bounded queue of the SDK's batch
-//! processor, whose thread sends it. Without an endpoint there is no [`Tracer`], and nothing happens for a request.
+//! processor, whose thread sends it. Without an endpoint there is no [`Tracer`]: nothing is recorded, and what is sent on names the
+//! caller's span as its parent.
+
+mod call;
+mod server;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use http::HeaderMap;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SamplingDecision, ShouldSample, SpanData, SpanEvents, SpanLinks,
+    SpanProcessor,
+};
+use prometheus::IntCounter;
 
-use super::otlp::OtlpClient;
+pub use call::Call;
+
+use super::otlp::{Counted, OtlpClient};
 use super::{Record, Trace};
 use crate::config::Telemetry;
 
 /// Where a collector takes spans (OTLP specification, "OTLP/HTTP Request").
 const PATH: &str = "/v1/traces";
+/// How many spans wait to be sent (the SDK's default): a few MiB. What comes then is dropped and counted.
+const QUEUE: usize = 2048;
 
 /// Why spans cannot be exported. The operator's configuration or the system is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +49,25 @@ pub enum SpanError {
 
 /// The way into the exporter; clones share it.
 #[derive(Clone, Debug)]
-pub struct Tracer {
-    processor: Arc<BatchSpanProcessor>,
+pub struct Tracer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    processor: BatchSpanProcessor,
     scope: InstrumentationScope,
+    sampler: Sampler,
+    /// How many spans are in the queue. The processor counts for itself, and tells nobody.
+    waiting: Arc<AtomicUsize>,
+    dropped: IntCounter,
+}
+
+/// What is lost on the way to the collector.
+#[derive(Clone, Debug)]
+pub struct SpanLosses {
+    /// Spans that were not delivered.
+    pub dropped: IntCounter,
+    /// Batches that the collector did not take.
+    pub failed_exports: IntCounter,
 }
 
 /// What is told of something that took time. Its ids come from a [`Trace`].
@@ -49,18 +81,18 @@ pub struct Span {
     pub start: SystemTime,
     /// When it was over.
     pub end: SystemTime,
-    /// What else is known, by OpenTelemetry's semantic conventions.
+    /// What else is known, by OpenTelemetry's semantic conventions. `error.type` says why it failed.
     pub attributes: Vec<KeyValue>,
-    /// Why it failed, if it did.
-    pub error: Option<Cow<'static, str>>,
+    /// Whether it failed.
+    pub failed: bool,
 }
 
 impl Tracer {
     /// Starts the exporter, if an endpoint is configured. `/v1/traces` is added to an endpoint that does not end with it.
-    pub fn start(telemetry: &Telemetry) -> Result<Option<Self>, SpanError> {
+    pub fn start(telemetry: &Telemetry, losses: SpanLosses) -> Result<Option<Self>, SpanError> {
         let Some(endpoint) = &telemetry.otlp_endpoint else { return Ok(None) };
         let base = endpoint.as_str().trim_end_matches('/');
-        let exporter = SpanExporter::builder()
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(OtlpClient::new()?)
             .with_protocol(Protocol::HttpBinary)
@@ -70,42 +102,63 @@ impl Tracer {
             .with_service_name(telemetry.service_name.clone().unwrap_or_else(|| "eyot".to_owned()))
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
-        let mut processor = BatchSpanProcessor::builder(exporter).build();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let dropped = losses.dropped.clone();
+        let mut processor = BatchSpanProcessor::builder(Counted::new(exporter, Arc::clone(&waiting), losses))
+            .with_batch_config(BatchConfigBuilder::default().with_max_queue_size(QUEUE).build())
+            .build();
         processor.set_resource(&resource);
         let scope = InstrumentationScope::builder("eyot").with_version(env!("CARGO_PKG_VERSION")).build();
-        Ok(Some(Self { processor: Arc::new(processor), scope }))
+        let sampler = Sampler::TraceIdRatioBased(telemetry.sample.unwrap_or(1.0));
+        Ok(Some(Self(Arc::new(Inner { processor, scope, sampler, waiting, dropped }))))
     }
 
-    /// Records a span that is over, if its trace is sampled. Never waits; a full queue drops it, and the exporter says so.
+    /// The span of a request with these headers. Whether it is recorded is the caller's decision, where it has sent one.
+    #[must_use]
+    pub fn trace(tracer: Option<&Self>, headers: &HeaderMap) -> Trace {
+        let trace = Trace::from_headers(headers);
+        match tracer {
+            None => trace.unrecorded(),
+            Some(_) if trace.parent().is_some() => trace,
+            Some(tracer) => {
+                let sampled = tracer.0.sampler.should_sample(None, trace.id(), "", &SpanKind::Server, &[], &[]);
+                trace.sampled(sampled.decision == SamplingDecision::RecordAndSample)
+            }
+        }
+    }
+
+    /// Records a span that is over, if its trace is sampled. Never waits: with a full queue the span is dropped and counted.
     pub fn record(&self, trace: &Trace, span: Span) {
-        if trace.is_sampled() {
-            self.processor.on_end(self.data(trace, span));
+        if !trace.is_sampled() {
+            return;
+        }
+        let Inner { processor, waiting, dropped, .. } = &*self.0;
+        if waiting.fetch_add(1, Relaxed) < QUEUE {
+            processor.on_end(self.data(trace, span));
+        } else {
+            waiting.fetch_sub(1, Relaxed);
+            dropped.inc();
         }
     }
 
     /// Records the span of a request that we answered, from its line in the access log.
     pub fn request(&self, trace: &Trace, record: &Record<'_>) {
         if trace.is_sampled() {
-            self.processor.on_end(self.data(trace, Span::server(record)));
+            self.record(trace, Span::server(record));
         }
     }
 
     /// Sends what is left and ends the exporter. Says whether that was done in time.
     pub fn shutdown(&self, wait: Duration) -> bool {
-        self.processor.shutdown_with_timeout(wait).is_ok()
+        self.0.processor.shutdown_with_timeout(wait).is_ok()
     }
 
     fn data(&self, trace: &Trace, span: Span) -> SpanData {
         let state = trace.state().and_then(|state| state.parse().ok()).unwrap_or(TraceState::NONE);
         let flags = TraceFlags::new(trace.flags());
-        let (id, own) = (TraceId::from_bytes(trace.id().to_bytes()), SpanId::from_bytes(trace.span().to_bytes()));
-        let status = match span.error {
-            Some(error) => Status::error(error),
-            None => Status::Unset,
-        };
         SpanData {
-            span_context: SpanContext::new(id, own, flags, false, state),
-            parent_span_id: trace.parent().map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.to_bytes())),
+            span_context: SpanContext::new(trace.id(), trace.span(), flags, false, state),
+            parent_span_id: trace.parent().unwrap_or(SpanId::INVALID),
             parent_span_is_remote: trace.has_remote_parent(),
             span_kind: span.kind,
             name: span.name,
@@ -115,53 +168,10 @@ impl Tracer {
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
-            status,
-            instrumentation_scope: self.scope.clone(),
+            // No description: the status code or `error.type` says it already (semantic conventions, "HTTP spans", Status).
+            status: if span.failed { Status::error("") } else { Status::Unset },
+            instrumentation_scope: self.0.scope.clone(),
         }
-    }
-}
-
-impl Span {
-    /// The span of a request that we answered (semantic conventions, "HTTP server").
-    #[must_use]
-    pub fn server(record: &Record<'_>) -> Self {
-        let (method, original) = known_method(record.method);
-        let verb = if original.is_some() { "HTTP" } else { method };
-        let name = match record.route {
-            Some(route) => Cow::Owned(format!("{verb} {route}")),
-            None => Cow::Borrowed(verb),
-        };
-        let start = SystemTime::try_from(record.time).unwrap_or(SystemTime::UNIX_EPOCH);
-        // Of a server, what the client did wrong is no error.
-        let failed = record.status >= 500;
-        let error = failed.then(|| record.failure.map_or_else(|| record.status.to_string().into(), Cow::Borrowed));
-        let mut attributes = Vec::with_capacity(20);
-        let mut add = |key: &'static str, value: opentelemetry::Value| attributes.push(KeyValue::new(key, value));
-        add("http.request.method", method.into());
-        add("url.path", text(record.path));
-        add("url.scheme", text(record.scheme));
-        add("server.address", text(record.host));
-        add("client.address", record.client.to_string().into());
-        add("http.response.status_code", i64::from(record.status).into());
-        add("http.request.body.size", number(record.bytes_in));
-        add("http.response.body.size", number(record.bytes_out));
-        add("eyot.request_id", text(record.request_id.as_str()));
-        let mut maybe = |key, value: Option<opentelemetry::Value>| {
-            if let Some(value) = value {
-                add(key, value);
-            }
-        };
-        maybe("http.request.method_original", original.map(text));
-        maybe("url.query", record.query.map(text));
-        maybe("http.route", record.route.map(text));
-        maybe("error.type", error.clone().map(|error| error.into_owned().into()));
-        maybe("eyot.failure", record.failure.map(opentelemetry::Value::from));
-        maybe("eyot.worker", record.worker.map(text));
-        maybe("eyot.version", record.version.map(text));
-        maybe("eyot.start", record.start.map(|start| start.as_str().into()));
-        maybe("eyot.cpu_us", record.cpu.map(|cpu| number(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX))));
-        maybe("eyot.peak_memory_bytes", record.peak_memory.map(number));
-        Self { name, kind: SpanKind::Server, start, end: start + record.duration, attributes, error }
     }
 }
 
@@ -181,6 +191,3 @@ fn known_method(method: &str) -> (&'static str, Option<&str>) {
         None => ("_OTHER", Some(method)),
     }
 }
-
-#[cfg(test)]
-mod tests;

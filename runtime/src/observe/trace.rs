@@ -2,10 +2,9 @@
 //!
 //! It costs a parse and a random number; whether spans are also exported is `spans.rs`' affair.
 
-use std::fmt::{self, Debug, Display, Formatter};
-
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
+pub use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
 /// The header with the ids of the trace and of the caller's span, and the flags.
@@ -19,14 +18,6 @@ const RANDOM: u8 = 0b10;
 /// At least this much of tracestate must be carried (§3.3.1.5); we carry no more.
 const MAX_STATE: usize = 512;
 const MAX_STATE_MEMBERS: usize = 32;
-
-/// The id of a trace; never all zero. Displays as 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TraceId([u8; 16]);
-
-/// The id of a span; never all zero. Displays as 16 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SpanId([u8; 8]);
 
 /// The span of one request, and the trace that it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +34,9 @@ impl Trace {
     /// A trace that starts here. It is sampled, as it would be by the next service if we had sent nothing.
     #[must_use]
     pub fn root() -> Self {
-        let id = TraceId(RandomIdGenerator::default().new_trace_id().to_bytes());
-        Self { id, span: SpanId::random(), parent: None, remote_parent: false, flags: SAMPLED | RANDOM, state: None }
+        let ids = RandomIdGenerator::default();
+        let (id, span) = (ids.new_trace_id(), ids.new_span_id());
+        Self { id, span, parent: None, remote_parent: false, flags: SAMPLED | RANDOM, state: None }
     }
 
     /// Joins the caller's trace, or starts a new one where it sent no context, a bad one, or more than one.
@@ -59,7 +51,7 @@ impl Trace {
         let Some(parent) = parent else { return Self::root() };
         Self {
             id: parent.trace,
-            span: SpanId::random(),
+            span: RandomIdGenerator::default().new_span_id(),
             parent: Some(parent.span),
             remote_parent: true,
             // Flags that we do not know must be set to zero (§3.2.2.5.3).
@@ -68,17 +60,32 @@ impl Trace {
         }
     }
 
-    /// A span below this one: for each request that we send.
+    /// A span below this one, to be recorded.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { span: SpanId::random(), parent: Some(self.span), remote_parent: false, ..self.clone() }
+        let span = RandomIdGenerator::default().new_span_id();
+        Self { span, parent: Some(self.span), remote_parent: false, ..self.clone() }
+    }
+
+    /// The same trace where nobody will record this span: what is sent on names the caller's, so that the trace has no hole.
+    #[must_use]
+    pub fn unrecorded(mut self) -> Self {
+        self.span = self.parent.unwrap_or(self.span);
+        self
+    }
+
+    /// The same trace with our own decision whether spans are recorded, where no caller has decided.
+    #[must_use]
+    pub fn sampled(mut self, sampled: bool) -> Self {
+        self.flags = if sampled { self.flags | SAMPLED } else { self.flags & !SAMPLED };
+        self
     }
 
     /// Writes the context into the headers of a request that we send, in place of any that stood there.
     pub fn inject(&self, headers: &mut HeaderMap) {
-        let text = self.traceparent();
+        let text = format!("00-{}-{}-{:02x}", self.id, self.span, self.flags);
         // Hexadecimal digits and dashes are always good in a header.
-        if let Ok(value) = HeaderValue::from_bytes(&text) {
+        if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(TRACEPARENT.clone(), value);
         }
         match &self.state {
@@ -128,60 +135,6 @@ impl Trace {
     pub fn state(&self) -> Option<&str> {
         self.state.as_ref().and_then(|state| state.to_str().ok())
     }
-
-    fn traceparent(&self) -> [u8; 55] {
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&self.id.0, &mut text[3..35]);
-        write_hex(&self.span.0, &mut text[36..52]);
-        write_hex(&[self.flags], &mut text[53..]);
-        text
-    }
-}
-
-impl TraceId {
-    /// The bytes of the id.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0
-    }
-}
-
-impl SpanId {
-    fn random() -> Self {
-        Self(RandomIdGenerator::default().new_span_id().to_bytes())
-    }
-
-    /// The bytes of the id.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 8] {
-        self.0
-    }
-}
-
-impl Display for TraceId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 32];
-        f.write_str(write_hex(&self.0, &mut text))
-    }
-}
-
-impl Display for SpanId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 16];
-        f.write_str(write_hex(&self.0, &mut text))
-    }
-}
-
-impl Debug for TraceId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "TraceId({self})")
-    }
-}
-
-impl Debug for SpanId {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "SpanId({self})")
-    }
 }
 
 /// What a traceparent says (§3.2).
@@ -194,24 +147,28 @@ struct Parent {
 impl Parent {
     fn parse(text: &[u8]) -> Option<Self> {
         let (known, more) = text.split_at_checked(55)?;
-        if known[2] != b'-' || known[35] != b'-' || known[52] != b'-' {
-            return None;
-        }
-        let [version] = read_hex(&known[..2])?;
+        let known = std::str::from_utf8(known).ok().filter(|text| text.bytes().all(is_hex_or_dash))?;
+        let mut parts = known.split('-');
+        let mut part = |length: usize| parts.next().filter(|part| part.len() == length);
+        let (version, trace, span, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
         let later = match version {
-            0xff => return None,
-            0 => false,
+            "ff" => return None,
+            "00" => false,
             // Of a later version we read what we know; what follows must be set apart by a dash (§4.3).
             _ => true,
         };
         if !(more.is_empty() || later && more[0] == b'-') {
             return None;
         }
-        let trace = read_hex(&known[3..35])?;
-        let span = read_hex(&known[36..52])?;
-        let [flags] = read_hex(&known[53..])?;
-        (trace != [0; 16] && span != [0; 8]).then_some(Self { trace: TraceId(trace), span: SpanId(span), flags })
+        let (trace, span) = (TraceId::from_hex(trace).ok()?, SpanId::from_hex(span).ok()?);
+        let flags = u8::from_str_radix(flags, 16).ok()?;
+        (trace != TraceId::INVALID && span != SpanId::INVALID).then_some(Self { trace, span, flags })
     }
+}
+
+/// Lower case only: upper case makes a traceparent invalid (§3.2.2).
+fn is_hex_or_dash(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')
 }
 
 /// The tracestate to carry along: all of it, or none where it breaks the grammar or has more members than it may.
@@ -257,29 +214,6 @@ fn is_member(member: &str) -> bool {
     let goes_on_well = key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/@".contains(&b));
     let value_is_good = value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b',' && b != b'=');
     starts_well && goes_on_well && key.len() <= 256 && value_is_good && (1..=256).contains(&value.len())
-}
-
-fn write_hex<'a>(bytes: &[u8], out: &'a mut [u8]) -> &'a str {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    std::str::from_utf8(out).unwrap_or_default()
-}
-
-/// Lower case only: upper case makes a traceparent invalid (§3.2.2).
-fn read_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

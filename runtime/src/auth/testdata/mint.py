@@ -16,7 +16,9 @@ CLAIMS = {"iss": "https://issuer.example", "sub": "Zoë", "aud": ["api", "web"],
 
 
 def minted():
-    keys = {"HS256": "secret.txt", "RS256": "rsa.key.pem", "PS256": "rsa.key.pem", "ES256": "p256.key.pem", "EdDSA": "ed25519.key.pem"}
+    keys = {alg: "rsa.key.pem" for alg in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")}
+    keys |= {"HS256": "secret.txt", "HS384": "secret-64.txt", "HS512": "secret-64.txt"}
+    keys |= {"ES256": "p256.key.pem", "ES384": "p384.key.pem", "EdDSA": "ed25519.key.pem"}
     return {alg: jwt.encode(CLAIMS, Path(file).read_bytes(), algorithm=alg, headers={"kid": "one"}) for alg, file in keys.items()}
 
 

@@ -55,9 +55,10 @@ impl Target<'_> {
         match self {
             Self::Worker(name) => name.to_owned(),
             Self::Origin(name) => format!("origin:{name}"),
-            Self::Redirect => "redirect".to_owned(),
-            Self::Respond => "respond".to_owned(),
-            Self::None => "none".to_owned(),
+            // A worker's name has no colon, so none of these is one.
+            Self::Redirect => "node:redirect".to_owned(),
+            Self::Respond => "node:respond".to_owned(),
+            Self::None => "node:none".to_owned(),
         }
     }
 }

@@ -21,7 +21,7 @@ fn requests_are_counted_by_target_and_status() {
     assert_has(&text, r#"eyot_requests_total{status="200",target="hello"} 2"#);
     assert_has(&text, r#"eyot_requests_total{status="2xx",target="hello"} 1"#);
     assert_has(&text, r#"eyot_requests_total{status="502",target="origin:shop"} 1"#);
-    assert_has(&text, r#"eyot_requests_total{status="404",target="none"} 1"#);
+    assert_has(&text, r#"eyot_requests_total{status="404",target="node:none"} 1"#);
     assert_has(&text, "# TYPE eyot_request_duration_seconds histogram");
     assert_has(&text, r#"eyot_request_duration_seconds_bucket{target="hello",le="0.0001"} 2"#);
     assert_has(&text, r#"eyot_request_duration_seconds_bucket{target="hello",le="0.005"} 3"#);
@@ -37,10 +37,22 @@ fn failures_and_soft_limits_are_counted_by_code() {
     worker.limit_reached("worker_log_truncated");
     worker.log_dropped(1000);
     let text = metrics.render();
-    assert_has(&text, r#"eyot_failures_total{code="worker_cpu_exceeded",worker="hello"} 1"#);
-    assert_has(&text, r#"eyot_failures_total{code="route_not_found",worker="none"} 1"#);
+    assert_has(&text, r#"eyot_failures_total{code="worker_cpu_exceeded",target="hello"} 1"#);
+    assert_has(&text, r#"eyot_failures_total{code="route_not_found",target="node:none"} 1"#);
     assert_has(&text, r#"eyot_limits_reached_total{code="worker_log_truncated",worker="hello"} 1"#);
     assert_has(&text, r#"eyot_guest_log_bytes_dropped_total{worker="hello"} 1000"#);
+}
+
+#[test]
+fn a_worker_of_any_name_is_told_from_the_node_itself() {
+    let metrics = Metrics::new().unwrap();
+    for (name, target) in [("none", Target::None), ("redirect", Target::Redirect), ("respond", Target::Respond)] {
+        metrics.worker(name).target().finished(200, Duration::ZERO);
+        metrics.target(target).finished(404, Duration::ZERO);
+        assert_has(&metrics.render(), &format!("eyot_requests_total{{status=\"200\",target=\"{name}\"}} 1"));
+    }
+    let none_of_both = metrics.render().lines().filter(|line| line.starts_with("eyot_requests_total{")).count();
+    assert_eq!(none_of_both, 6);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::thread;
 use http::HeaderMap;
 
 use super::*;
-use crate::observe::{RequestId, Start};
+use crate::observe::{Metrics, RequestId, Start};
 
 /// What the collector got: the request line and the headers in lower case, and the body.
 type Received = (String, Vec<u8>);
@@ -22,7 +22,12 @@ fn collector() -> (Telemetry, Receiver<Received>) {
             let _ = send.send(answer(stream.unwrap()));
         }
     });
-    (Telemetry { otlp_endpoint: Some(endpoint), service_name: Some("edge-7".to_owned()) }, receive)
+    (Telemetry { otlp_endpoint: Some(endpoint), service_name: Some("edge-7".to_owned()), sample: None }, receive)
+}
+
+fn started(telemetry: &Telemetry) -> (Tracer, SpanLosses) {
+    let losses = Metrics::new().unwrap().span_losses();
+    (Tracer::start(telemetry, losses.clone()).unwrap().unwrap(), losses)
 }
 
 fn answer(mut stream: TcpStream) -> Received {
@@ -52,6 +57,8 @@ fn record<'a>(request_id: &'a RequestId, trace: &Trace) -> Record<'a> {
         method: "GET",
         scheme: "https",
         host: "shop.example.com",
+        port: 8443,
+        protocol: http::Version::HTTP_2,
         path: "/cart/4711",
         query: None,
         status: 500,
@@ -64,7 +71,7 @@ fn record<'a>(request_id: &'a RequestId, trace: &Trace) -> Record<'a> {
         start: Some(Start::Warm),
         worker: Some("hello"),
         version: Some("3f2a"),
-        route: Some("/cart/*"),
+        route: Some("shop.example.com/cart/*"),
     }
 }
 
@@ -78,13 +85,14 @@ fn parented(flags: &str) -> Trace {
 
 #[test]
 fn without_an_endpoint_there_is_no_tracer() {
-    assert!(Tracer::start(&Telemetry::default()).unwrap().is_none());
+    let losses = Metrics::new().unwrap().span_losses();
+    assert!(Tracer::start(&Telemetry::default(), losses).unwrap().is_none());
 }
 
 #[test]
 fn a_request_is_exported_with_the_ids_of_its_trace() {
     let (telemetry, received) = collector();
-    let tracer = Tracer::start(&telemetry).unwrap().unwrap();
+    let (tracer, _) = started(&telemetry);
     let (trace, id) = (parented("01"), RequestId::fresh());
     tracer.request(&trace, &record(&id, &trace));
     assert!(tracer.shutdown(Duration::from_secs(10)));
@@ -104,7 +112,7 @@ fn a_request_is_exported_with_the_ids_of_its_trace() {
 #[test]
 fn a_span_of_a_trace_that_is_not_sampled_is_not_exported() {
     let (telemetry, received) = collector();
-    let tracer = Tracer::start(&telemetry).unwrap().unwrap();
+    let (tracer, _) = started(&telemetry);
     let (trace, id) = (parented("00"), RequestId::fresh());
     tracer.request(&trace, &record(&id, &trace));
     assert!(tracer.shutdown(Duration::from_secs(10)));
@@ -115,7 +123,7 @@ fn a_span_of_a_trace_that_is_not_sampled_is_not_exported() {
 fn a_collector_that_hangs_does_not_hold_up_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap()).parse().unwrap();
-    let tracer = Tracer::start(&Telemetry { otlp_endpoint: Some(endpoint), service_name: None }).unwrap().unwrap();
+    let (tracer, _) = started(&Telemetry { otlp_endpoint: Some(endpoint), ..Telemetry::default() });
     let (trace, id) = (Trace::root(), RequestId::fresh());
     tracer.request(&trace, &record(&id, &trace));
     let begun = std::time::Instant::now();
@@ -126,17 +134,11 @@ fn a_collector_that_hangs_does_not_hold_up_the_end() {
 #[tokio::test]
 async fn a_tracer_may_be_started_and_ended_inside_a_runtime() {
     let (telemetry, received) = collector();
-    let tracer = Tracer::start(&telemetry).unwrap().unwrap();
+    let (tracer, _) = started(&telemetry);
     let trace = Trace::root();
     let now = SystemTime::now();
-    let span = Span {
-        name: "dns".into(),
-        kind: SpanKind::Client,
-        start: now,
-        end: now,
-        attributes: Vec::new(),
-        error: Some("origin_dns".into()),
-    };
+    let span =
+        Span { name: "dns".into(), kind: SpanKind::Client, start: now, end: now, attributes: Vec::new(), failed: true };
     tracer.record(&trace.child(), span);
     assert!(tracer.shutdown(Duration::from_secs(10)));
     drop(tracer);
@@ -149,10 +151,109 @@ fn a_made_up_method_does_not_become_a_name() {
     let mut record = record(&id, &trace);
     (record.method, record.route, record.status, record.failure) = ("BREW", None, 405, Some("method_not_allowed"));
     let span = Span::server(&record);
-    assert_eq!((span.name.as_ref(), span.error), ("HTTP", None));
-    let value =
-        |key: &str| span.attributes.iter().find(|pair| pair.key.as_str() == key).map(|pair| pair.value.to_string());
-    assert_eq!(value("http.request.method").unwrap(), "_OTHER");
-    assert_eq!(value("http.request.method_original").unwrap(), "BREW");
-    assert_eq!(value("error.type"), None);
+    assert_eq!((span.name.as_ref(), span.failed), ("HTTP", false));
+    assert_eq!(value(&span, "http.request.method").unwrap(), "_OTHER");
+    assert_eq!(value(&span, "http.request.method_original").unwrap(), "BREW");
+    assert_eq!(value(&span, "error.type"), None);
+}
+
+fn value(span: &Span, key: &str) -> Option<String> {
+    span.attributes.iter().find(|pair| pair.key.as_str() == key).map(|pair| pair.value.to_string())
+}
+
+#[test]
+fn a_server_span_keeps_to_the_conventions() {
+    let (trace, id) = (Trace::root(), RequestId::fresh());
+    let span = Span::server(&record(&id, &trace));
+    assert_eq!(span.name, "GET /cart/*");
+    assert_eq!(value(&span, "http.route").unwrap(), "/cart/*", "the path alone; the host is another attribute");
+    assert_eq!(value(&span, "server.address").unwrap(), "shop.example.com");
+    assert_eq!(value(&span, "server.port").unwrap(), "8443");
+    assert_eq!(value(&span, "network.protocol.version").unwrap(), "2");
+    assert_eq!(value(&span, "error.type").unwrap(), "worker_trapped");
+    let (telemetry, _received) = collector();
+    let data = started(&telemetry).0.data(&trace, span);
+    assert_eq!(data.status, Status::error(""), "what the status code says needs no description");
+}
+
+/// Waits for the next batch and returns its body.
+fn next(received: &Receiver<Received>) -> Vec<u8> {
+    received.recv_timeout(Duration::from_secs(10)).unwrap().1
+}
+
+#[test]
+fn a_call_to_an_origin_is_the_parent_that_the_origin_is_told() {
+    let (telemetry, received) = collector();
+    let (tracer, _) = started(&telemetry);
+    let trace = parented("01");
+    let mut headers = HeaderMap::new();
+    let url = || Some("http://10.0.0.7:3000/base/cart".to_owned());
+    let call = Call::begin(Some(&tracer), &trace, &http::Method::GET, url, &mut headers);
+    call.ended(Ok(503));
+    assert!(tracer.shutdown(Duration::from_secs(10)));
+    let body = next(&received);
+    let told = Trace::from_headers(&headers);
+    assert_eq!(told.id(), trace.id());
+    for part in [&told.parent().unwrap().to_bytes(), &trace.span().to_bytes()] {
+        assert!(has(&body, part), "the told parent is exported, below the request's own span");
+    }
+    for part in ["url.full", "http://10.0.0.7:3000/base/cart", "server.port", "error.type", "503"] {
+        assert!(has(&body, part.as_bytes()), "no {part}");
+    }
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_is_recorded_as_cancelled() {
+    let (telemetry, received) = collector();
+    let (tracer, _) = started(&telemetry);
+    let mut headers = HeaderMap::new();
+    drop(Call::begin(Some(&tracer), &Trace::root(), &http::Method::GET, || None, &mut headers));
+    assert!(tracer.shutdown(Duration::from_secs(10)));
+    assert!(has(&next(&received), b"cancelled"));
+}
+
+#[test]
+fn where_nothing_is_recorded_the_origin_gets_the_callers_span_as_its_parent() {
+    let sent = HeaderMap::from_iter([(
+        http::HeaderName::from_static("traceparent"),
+        http::HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    )]);
+    let mut headers = HeaderMap::new();
+    let trace = Tracer::trace(None, &sent);
+    Call::begin(None, &trace, &http::Method::GET, || None, &mut headers).ended(Ok(200));
+    assert_eq!(headers, sent);
+}
+
+#[test]
+fn a_share_of_the_traces_that_begin_here_is_recorded_and_the_callers_decision_stands() {
+    let (telemetry, _received) = collector();
+    let share = |sample| {
+        let (tracer, _) = started(&Telemetry { sample: Some(sample), ..telemetry.clone() });
+        let sampled = (0..1000).filter(|_| Tracer::trace(Some(&tracer), &HeaderMap::new()).is_sampled()).count();
+        let mut sent = HeaderMap::new();
+        for flags in ["00", "01"] {
+            parented(flags).inject(&mut sent);
+            assert_eq!(Tracer::trace(Some(&tracer), &sent).is_sampled(), flags == "01", "{sample}");
+        }
+        sampled
+    };
+    assert_eq!((share(0.0), share(1.0)), (0, 1000));
+    assert!((150..350).contains(&share(0.25)));
+}
+
+#[test]
+fn spans_that_find_no_room_and_those_that_nobody_takes_are_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let (tracer, losses) = started(&Telemetry { otlp_endpoint: Some(endpoint), ..Telemetry::default() });
+    let (trace, id) = (Trace::root(), RequestId::fresh());
+    let all = 2 * QUEUE as u64;
+    // Nobody answers, so at most one batch leaves the queue.
+    (0..all).for_each(|_| tracer.request(&trace, &record(&id, &trace)));
+    let without_room = losses.dropped.get();
+    assert!((all - QUEUE as u64 - 512..=all - QUEUE as u64).contains(&without_room), "{without_room}");
+    drop(listener);
+    tracer.shutdown(Duration::from_secs(20));
+    assert_eq!(losses.dropped.get(), all, "what was refused is lost too");
+    assert!(losses.failed_exports.get() >= 4);
 }

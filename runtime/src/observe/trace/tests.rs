@@ -130,3 +130,19 @@ fn a_new_trace_is_sampled_and_says_that_its_id_is_random() {
     let sent = out["traceparent"].to_str().unwrap().to_owned();
     assert!(sent.ends_with("-03") && is_taken(&sent), "{sent}");
 }
+
+#[test]
+fn where_no_span_is_recorded_the_caller_stays_the_parent() {
+    let mut out = HeaderMap::new();
+    Trace::from_headers(&headers(&[("traceparent", GOOD)])).unrecorded().inject(&mut out);
+    assert_eq!(out["traceparent"], GOOD);
+}
+
+#[test]
+fn a_trace_that_is_not_sampled_says_so() {
+    let mut out = HeaderMap::new();
+    let trace = Trace::root().sampled(false);
+    trace.inject(&mut out);
+    assert!(!trace.is_sampled() && out["traceparent"].to_str().unwrap().ends_with("-02"));
+    assert!(trace.sampled(true).is_sampled());
+}

@@ -137,8 +137,14 @@ impl Exchange {
     fn check(&self, response: Response<Body>) -> Result<(Response<Body>, Option<u64>), Failure> {
         match content::length(&response, &self.method) {
             Ok(length) => Ok((response, length)),
-            Err(why) if self.run.is_some() => Err(Failure::WorkerError(why)),
-            Err(why) => Err(Failure::OriginInvalid(why)),
+            Err(why) => match &self.run {
+                Some(run) => {
+                    // It is counted here; the isolate, which ends with its refused response, is not counted once more.
+                    run.usage.fail();
+                    Err(Failure::WorkerError(why))
+                }
+                None => Err(Failure::OriginInvalid(why)),
+            },
         }
     }
 

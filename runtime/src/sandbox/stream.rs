@@ -13,7 +13,6 @@ use http_body::{Body as _, Frame};
 use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi_http::WasiBody;
 
-use super::isolate::Accept;
 use super::metered::Metered;
 use crate::bindings::failure_of;
 use crate::config::WorkerLimits;
@@ -33,51 +32,41 @@ const ROUNDS: usize = 8;
 /// Makes the response out of its head; takes over the isolate if it is not done.
 ///
 /// # Errors
-/// When the guest ends badly before anything was sent, or when `accept` refuses its response. The isolate ends with it.
+/// When the guest ends badly before anything was sent.
 pub(super) fn respond(
     response: http::Response<WasiBody>,
     mut isolate: Metered,
     limits: Arc<WorkerLimits>,
-    accept: Accept<'_>,
 ) -> Result<http::Response<Body>, Failure> {
-    let (response, slot) = match begin(response, &mut isolate, &limits, accept) {
-        Ok(begun) => begun,
-        Err(failure) => {
-            // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
-            isolate.usage.fail();
-            return Err(failure);
-        }
-    };
-    if !isolate.is_done() {
-        observe::spawn("isolate", drive(isolate, slot.unwrap_or_else(Slot::ended), limits));
-    }
-    Ok(response)
-}
-
-/// The response, and the slot of its body where that is not here as a whole.
-fn begin(
-    response: http::Response<WasiBody>,
-    isolate: &mut Metered,
-    limits: &WorkerLimits,
-    accept: Accept<'_>,
-) -> Result<(http::Response<Body>, Option<Arc<Slot>>), Failure> {
     let (head, body) = response.into_parts();
     let header: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
-    if header as u64 > limits.response_header {
-        return Err(Failure::WorkerHeaderTooLarge { limit: limits.response_header });
-    }
     let mut start = Start { body, frames: VecDeque::new(), bytes: 0, ended: false };
-    start.pump(isolate, limits)?;
+    let begun = match header as u64 > limits.response_header {
+        true => Err(Failure::WorkerHeaderTooLarge { limit: limits.response_header }),
+        false => start.pump(&mut isolate, &limits),
+    };
+    if let Err(failure) = begun {
+        // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
+        isolate.usage.fail();
+        return Err(failure);
+    }
     let whole = start.ended && start.frames.iter().all(Frame::is_data);
-    let (body, slot) = if whole {
-        (Body::from(concatenate(&mut start.frames, start.bytes)), None)
+    let body = if whole {
+        let bytes = concatenate(&mut start.frames, start.bytes);
+        if !isolate.is_done() {
+            observe::spawn("isolate", drive(isolate, Slot::ended(), limits));
+        }
+        Body::from(bytes)
     } else {
         let slot = Slot::open(start, limits.response_body);
-        (Body::boxed(Reader(Arc::clone(&slot))), Some(slot))
+        if isolate.is_done() {
+            drop(isolate);
+        } else {
+            observe::spawn("isolate", drive(isolate, Arc::clone(&slot), limits));
+        }
+        Body::boxed(Reader(slot))
     };
-    let response = http::Response::from_parts(head, body);
-    accept(&response)?;
-    Ok((response, slot))
+    Ok(http::Response::from_parts(head, body))
 }
 
 fn concatenate(frames: &mut VecDeque<Frame<Bytes>>, length: u64) -> Bytes {
@@ -300,6 +289,10 @@ impl Drop for Reader {
 async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>) {
     let mut timer = pin!(sleep_until(deadline(&slot, &limits).0));
     std::future::poll_fn(|context| {
+        // The response was refused, or broke off by the guest's own fault: it has no claim to go on.
+        if isolate.usage.has_failed() {
+            return Poll::Ready(());
+        }
         slot.lock().driver = Some(context.waker().clone());
         if let Poll::Ready(result) = Pin::new(&mut isolate).poll(context) {
             if let Err(error) = result {
@@ -307,9 +300,6 @@ async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>)
                 isolate.fail_late(&failure);
                 slot.lock().abort(failure);
             }
-            return Poll::Ready(());
-        }
-        if slot.lock().over.is_some() && isolate.is_pointless() {
             return Poll::Ready(());
         }
         loop {

@@ -131,7 +131,7 @@ fn a_collector_that_is_away_is_told_once_with_its_address_and_the_cause() {
     let mut node = node(origin, &format!("[telemetry]\notlp_endpoint = \"http://{closed}\"\n"));
     (0..1500).for_each(|_| assert_eq!(node.get("/nothing").status, 404));
     harness::until("exports fail", || node.metric("eyot_span_exports_failed_total", "") >= 2.0);
-    assert!(node.metric("eyot_spans_dropped_total", "") >= 1024.0);
+    assert!(node.metric("eyot_spans_dropped_total", "") > 0.0);
     node.stop("-TERM");
     let log = node.log();
     let told: Vec<_> = log.lines().filter(|line| line.contains("the collector takes no spans")).collect();

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::body::{self, Limited};
 use super::finish::Exchange;
 use super::respond::Detail;
-use super::{content, head, redirect, respond};
+use super::{head, redirect, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::{CLAIMS_HEADER, Identity};
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
@@ -160,11 +160,6 @@ impl Core {
             id: exchange.id,
             trace: exchange.trace.id(),
         });
-        let method = parts.method.clone();
-        let accept = |response: &Response<Body>| match content::length(response, &method) {
-            Ok(_) => Ok(()),
-            Err(why) => Err(Failure::WorkerError(why)),
-        };
         let invocation = Invocation {
             prepared: &worker.prepared,
             guest,
@@ -172,7 +167,6 @@ impl Core {
             request: Request::from_parts(parts, body),
             hangup: &client.hangup,
             body_failure,
-            accept: &accept,
             ledger,
         };
         sandbox::run(invocation).await

@@ -60,7 +60,7 @@ pub struct Metrics {
 pub struct TargetMetrics {
     name: String,
     requests: Counters<2>,
-    by_status: [OnceLock<IntCounter>; status::SLOTS],
+    by_status: Box<[OnceLock<IntCounter>]>,
     failures: Counters<2>,
     duration: Histogram,
 }
@@ -198,7 +198,7 @@ impl Metrics {
                 duration: self.durations.with_label_values(&[&name]),
                 name: name.clone(),
                 requests: self.requests.clone(),
-                by_status: [const { OnceLock::new() }; status::SLOTS],
+                by_status: (0..status::slots()).map(|_| OnceLock::new()).collect(),
                 failures: self.failures.clone(),
             })
         };

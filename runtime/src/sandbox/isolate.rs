@@ -44,14 +44,9 @@ pub struct Invocation<'a> {
     pub hangup: &'a Hangup,
     /// Set when the request body broke a limit of ours: the request ends with it, whatever the guest makes of it.
     pub body_failure: Option<oneshot::Receiver<Failure>>,
-    /// Whether the response can be sent. One that cannot is replaced, and the isolate ends with it.
-    pub accept: Accept<'a>,
     /// What the isolate holds.
     pub ledger: Box<dyn Ledger>,
 }
-
-/// Says what is wrong with a response, if anything.
-pub type Accept<'a> = &'a (dyn Fn(&http::Response<Body>) -> Result<(), Failure> + Sync);
 
 /// The head as it comes from the guest, or its error code in place of one.
 type Head = Result<http::Response<WasiBody>, Failure>;
@@ -61,7 +56,7 @@ type Head = Result<http::Response<WasiBody>, Failure>;
 /// # Errors
 /// Every way in which the guest ends without a response of its own.
 pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Failure> {
-    let Invocation { prepared, guest, usage, request, hangup, body_failure, accept, ledger } = invocation;
+    let Invocation { prepared, guest, usage, request, hangup, body_failure, ledger } = invocation;
     let (give, head) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.limits);
     let running = prepared.ticker.run();
@@ -99,7 +94,7 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
             return Err(failure);
         }
     };
-    stream::respond(response, isolate, limits, accept)
+    stream::respond(response, isolate, limits)
 }
 
 fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {

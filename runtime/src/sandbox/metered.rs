@@ -47,12 +47,6 @@ impl Metered {
         self.late.get_or_insert_with(|| failure.clone());
     }
 
-    /// Whether its answer failed by the guest's own doing, so that what it goes on for reaches nobody. A client that is slow is not
-    /// its doing: such a guest has its time after the response.
-    pub(super) fn is_pointless(&self) -> bool {
-        self.late.is_none() && self.usage.has_failed()
-    }
-
     /// Whether the guest has returned, trapped or was ended.
     pub(super) fn is_done(&self) -> bool {
         self.guest.is_none()

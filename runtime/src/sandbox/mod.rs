@@ -21,6 +21,6 @@ pub use bulk::interruptible;
 pub use engine::{EngineKind, Engines};
 pub use gate::{Gate, Permit};
 pub use inspect::{Handler, Inspection, InspectionError, inspect};
-pub use isolate::{Accept, Invocation, run};
+pub use isolate::{Invocation, run};
 pub use metered::Ledger;
 pub use prepared::{PrepareError, Prepared};

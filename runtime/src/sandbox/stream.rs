@@ -13,7 +13,6 @@ use http_body::{Body as _, Frame};
 use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi_http::WasiBody;
 
-use super::isolate::Accept;
 use super::metered::Metered;
 use crate::bindings::bounded;
 use crate::config::WorkerLimits;
@@ -33,56 +32,40 @@ const ROUNDS: usize = 8;
 /// Makes the response out of its head; takes over the isolate if it is not done.
 ///
 /// # Errors
-/// When the guest ends badly before anything was sent, or when `accept` refuses its response. The isolate ends with it.
+/// When the guest ends badly before anything was sent.
 pub(super) fn respond(
     response: http::Response<WasiBody>,
     mut isolate: Metered,
     limits: Arc<WorkerLimits>,
-    accept: Accept<'_>,
 ) -> Result<http::Response<Body>, Failure> {
-    let (response, slot) = match begin(response, &mut isolate, &limits, accept) {
-        Ok(begun) => begun,
-        Err(failure) => {
-            // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
-            isolate.usage.fail();
-            return Err(failure);
-        }
-    };
-    if !isolate.is_done() {
-        observe::spawn("isolate", drive(isolate, slot.unwrap_or_else(Slot::ended), limits));
-    }
-    Ok(response)
-}
-
-/// The response, and the slot of its body where that is not here as a whole.
-fn begin(
-    response: http::Response<WasiBody>,
-    isolate: &mut Metered,
-    limits: &WorkerLimits,
-    accept: Accept<'_>,
-) -> Result<(http::Response<Body>, Option<Arc<Slot>>), Failure> {
     let (head, body) = response.into_parts();
     let header: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
-    if header as u64 > limits.response_header {
-        return Err(Failure::WorkerHeaderTooLarge { limit: limits.response_header });
-    }
     let mut start = Start { body, frames: VecDeque::new(), bytes: 0, ended: false };
-    start.pump(isolate, limits)?;
-    let whole = start.ended && start.frames.iter().all(Frame::is_data);
-    let (body, slot) = if whole {
-        (Body::from(concatenate(&mut start.frames, start.bytes)), None)
-    } else {
-        let slot = Slot::open(start, limits.response_body);
-        (Body::boxed(Reader(Arc::clone(&slot))), Some(slot))
+    let begun = match header as u64 > limits.response_header {
+        true => Err(Failure::WorkerHeaderTooLarge { limit: limits.response_header }),
+        false => start.pump(&mut isolate, &limits),
     };
-    let response = http::Response::from_parts(head, body);
-    accept(&response)?;
+    if let Err(failure) = begun {
+        // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
+        isolate.usage.fail();
+        return Err(failure);
+    }
     if isolate.is_done()
-        && let Some(failure) = isolate.failure_after_head(limits)
+        && let Some(failure) = isolate.failure_after_head(&limits)
     {
         isolate.fail_late(&failure);
     }
-    Ok((response, slot))
+    let whole = start.ended && start.frames.iter().all(Frame::is_data);
+    let (body, slot) = if whole {
+        (Body::from(concatenate(&mut start.frames, start.bytes)), Slot::ended())
+    } else {
+        let slot = Slot::open(start, limits.response_body);
+        (Body::boxed(Reader(Arc::clone(&slot))), slot)
+    };
+    if !isolate.is_done() {
+        observe::spawn("isolate", drive(isolate, slot, limits));
+    }
+    Ok(http::Response::from_parts(head, body))
 }
 
 fn concatenate(frames: &mut VecDeque<Frame<Bytes>>, length: u64) -> Bytes {
@@ -348,9 +331,6 @@ async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>)
             if let Some(failure) = slot.lock().guest_ended(isolate.failure_after_head(&limits)) {
                 isolate.fail_late(&failure);
             }
-            return Poll::Ready(());
-        }
-        if slot.lock().over.is_some() && isolate.is_pointless() {
             return Poll::Ready(());
         }
         loop {

@@ -76,6 +76,7 @@ memory = "64MiB"
 
 [telemetry]
 otlp_endpoint = "http://127.0.0.1:4318"
+sample = 1
 service_name = "edge"
 "#;
 
@@ -111,7 +112,7 @@ fn a_whole_file_is_read_into_typed_values() {
     assert_eq!(node.routes[1].target, Target::Origin("shop".into()));
     let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
     assert_eq!(node.routes[3].target, Target::Respond { status: 200, headers, body: "User-agent: *".into() });
-    assert_eq!(node.telemetry.service_name.as_deref(), Some("edge"));
+    assert_eq!((node.telemetry.service_name.as_deref(), node.telemetry.sample), (Some("edge"), Some(1.0)));
 }
 
 #[test]
@@ -148,10 +149,14 @@ fn the_admin_listener_is_only_for_this_machine() {
 
 #[test]
 fn two_listeners_cannot_have_one_address() {
-    let found = after_listener("[admin]\n[telemetry]\notlp_endpoint = \"x\"\n", &[]);
+    let found = after_listener("[admin]\n[telemetry]\notlp_endpoint = \"x\"\nsample = 10\n", &[]);
     assert_faults(
         &found,
-        &["node.toml:2:1: [admin]: `address` is missing", "node.toml:4:17: bad `otlp_endpoint` \"x\": not a URL"],
+        &[
+            "node.toml:2:1: [admin]: `address` is missing",
+            "node.toml:4:17: bad `otlp_endpoint` \"x\": not a URL",
+            "node.toml:5:10: `sample`: 10 is no share of all traces",
+        ],
     );
     let text = "[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\n\
                 address = \"0.0.0.0:81\"\n[[listener]]\naddress = \"127.0.0.1:81\"\ntls = { certificate = \"c\" }\n";

@@ -106,7 +106,7 @@ fn all_statuses_of_a_guest_make_a_bounded_number_of_series() {
     let worker = metrics.worker("hello");
     (0..=u16::MAX).for_each(|status| worker.target().finished(status, Duration::ZERO));
     let series = metrics.render().lines().filter(|line| line.starts_with("eyot_requests_total{")).count();
-    assert_eq!(series, status::SLOTS);
+    assert_eq!(series, status::slots());
 }
 
 #[test]

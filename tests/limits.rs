@@ -350,6 +350,25 @@ fn a_client_that_does_not_read_is_cut_after_write_idle() {
 }
 
 #[test]
+fn a_client_that_has_closed_its_side_is_answered_within_half_close_and_gone_past_it() {
+    let node = fixture_with("[limits]\nhalf_close = \"1s\"", "");
+    let ask = |path: &str| {
+        let mut socket = node.connect();
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).expect("sent");
+        socket.shutdown(std::net::Shutdown::Write).expect("half closed");
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer);
+        answer
+    };
+    for path in ["/count", "/sleep?ms=100", "/stream?chunks=5&bytes=1&delay=400"] {
+        assert!(ask(path).starts_with("HTTP/1.1 200"), "{path}: {}", ask(path));
+    }
+    assert_eq!(ask("/sleep?ms=20000"), "");
+    node.wait_until_idle();
+    assert_eq!(node.metric("eyot_failures_total", "code=\"client_gone\""), 1.0);
+}
+
+#[test]
 fn connections_past_the_limit_wait_until_one_is_free() {
     let node = fixture_with("[limits]\nconnections = 2", "");
     let held = [node.connect(), node.connect()];

@@ -211,6 +211,8 @@ limits! {
         request_body_idle: Time,
         /// A client that does not read.
         write_idle: Time,
+        /// A client that has closed its side, and takes nothing.
+        half_close: Time or 0,
         /// HTTP/2 streams of one connection.
         h2_streams: Count,
         /// The time to finish after SIGTERM.

@@ -160,7 +160,6 @@ impl Core {
             guest,
             usage,
             request: Request::from_parts(parts, body),
-            hangup: &client.hangup,
             body_failure,
             ledger,
         };
@@ -186,12 +185,7 @@ impl Core {
             headers.insert(CLAIMS_HEADER, identity.header_value());
         }
         let forward = Forward { client: asked.client, trusted_proxy: asked.trusted_proxy, headers: &headers };
-        let sent = active.egress[self.index].forward(origin, Request::from_parts(parts, limited.body), forward);
-        tokio::select! {
-            biased;
-            response = sent => response,
-            () = asked.client.hangup.wait() => Err(Failure::ClientGone),
-        }
+        active.egress[self.index].forward(origin, Request::from_parts(parts, limited.body), forward).await
     }
 }
 

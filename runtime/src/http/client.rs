@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Hangup;
-
 /// The other end of one connection: made once when it is accepted, shared by its requests.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -14,8 +12,6 @@ pub struct Client {
     pub local: SocketAddr,
     /// What TLS agreed on; `None` for plain text.
     pub tls: Option<Arc<Tls>>,
-    /// Tells when the client has gone, also while unread bytes wait.
-    pub hangup: Hangup,
 }
 
 /// What a TLS handshake agreed on.

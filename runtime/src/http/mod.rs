@@ -5,8 +5,6 @@
 
 mod body;
 mod client;
-mod hangup;
 
 pub use body::{Body, BodyError};
 pub use client::{Client, Tls};
-pub use hangup::Hangup;

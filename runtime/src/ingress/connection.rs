@@ -22,10 +22,10 @@ use super::cores::Phase;
 use super::http2::{Answering, Paced, Streams};
 use super::pulse::{Alarm, Cut, Pulse};
 use super::sniff::{self, Protocol};
-use super::socket::{Closing, Socket, linger};
+use super::socket::{Socket, broken, linger};
 use super::{Handle, http1, http2, tls};
 use crate::config::NodeLimits;
-use crate::http::{BodyError, Client, Hangup};
+use crate::http::{BodyError, Client};
 
 /// What every connection of a core is served with.
 #[derive(Clone, Debug)]
@@ -64,7 +64,6 @@ pub(super) async fn serve<H: Handle>(
     tls: Option<Arc<ServerConfig>>,
 ) {
     let stream = Arc::new(stream);
-    let closing = Closing(Arc::clone(&stream));
     let end = greet_and_run(service, &stream, peer, tls).await;
     match end {
         Ok(End::Done | End::Answered) => tracing::trace!(%peer, "connection closed"),
@@ -72,7 +71,6 @@ pub(super) async fn serve<H: Handle>(
         Ok(End::Dropped) => tracing::debug!(%peer, "connection dropped with the node"),
         Ok(End::Lost(error)) | Err(error) => tracing::debug!(%peer, %error, "connection lost"),
     }
-    drop(closing);
 }
 
 async fn greet_and_run<H: Handle>(
@@ -100,16 +98,12 @@ async fn greet_and_run<H: Handle>(
         Ready::Plain(protocol, _) => (*protocol, None),
         Ready::Tls(protocol, stream) => (*protocol, Some(Arc::new(tls::agreed(stream.get_ref().1)))),
     };
-    let hangup = match protocol {
-        Protocol::Http1 => Hangup::watch(Arc::clone(stream)),
-        Protocol::Http2 => Hangup::never(),
-    };
-    let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: agreed, hangup });
+    let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: agreed });
     pulse.begin(protocol == Protocol::Http2);
     let mut phase = service.phase.clone();
     let end = match ready {
-        Ready::Plain(protocol, socket) => run(service, protocol, socket, client, &pulse).await,
-        Ready::Tls(protocol, socket) => run(service, protocol, *socket, client, &pulse).await,
+        Ready::Plain(protocol, io) => run(service, protocol, io, stream, client, &pulse).await,
+        Ready::Tls(protocol, io) => run(service, protocol, *io, stream, client, &pulse).await,
     };
     if let End::Answered = end {
         tokio::select! {
@@ -140,7 +134,14 @@ async fn greet(
     Ok(Ready::Tls(protocol, Box::new(socket)))
 }
 
-async fn run<H, I>(service: Service<H>, protocol: Protocol, io: I, client: Arc<Client>, pulse: &Arc<Pulse>) -> End
+async fn run<H, I>(
+    service: Service<H>,
+    protocol: Protocol,
+    io: I,
+    stream: &TcpStream,
+    client: Arc<Client>,
+    pulse: &Arc<Pulse>,
+) -> End
 where
     H: Handle,
     I: AsyncRead + AsyncWrite + Unpin,
@@ -156,7 +157,7 @@ where
                 async move { handler.handle(&client, request).await }
             });
             let connection = http1::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
-            drive(connection, pulse, &limits, phase).await
+            drive(connection, broken(stream, pulse), pulse, &limits, phase).await
         }
         Protocol::Http2 => {
             let attempts = Arc::clone(pulse);
@@ -170,7 +171,8 @@ where
                 Answering { handler }
             });
             let connection = http2::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
-            drive(connection, pulse, &limits, phase).await
+            // Here hyper reads on whatever happens, and sees for itself that a client goes.
+            drive(connection, std::future::pending(), pulse, &limits, phase).await
         }
     }
 }
@@ -206,11 +208,13 @@ where
 
 async fn drive<C: Connection>(
     connection: C,
+    broken: impl Future<Output = ()>,
     pulse: &Pulse,
     limits: &NodeLimits,
     mut phase: watch::Receiver<Phase>,
 ) -> End {
     let mut connection = pin!(connection);
+    let mut broken = pin!(broken);
     let mut alarm = Alarm::new(pulse, limits);
     // A connection that was greeted while the end had begun already is told at once.
     let mut finishing = *phase.borrow_and_update() >= Phase::Draining;
@@ -228,6 +232,7 @@ async fn drive<C: Connection>(
                 Phase::Cut | Phase::Stopped => return End::Dropped,
             },
             done = connection.as_mut() => return ended(done, pulse),
+            () = broken.as_mut() => return End::Lost(io::ErrorKind::ConnectionReset.into()),
             cut = alarm.rings() => match cut {
                 Cut::Idle if !finishing => true,
                 cut => return End::Cut(cut),

@@ -24,8 +24,8 @@ pub(super) fn builder(limits: &NodeLimits, pulse: Arc<Pulse>) -> http1::Builder 
     builder
         .timer(HeadTimer(pulse))
         .header_read_timeout(limits.header_timeout)
-        // A client that closes its side has gone: its isolate ends.
-        .half_close(false)
+        // A client that closes its side may still read: the connection judges (`socket::hung_up`).
+        .half_close(true)
         .max_header_size(head)
         .max_buf_size(head);
     let fields = count(limits.header_count);

@@ -122,6 +122,48 @@ async fn a_client_that_leaves_ends_its_request() {
 }
 
 #[tokio::test]
+async fn a_client_that_half_closes_gets_all_its_answers() {
+    let node = Running::start(&NodeLimits { half_close: PATIENCE, ..limits() });
+    for requests in [
+        GET.to_owned(),
+        GET.repeat(3),
+        format!("{}{}", get("/whole"), get("/slow")),
+        "GET / HTTP/1.0\r\n\r\n".to_owned(),
+    ] {
+        let mut client = node.connect().await;
+        client.write_all(requests.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let (seen, _) = until_closed(&mut client).await;
+        assert_eq!(seen.matches("HTTP/1").count(), requests.matches("GET").count(), "{requests:?}: {seen:.200}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_side_and_takes_nothing_is_gone_after_half_close() {
+    let node = Running::start(&limits());
+    let mut client = node.connect().await;
+    // An unread body and pipelined bytes: hyper would not see the end behind them.
+    let left = "POST /wait HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nunread";
+    client.write_all(left.as_bytes()).await.unwrap();
+    node.opened(1).await;
+    let start = Instant::now();
+    client.shutdown().await.unwrap();
+    node.opened(0).await;
+    assert!(start.elapsed() >= limits().half_close);
+}
+
+#[tokio::test]
+async fn a_reset_ends_a_request_at_once() {
+    let node = Running::start(&NodeLimits { half_close: PATIENCE * 2, ..limits() });
+    let mut client = node.connect().await;
+    client.write_all(format!("{}{GET}", get("/wait")).as_bytes()).await.unwrap();
+    node.opened(1).await;
+    client.set_zero_linger().unwrap();
+    drop(client);
+    node.opened(0).await;
+}
+
+#[tokio::test]
 async fn closed_is_a_connection_without_an_answer() {
     let node = Running::start(&limits());
     let mut client = node.connect().await;

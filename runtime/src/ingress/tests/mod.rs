@@ -37,6 +37,7 @@ pub(crate) fn limits() -> NodeLimits {
         keepalive_idle: Duration::from_millis(500),
         request_body_idle: Duration::from_secs(5),
         write_idle: Duration::from_millis(400),
+        half_close: Duration::from_millis(300),
         h2_streams: 10,
         drain: Duration::from_secs(5),
     }

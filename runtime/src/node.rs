@@ -15,6 +15,7 @@ use crate::bindings::NodeMemory;
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher};
 use crate::egress::Own;
+use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
@@ -192,6 +193,10 @@ impl Handle for Entry {
         request: hyper::Request<Incoming>,
     ) -> Result<hyper::Response<Body>, Closed> {
         self.0.handle(client, request).await.map_err(|_| Closed)
+    }
+
+    fn refused(&self, client: &Client, failure: &Failure) {
+        self.0.refused(client, failure);
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
+use super::arrival::Arrival;
 use super::body::{self, Limited};
 use super::finish::Exchange;
 use super::respond::Detail;
@@ -18,7 +19,7 @@ use crate::bindings::{Event, Guest, NodeMemory, Usage};
 use crate::config::NodeLimits;
 use crate::egress::Forward;
 use crate::failure::Failure;
-use crate::http::{Body, Client};
+use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
 use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, Tracer};
 use crate::sandbox::{self, Gate, Invocation, Ledger, Permit};
@@ -72,19 +73,29 @@ impl Core {
         client: &Arc<Client>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Gone> {
+        let (request, last) = Arrival::of(request, self.dispatcher.limits.header_timeout);
         let mut exchange = Exchange::begin(self, client, &request);
         let result = self.answer(&mut exchange, client, request).await;
-        exchange.finish(result)
+        let mut response = exchange.finish(result)?;
+        last.tell(&mut response);
+        Ok(response)
+    }
+
+    /// Counts and tells of what was refused before it was a request.
+    pub fn refused(&self, client: &Client, failure: &Failure) {
+        self.dispatcher.unrouted.failed(failure.code());
+        tracing::debug!(client = %client.address, code = failure.code(), "{failure}");
     }
 
     async fn answer(
         &self,
         exchange: &mut Exchange,
         client: &Arc<Client>,
-        mut request: Request<Incoming>,
+        mut request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
-        let head = head::read(&mut request, client, &shared.limits)?;
+        let trusted = contains(&shared.trusted_proxies, client.address.ip());
+        let head = head::read(&mut request, client, &shared.limits, trusted)?;
         let (client, trusted_proxy) = believed(client, &request, &shared.trusted_proxies);
         let host = exchange.came_from(&client, head.host);
         if head.path == "*" && *request.method() == Method::OPTIONS {
@@ -124,16 +135,17 @@ impl Core {
         worker: &Arc<Worker>,
         client: Arc<Client>,
         identity: Option<Arc<Identity>>,
-        request: Request<Incoming>,
+        request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
         if !worker.allow_addresses.is_empty() && !contains(&worker.allow_addresses, client.address.ip()) {
             return Err(Failure::Forbidden("this address is not let in"));
         }
         let capabilities = &worker.prepared.capabilities;
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, arrival) = request.into_parts();
+        strip_hop_by_hop(&mut parts.headers);
         let idle = self.dispatcher.limits.request_body_idle;
         let Limited { body, failure: body_failure, read } =
-            body::limited(incoming.into(), capabilities.limits.request_body, idle)?;
+            body::limited(arrival, capabilities.limits.request_body, idle)?;
         exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
         let permits = [worker.gate.enter().await?, self.dispatcher.gate.enter().await?];
@@ -173,11 +185,11 @@ impl Core {
         active: &Active,
         origin: &str,
         asked: &Asked<'_>,
-        request: Request<Incoming>,
+        request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
         let limits = &self.dispatcher.limits;
-        let (mut parts, incoming) = request.into_parts();
-        let limited = body::limited(incoming.into(), self.dispatcher.origin_request_body, limits.request_body_idle)?;
+        let (mut parts, arrival) = request.into_parts();
+        let limited = body::limited(arrival, self.dispatcher.origin_request_body, limits.request_body_idle)?;
         exchange.reads(limited.read);
         exchange.trace.child().inject(&mut parts.headers);
         let mut headers = HeaderMap::new();

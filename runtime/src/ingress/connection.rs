@@ -1,5 +1,6 @@
 //! One connection from its first byte to its last: TLS, the protocol, its requests, its end.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,6 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::{HttpService, service_fn};
 use hyper::{Request, server::conn as hyper_conn};
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -23,9 +23,10 @@ use super::http2::{Answering, Paced, Streams};
 use super::pulse::{Alarm, Cut, Pulse};
 use super::sniff::{self, Protocol};
 use super::socket::{Socket, broken, linger};
-use super::{Handle, http1, http2, tls};
+use super::{Credentials, Handle, http1, http2, tls};
 use crate::config::NodeLimits;
-use crate::http::{BodyError, Client};
+use crate::failure::Failure;
+use crate::http::{BodyError, Client, Tls};
 
 /// What every connection of a core is served with.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ enum End {
     Done,
     /// We are, and the client may still be sending.
     Answered,
+    /// hyper has refused what the client sent, and may have said so.
+    Refused(Failure),
     /// The client has gone, or never came so far as to speak HTTP.
     Lost(io::Error),
     /// It waited for too long.
@@ -53,7 +56,7 @@ enum End {
 /// A connection that is ready for HTTP.
 enum Ready {
     Plain(Protocol, Socket),
-    Tls(Protocol, Box<TlsStream<Socket>>),
+    Tls(Protocol, Arc<Tls>, Box<TlsStream<Socket>>),
 }
 
 /// Serves an accepted connection to its end.
@@ -61,12 +64,12 @@ pub(super) async fn serve<H: Handle>(
     service: Service<H>,
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Credentials>,
 ) {
     let stream = Arc::new(stream);
     let end = greet_and_run(service, &stream, peer, tls).await;
     match end {
-        Ok(End::Done | End::Answered) => tracing::trace!(%peer, "connection closed"),
+        Ok(End::Done | End::Answered | End::Refused(_)) => tracing::trace!(%peer, "connection closed"),
         Ok(End::Cut(cut)) => tracing::debug!(%peer, ?cut, "connection cut"),
         Ok(End::Dropped) => tracing::debug!(%peer, "connection dropped with the node"),
         Ok(End::Lost(error)) | Err(error) => tracing::debug!(%peer, %error, "connection lost"),
@@ -77,7 +80,7 @@ async fn greet_and_run<H: Handle>(
     mut service: Service<H>,
     stream: &Arc<TcpStream>,
     peer: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Credentials>,
 ) -> io::Result<End> {
     let pulse = Pulse::new();
     let local = stream.local_addr()?;
@@ -96,16 +99,21 @@ async fn greet_and_run<H: Handle>(
     };
     let (protocol, agreed) = match &ready {
         Ready::Plain(protocol, _) => (*protocol, None),
-        Ready::Tls(protocol, stream) => (*protocol, Some(Arc::new(tls::agreed(stream.get_ref().1)))),
+        Ready::Tls(protocol, agreed, _) => (*protocol, Some(Arc::clone(agreed))),
     };
     let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: agreed });
     pulse.begin(protocol == Protocol::Http2);
     let mut phase = service.phase.clone();
+    let handler = service.handler.clone();
     let end = match ready {
-        Ready::Plain(protocol, io) => run(service, protocol, io, stream, client, &pulse).await,
-        Ready::Tls(protocol, io) => run(service, protocol, *io, stream, client, &pulse).await,
+        Ready::Plain(protocol, io) => run(service, protocol, io, stream, &client, &pulse).await,
+        Ready::Tls(protocol, _, io) => run(service, protocol, *io, stream, &client, &pulse).await,
     };
-    if let End::Answered = end {
+    if let End::Refused(failure) = &end {
+        handler.refused(&client, failure);
+    }
+    // The client should get to read the answer.
+    if let End::Answered | End::Refused(_) = end {
         tokio::select! {
             _ = timeout(limits.header_timeout, linger(stream)) => {}
             () = Phase::reached(&mut phase, Phase::Cut) => {}
@@ -118,7 +126,7 @@ async fn greet_and_run<H: Handle>(
 async fn greet(
     stream: &Arc<TcpStream>,
     pulse: &Arc<Pulse>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Credentials>,
     limits: &NodeLimits,
 ) -> io::Result<Ready> {
     let socket = Socket::new(Arc::clone(stream), Arc::clone(pulse));
@@ -126,12 +134,14 @@ async fn greet(
         let protocol = timeout(limits.header_timeout, sniff::protocol(stream)).await??;
         return Ok(Ready::Plain(protocol, socket));
     };
-    let socket = timeout(limits.handshake_timeout, TlsAcceptor::from(tls).accept(socket)).await??;
+    let accepting = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
+    let socket = timeout(limits.handshake_timeout, accepting).await??;
+    let agreed = Arc::new(tls::agreed(socket.get_ref().1, &tls));
     let protocol = match socket.get_ref().1.alpn_protocol() {
         Some(tls::H2) => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    Ok(Ready::Tls(protocol, Box::new(socket)))
+    Ok(Ready::Tls(protocol, agreed, Box::new(socket)))
 }
 
 async fn run<H, I>(
@@ -139,7 +149,7 @@ async fn run<H, I>(
     protocol: Protocol,
     io: I,
     stream: &TcpStream,
-    client: Arc<Client>,
+    client: &Arc<Client>,
     pulse: &Arc<Pulse>,
 ) -> End
 where
@@ -150,7 +160,7 @@ where
     let io = TokioIo::new(io);
     match protocol {
         Protocol::Http1 => {
-            let bodies = Arc::clone(pulse);
+            let (bodies, client) = (Arc::clone(pulse), Arc::clone(client));
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (handler, client) = (handler.clone(), Arc::clone(&client));
                 bodies.expects_body(!request.body().is_end_stream());
@@ -160,7 +170,7 @@ where
             drive(connection, broken(stream, pulse), pulse, &limits, phase).await
         }
         Protocol::Http2 => {
-            let attempts = Arc::clone(pulse);
+            let (attempts, client) = (Arc::clone(pulse), Arc::clone(client));
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (handler, client, attempt) = (handler.clone(), Arc::clone(&client), attempts.attempt());
                 let handler = async move {
@@ -250,10 +260,26 @@ fn ended(done: hyper::Result<()>, pulse: &Pulse) -> End {
     match done {
         Ok(()) if pulse.has_body() => End::Answered,
         Ok(()) => End::Done,
-        // hyper has answered 400, 414 or 431, and the client should get to read it.
-        Err(error) if error.is_parse() => End::Answered,
-        Err(error) => End::Lost(io::Error::other(error)),
+        Err(error) => refusal(&error).map_or_else(|| End::Lost(io::Error::other(error)), End::Refused),
     }
+}
+
+/// What hyper has refused without asking us: with 400, 414 or 431 on HTTP/1, with GOAWAY on HTTP/2.
+fn refusal(error: &hyper::Error) -> Option<Failure> {
+    if error.is_parse_too_large() {
+        // hyper tells the two apart by their text alone.
+        let long = error.to_string() == "URI too long";
+        return Some(if long {
+            Failure::UriTooLong { limit: http1::LONGEST_URI }
+        } else {
+            Failure::RequestHeaderTooLarge
+        });
+    }
+    if error.is_parse() {
+        return Some(Failure::BadRequest("this is not HTTP/1"));
+    }
+    let h2 = error.source()?.downcast_ref::<h2::Error>()?;
+    h2.is_library().then_some(Failure::BadRequest("this is not HTTP/2"))
 }
 
 /// An IPv4 client of a dual-stack socket is an IPv4 client.

@@ -7,15 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::Handle;
 use super::connection::{self, Service};
 use super::listener::{self, Listening};
+use super::{Credentials, Handle};
 use crate::config::NodeLimits;
 use crate::observe;
 
@@ -57,7 +56,7 @@ impl Phase {
 /// What an accepted connection comes with.
 pub(super) struct Accepted {
     pub(super) peer: SocketAddr,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Credentials>,
     pub(super) permit: OwnedSemaphorePermit,
 }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Handle;
 use super::cores::{Accepted, Core, Phase};
+use super::{Credentials, Handle};
 use crate::config::{Diagnostic, Diagnostics, Listener, Place};
 
 /// How many connections the kernel holds for us while we hold no permit for them. The kernel's own bound is
@@ -59,7 +58,7 @@ impl From<ListenError> for Diagnostic {
 pub struct Listening {
     socket: std::net::TcpListener,
     address: SocketAddr,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Credentials>,
 }
 
 impl Listening {
@@ -94,7 +93,7 @@ impl Listening {
     ///
     /// # Errors
     /// The address is taken, privileged, not ours, or cannot be had for another reason.
-    pub fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self, ListenError> {
+    pub fn bind(address: SocketAddr, tls: Option<Credentials>) -> Result<Self, ListenError> {
         let socket = listen(address).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ListenError::InUse(address),
             io::ErrorKind::PermissionDenied => ListenError::Privileged(address),

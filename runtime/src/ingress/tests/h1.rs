@@ -172,16 +172,23 @@ async fn closed_is_a_connection_without_an_answer() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_400_and_what_is_too_large_431() {
+async fn what_is_not_http_gets_400_and_what_is_far_too_large_414_or_431_and_each_is_told_of() {
     let node = Running::start(&limits());
     let mut client = node.connect().await;
     client.write_all(b"GET / HTTP/1.1\nbad header\n\n").await.unwrap();
     assert!(until_closed(&mut client).await.0.starts_with("HTTP/1.1 400"));
 
     let mut client = node.connect().await;
-    let large = format!("GET / HTTP/1.1\r\nhost: a\r\na: {}\r\n\r\n", "b".repeat(20_000));
+    let large = format!("GET / HTTP/1.1\r\nhost: a\r\na: {}\r\n\r\n", "b".repeat(60_000));
     client.write_all(large.as_bytes()).await.unwrap();
     assert!(until_closed(&mut client).await.0.starts_with("HTTP/1.1 431"));
+
+    let patient = Running::start(&NodeLimits { uri: 100_000, ..limits() });
+    let mut client = patient.connect().await;
+    client.write_all(get(&format!("/{}", "p".repeat(70_000))).as_bytes()).await.unwrap();
+    assert!(until_closed(&mut client).await.0.starts_with("HTTP/1.1 414"));
+    node.refused(&["bad_request", "request_header_too_large"]).await;
+    patient.refused(&["uri_too_long"]).await;
 }
 
 #[tokio::test]

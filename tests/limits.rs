@@ -393,7 +393,7 @@ fn every_limit_of_the_file_is_named_in_these_tests() {
         .expect("it is TOML");
     let here = include_str!("limits.rs");
     // These have their test where there is TLS, HTTP/2 or a signal.
-    let elsewhere = ["handshake_timeout", "h2_streams", "drain"];
+    let elsewhere = ["handshake_timeout", "h2_streams", "drain_delay", "drain"];
     let missing: Vec<_> =
         table.keys().filter(|key| !here.contains(*key) && !elsewhere.contains(&key.as_str())).collect();
     assert!(missing.is_empty(), "no test names {missing:?}");

@@ -217,6 +217,8 @@ limits! {
         h2_streams: Count,
         /// The time to finish after SIGTERM.
         drain: Time or 0,
+        /// How long the node still serves after SIGTERM, not ready.
+        drain_delay: Time or 0,
     }
 }
 

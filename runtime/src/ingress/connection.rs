@@ -116,7 +116,7 @@ async fn greet_and_run<H: Handle>(
     if let End::Answered | End::Refused(_) = end {
         tokio::select! {
             _ = timeout(limits.header_timeout, linger(stream)) => {}
-            () = Phase::reached(&mut phase, Phase::Cut) => {}
+            () = Phase::reached(&mut phase, Phase::Stopped) => {}
         }
     }
     Ok(end)
@@ -239,7 +239,7 @@ async fn drive<C: Connection>(
             next = Phase::next(&mut phase) => match next {
                 Phase::Serving => false,
                 Phase::Draining => !finishing,
-                Phase::Cut | Phase::Stopped => return End::Dropped,
+                Phase::Stopped => return End::Dropped,
             },
             done = connection.as_mut() => return ended(done, pulse),
             () = broken.as_mut() => return End::Lost(io::ErrorKind::ConnectionReset.into()),

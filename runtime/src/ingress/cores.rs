@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
@@ -31,8 +30,6 @@ pub(super) enum Phase {
     Serving,
     /// Taking nothing new.
     Draining,
-    /// Ending what is left.
-    Cut,
     /// The threads end.
     Stopped,
 }
@@ -222,18 +219,12 @@ impl Cores {
         move || links.iter().map(|link| link.connections.load(Relaxed)).sum()
     }
 
-    /// Closes the listening sockets, lets each connection finish what it has been asked, and ends after `deadline` those that have
-    /// not; returns how many these were. The threads go on, for work after the response, until this value is dropped.
-    pub async fn drain(&self, deadline: Duration) -> usize {
+    /// Closes the listening sockets, lets each connection finish what it has been asked, and resolves when none is left. The threads go
+    /// on, for work after the response, until this value is dropped; that also cuts connections that are not done.
+    pub async fn drain(&self) {
         self.enter(Phase::Draining);
-        // Listeners and connections hold all permits that are not there.
-        let gone = Arc::clone(&self.permits).acquire_many_owned(self.limit);
-        if tokio::time::timeout(deadline, gone).await.is_ok() {
-            return 0;
-        }
-        let cut = self.connections();
-        self.enter(Phase::Cut);
-        cut
+        // Listeners and connections hold all permits that are not there. An error would say that there are no permits at all.
+        let _ = self.permits.acquire_many(self.limit).await;
     }
 
     fn enter(&self, phase: Phase) {

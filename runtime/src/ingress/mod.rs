@@ -14,6 +14,7 @@
 
 mod connection;
 mod cores;
+mod descriptors;
 mod http1;
 mod http2;
 mod listener;
@@ -35,6 +36,7 @@ use crate::failure::Failure;
 use crate::http::{Body, Client};
 
 pub use cores::{Cores, available};
+pub use descriptors::raise_descriptors;
 pub use listener::{ListenError, Listening};
 pub use tls::{Credentials, load as load_tls};
 

@@ -40,6 +40,7 @@ pub(crate) fn limits() -> NodeLimits {
         half_close: Duration::from_millis(300),
         h2_streams: 10,
         drain: Duration::from_secs(5),
+        drain_delay: Duration::ZERO,
     }
 }
 

@@ -13,13 +13,12 @@ use hyper::{Request, server::conn as hyper_conn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::cores::Phase;
 use super::http2::{Answering, Paced, Streams};
+use super::phase::{self, Phase};
 use super::pulse::{Alarm, Cut, Pulse};
 use super::sniff::{self, Protocol};
 use super::socket::{Socket, broken, linger};
@@ -33,7 +32,7 @@ use crate::http::{BodyError, Client, Tls};
 pub(super) struct Service<H> {
     pub(super) handler: H,
     pub(super) limits: Arc<NodeLimits>,
-    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) phase: phase::Listener,
 }
 
 /// How a connection ended.
@@ -88,7 +87,7 @@ async fn greet_and_run<H: Handle>(
     let mut greeting = pin!(greet(stream, &pulse, tls, &limits));
     let ready = tokio::select! {
         biased;
-        () = Phase::reached(&mut service.phase, Phase::Draining) => {
+        () = service.phase.reached(Phase::Draining) => {
             // Where nothing has been asked yet, nothing is lost; what has come before the end is answered.
             if !sniff::has_come(stream) {
                 return Ok(End::Dropped);
@@ -116,7 +115,7 @@ async fn greet_and_run<H: Handle>(
     if let End::Answered | End::Refused(_) = end {
         tokio::select! {
             _ = timeout(limits.header_timeout, linger(stream)) => {}
-            () = Phase::reached(&mut phase, Phase::Stopped) => {}
+            () = phase.reached(Phase::Stopped) => {}
         }
     }
     Ok(end)
@@ -221,13 +220,13 @@ async fn drive<C: Connection>(
     broken: impl Future<Output = ()>,
     pulse: &Pulse,
     limits: &NodeLimits,
-    mut phase: watch::Receiver<Phase>,
+    mut phase: phase::Listener,
 ) -> End {
     let mut connection = pin!(connection);
     let mut broken = pin!(broken);
     let mut alarm = Alarm::new(pulse, limits);
     // A connection that was greeted while the end had begun already is told at once.
-    let mut finishing = *phase.borrow_and_update() >= Phase::Draining;
+    let mut finishing = phase.phase() >= Phase::Draining;
     if finishing {
         connection.as_mut().finish();
         alarm.hurry();
@@ -236,15 +235,21 @@ async fn drive<C: Connection>(
         let finish = tokio::select! {
             biased;
             // Before the connection, so that an answer that is ready at the same time says `Connection: close`.
-            next = Phase::next(&mut phase) => match next {
-                Phase::Serving => false,
+            next = phase.next() => match next {
+                Phase::Serving => {
+                    if !finishing {
+                        alarm.be_patient_for(phase.patience());
+                    }
+                    false
+                }
                 Phase::Draining => !finishing,
                 Phase::Stopped => return End::Dropped,
             },
             done = connection.as_mut() => return ended(done, pulse),
             () = broken.as_mut() => return End::Lost(io::ErrorKind::ConnectionReset.into()),
             cut = alarm.rings() => match cut {
-                Cut::Idle if !finishing => true,
+                // The crowd may be over.
+                Cut::Idle if !finishing => !alarm.be_patient_for(phase.patience()),
                 cut => return End::Cut(cut),
             },
         };

@@ -18,6 +18,7 @@ mod descriptors;
 mod http1;
 mod http2;
 mod listener;
+mod phase;
 mod pulse;
 mod sniff;
 mod socket;

@@ -228,6 +228,12 @@ impl<'a> Alarm<'a> {
         Self { pulse, limits, idle: limits.keepalive_idle, sleep }
     }
 
+    /// How long an idle connection may stay: for `keepalive_idle`, or less in a crowd. Says whether that is longer than before.
+    pub(super) fn be_patient_for(&mut self, patience: Duration) -> bool {
+        let before = std::mem::replace(&mut self.idle, patience.min(self.limits.keepalive_idle));
+        self.idle > before
+    }
+
     /// The goodbye has been said: the client has no longer than a head's time to hear it.
     pub(super) fn hurry(&mut self) {
         self.idle = self.limits.header_timeout;

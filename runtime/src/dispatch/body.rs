@@ -2,13 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -24,6 +26,23 @@ pub(super) struct Limited {
     pub(super) failure: Option<oneshot::Receiver<Failure>>,
     /// How many bytes were read, for the log. `None` where there is no body.
     pub(super) read: Option<Arc<AtomicU64>>,
+    pub(super) broken: Broken,
+}
+
+/// Why a request's body broke, once it has.
+#[derive(Clone, Default)]
+pub(super) struct Broken(Arc<OnceLock<Failure>>);
+
+impl Broken {
+    /// What came of a request with such a body: a guest that passes a broken one on breaks, too, and that is not its fault.
+    pub(super) fn judge(self, result: Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
+        let response = result.map_err(|failure| self.0.get().cloned().unwrap_or(failure))?;
+        if response.body().in_memory().is_some() {
+            return Ok(response);
+        }
+        let cause = move |error| self.0.get().map_or(error, |failure| failure.clone().into());
+        Ok(response.map(|body| Body::boxed(body.map_err(cause))))
+    }
 }
 
 /// Bounds a body.
@@ -32,15 +51,17 @@ pub(super) struct Limited {
 /// When its declared length is over the limit already.
 pub(super) fn limited(body: Arrival, limit: u64, idle: Duration) -> Result<Limited, Failure> {
     if body.is_end_stream() {
-        return Ok(Limited { body: Body::empty(), failure: None, read: None });
+        return Ok(Limited { body: Body::empty(), failure: None, read: None, broken: Broken::default() });
     }
     if body.size_hint().lower() > limit {
         return Err(Failure::RequestBodyTooLarge { limit });
     }
     let (report, failure) = oneshot::channel();
     let read = Arc::new(AtomicU64::new(0));
-    let body = Counted { body, read: Arc::clone(&read), limit, idle, timer: None, report: Some(report) };
-    Ok(Limited { body: Body::boxed(body), failure: Some(failure), read: Some(read) })
+    let broken = Broken::default();
+    let (counts, breaks) = (Arc::clone(&read), broken.clone());
+    let body = Counted { body, read: counts, limit, idle, timer: None, report: Some(report), broken: breaks };
+    Ok(Limited { body: Body::boxed(body), failure: Some(failure), read: Some(read), broken })
 }
 
 struct Counted {
@@ -51,11 +72,13 @@ struct Counted {
     /// Armed only while a reader waits.
     timer: Option<Pin<Box<Sleep>>>,
     report: Option<oneshot::Sender<Failure>>,
+    broken: Broken,
 }
 
 impl Counted {
     fn fail(&mut self, failure: Failure) -> BodyError {
         self.body.give_up();
+        let _ = self.broken.0.set(failure.clone());
         if let Some(report) = self.report.take() {
             let _ = report.send(failure.clone());
         }
@@ -125,7 +148,7 @@ impl http_body::Body for Counted {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use http_body_util::{BodyExt, StreamBody};
+    use http_body_util::StreamBody;
 
     use super::*;
 

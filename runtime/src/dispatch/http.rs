@@ -144,8 +144,9 @@ impl Core {
         let (mut parts, arrival) = request.into_parts();
         strip_hop_by_hop(&mut parts.headers);
         let idle = self.dispatcher.limits.request_body_idle;
-        let Limited { body, failure: body_failure, read } =
+        let Limited { body, failure: body_failure, read, broken } =
             body::limited(arrival, capabilities.limits.request_body, idle)?;
+        let reads = read.is_some();
         exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
         let permits = [worker.gate.enter().await?, self.dispatcher.gate.enter().await?];
@@ -175,7 +176,8 @@ impl Core {
             body_failure,
             ledger,
         };
-        sandbox::run(invocation).await
+        let response = sandbox::run(invocation).await;
+        if reads { broken.judge(response) } else { response }
     }
 
     /// Passes the request on to an origin.

@@ -285,18 +285,3 @@ fn the_admin_listener_tells_health_readiness_and_metrics() {
         assert!(answer.body.contains(text), "{page}: {}", answer.body);
     }
 }
-
-#[test]
-fn sigterm_lets_a_request_finish_and_refuses_new_connections() {
-    let manifest = fixtures::manifest("[[route]]\npath = \"/*\"");
-    let mut node = Node::start("[[worker]]\npath = \"fixture\"", &[("fixture/eyot.toml", &manifest)]);
-    let mut socket = node.connect();
-    socket.write_all(b"GET /sleep?ms=1000 HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
-    harness::until("it runs", || node.metric("eyot_isolates_in_use", "") == 1.0);
-    let status = node.stop("-TERM");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(status.code(), Some(0));
-    assert!(std::net::TcpStream::connect(node.address()).is_err());
-}

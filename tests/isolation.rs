@@ -112,7 +112,9 @@ fn a_trap_after_the_head_is_never_a_clean_end() {
 
 #[test]
 fn a_client_that_goes_away_before_the_head_frees_the_isolate() {
-    let node = node("");
+    let manifest = fixtures::manifest("[[route]]\npath = \"/*\"");
+    let configuration = "[limits]\nhalf_close = \"200ms\"\n[[worker]]\npath = \"fixture\"\n";
+    let node = Node::start(configuration, &[("fixture/eyot.toml", &manifest)]);
     for request in [
         "GET /sleep?ms=20000 HTTP/1.1\r\nhost: a\r\n\r\n",
         // A request body that nobody reads, and pipelined bytes: hyper does not see the end behind them.

@@ -80,6 +80,9 @@ pub enum Failure {
     /// The header section is larger than limit `header_bytes` or has more fields than `header_count`.
     #[error("the request header section is too large")]
     RequestHeaderTooLarge,
+    /// A transfer coding that we do not decode (RFC 9112 §6.1).
+    #[error("not implemented: {0}")]
+    NotImplemented(&'static str),
     /// The client closed its connection before the response head.
     #[error("the client went away")]
     ClientGone,
@@ -240,6 +243,7 @@ impl Failure {
             | Self::WorkerWaitUntilExceeded { .. }
             | Self::WorkerIsolateLost
             | Self::Internal(_) => 500,
+            Self::NotImplemented(_) => 501,
             Self::EgressDenied(_)
             | Self::OriginDns(_)
             | Self::OriginRefused(_)
@@ -266,6 +270,7 @@ impl Failure {
             Self::RequestBodyTooLarge { .. } => "request_body_too_large",
             Self::UriTooLong { .. } => "uri_too_long",
             Self::RequestHeaderTooLarge => "request_header_too_large",
+            Self::NotImplemented(_) => "not_implemented",
             Self::ClientGone => "client_gone",
             Self::WorkerTrapped(_) => "worker_trapped",
             Self::WorkerNoResponse => "worker_no_response",
@@ -311,6 +316,7 @@ impl Failure {
             | Self::RequestBodyTooLarge { .. }
             | Self::UriTooLong { .. }
             | Self::RequestHeaderTooLarge
+            | Self::NotImplemented(_)
             | Self::ClientGone => Fault::Client,
             Self::WorkerTrapped(_)
             | Self::WorkerNoResponse

@@ -12,9 +12,10 @@ use prometheus::IntCounter;
 use crate::activate::{Activator, Active, CompiledStore, Mode};
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
-use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
+use crate::config::{self, Diagnostic, Diagnostics, Listener, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher};
 use crate::egress::Own;
+use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
@@ -40,6 +41,7 @@ pub struct Node {
     dispatcher: Arc<Dispatcher>,
     ready: Ready,
     drain: Duration,
+    drain_delay: Duration,
     access: Mutex<AccessLogs>,
     cores: Cores,
     admin_core: Option<Cores>,
@@ -47,6 +49,15 @@ pub struct Node {
     pub addresses: Vec<SocketAddr>,
     /// Where the operator's listener is.
     pub admin: Option<SocketAddr>,
+}
+
+/// What was not done when the node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Connections with a request.
+    pub connections: usize,
+    /// Isolates, those at work after their response included.
+    pub isolates: usize,
 }
 
 /// What is left of logs and spans has this long to be written at the end.
@@ -59,6 +70,7 @@ impl Node {
     /// Every fault of the configuration and of the components, together.
     pub fn start(node: &config::Node, options: Options) -> Result<Self, Diagnostics> {
         let limits = node.limits.node_limits();
+        ingress::raise_descriptors(limits.connections);
         let engines = engines(&limits)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
@@ -113,6 +125,7 @@ impl Node {
             dispatcher,
             ready,
             drain: limits.drain,
+            drain_delay: limits.drain_delay,
             access: Mutex::new(access),
             cores,
             admin_core,
@@ -132,13 +145,15 @@ impl Node {
         Ok(())
     }
 
-    /// Takes no further connection, lets what runs finish within limit `drain`, and ends. Returns how many connections were cut.
-    #[must_use]
-    pub fn drain(mut self) -> usize {
+    /// Is no longer ready, serves on for limit `drain_delay`, then takes no further connection, lets what runs finish within limit
+    /// `drain`, and ends; at once when `at_once` resolves. Blocks while threads end, so it is nothing to do on a core.
+    pub async fn drain(mut self, at_once: impl Future<Output = ()>) -> Cut {
         self.ready.set(false);
-        let deadline = self.drain;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let cut = runtime.map_or(0, |runtime| runtime.block_on(self.cores.drain(deadline)));
+        tokio::select! {
+            () = self.finish() => {}
+            () = at_once => {}
+        }
+        let cut = Cut { connections: self.cores.connections(), isolates: self.dispatcher.gate.inside() };
         drop(self.cores);
         drop(self.admin_core);
         self.access.get_mut().unwrap_or_else(PoisonError::into_inner).close(LAST_WORDS);
@@ -146,6 +161,17 @@ impl Node {
             tracer.shutdown(LAST_WORDS);
         }
         cut
+    }
+
+    /// Returns when everything is done, or when its time is over.
+    async fn finish(&self) {
+        tokio::time::sleep(self.drain_delay).await;
+        let done = async {
+            self.cores.drain().await;
+            self.dispatcher.gate.empty().await;
+        };
+        // What is not done by then is counted and cut.
+        let _ = tokio::time::timeout(self.drain, done).await;
     }
 }
 
@@ -196,6 +222,10 @@ impl Handle for Entry {
     ) -> Result<hyper::Response<Body>, Closed> {
         self.0.handle(client, request).await.map_err(|_| Closed)
     }
+
+    fn refused(&self, client: &Client, failure: &Failure) {
+        self.0.refused(client, failure);
+    }
 }
 
 fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
@@ -222,27 +252,13 @@ fn serve_admin(
     Ok(cores)
 }
 
-/// Binds every listener, or none.
+/// Binds every listener and the operator's, or none.
 fn bind(node: &config::Node) -> Result<(Vec<Listening>, Option<Listening>), Diagnostics> {
-    let mut faults = Vec::new();
-    let mut bind = |address, tls| match Listening::bind(address, tls) {
-        Ok(listening) => Some(listening),
-        Err(error) => {
-            faults.push(Diagnostic { place: Place::default(), message: error.to_string(), help: None });
-            None
-        }
-    };
-    let mut listening = Vec::new();
-    let mut tls_faults = Vec::new();
-    for listener in &node.listeners {
-        match listener.tls.as_ref().map(ingress::load_tls).transpose() {
-            Ok(tls) => listening.extend(bind(listener.address, tls)),
-            Err(more) => tls_faults.extend(more.0),
-        }
-    }
-    let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None));
-    faults.extend(tls_faults);
-    if faults.is_empty() { Ok((listening, operator)) } else { Err(Diagnostics(faults)) }
+    let operator = node.admin.as_ref().map(|admin| Listener { address: admin.address, tls: None });
+    let all: Vec<_> = node.listeners.iter().cloned().chain(operator).collect();
+    let mut listening = Listening::bind_all(&all)?;
+    let operator = listening.split_off(node.listeners.len()).pop();
+    Ok((listening, operator))
 }
 
 fn engines(limits: &NodeLimits) -> Result<Engines, Diagnostics> {

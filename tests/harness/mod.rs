@@ -74,17 +74,17 @@ impl Node {
 
     /// Starts a node from exactly this node.toml.
     pub fn start_exactly(configuration: &str, files: Files<'_>) -> Self {
-        Self::serve(configuration, files, "off")
+        Self::start_by(eyot(), configuration, files, "off")
     }
 
-    fn serve(configuration: &str, files: Files<'_>, access_log: &str) -> Self {
+    /// Starts a node from exactly this node.toml, by a command that ends in the binary.
+    pub fn start_by(mut command: Command, configuration: &str, files: Files<'_>, access_log: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, content) in files.iter().chain([&("node.toml", configuration)]) {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders can be made");
             std::fs::write(path, content).expect("files can be written");
         }
-        let mut command = eyot();
         command.args(["serve", "--access-log", access_log, "--config"]).arg(folder.path().join("node.toml"));
         Self::spawn(command, folder)
     }
@@ -242,11 +242,16 @@ impl Node {
         self.tidy = false;
     }
 
-    /// Sends a signal and waits for the end.
-    pub fn stop(&mut self, signal: &str) -> std::process::ExitStatus {
+    /// Sends a signal.
+    pub fn signal(&mut self, signal: &str) {
         self.tidy = false;
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().expect("kill runs").success());
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn stop(&mut self, signal: &str) -> std::process::ExitStatus {
+        self.signal(signal);
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::harness::until;
+use crate::harness::{Answer, PATIENCE, client, until};
 use crate::{SOON, fails, fixture, fixture_with, outcome, ran_to_its_end};
 
 #[test]
@@ -78,4 +78,19 @@ pub(crate) fn a_request_within_drain_is_answered_and_one_past_it_is_cut() {
         let _ = socket.read_to_end(&mut answer);
         assert_eq!(answer.starts_with(b"HTTP/1.1 200"), answered, "{}", String::from_utf8_lossy(&answer));
     }
+}
+
+#[test]
+pub(crate) fn a_node_serves_on_for_drain_delay_while_it_says_that_it_is_not_ready() {
+    let mut node = fixture_with("[limits]\ndrain_delay = \"1s\"", "");
+    let ready = format!("http://{}/readyz", node.admin.expect("an admin listener"));
+    assert_eq!(Answer::of(client().get(&ready)).status, 200);
+    let began = Instant::now();
+    node.signal("-TERM");
+    until("it is not ready", || Answer::of(client().get(&ready)).status == 503);
+    assert_eq!(node.get("/count").status, 200);
+    while !node.ended() {
+        assert!(began.elapsed() < PATIENCE);
+    }
+    assert!(began.elapsed() >= Duration::from_secs(1));
 }

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{Closed, Handle};
 
@@ -86,6 +87,10 @@ impl Panel {
 }
 
 impl Handle for Panel {
+    fn refused(&self, _: &Client, failure: &Failure) {
+        tracing::debug!(code = failure.code(), "a request to the operator's listener was refused: {failure}");
+    }
+
     async fn handle(&self, _: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
         // hyper leaves the content of an answer to HEAD out, and keeps its length.
         Ok(self.answer(&request))

@@ -52,7 +52,7 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let log = logs::init(Format::Auto, "")?;
-        let ending = Ending::prepare(None)?;
+        let mut ending = Ending::prepare(None)?;
         let demo = demo_origin::start()?;
         let folders = find::workers(&self.paths)?;
         let configuration = self.configuration(&folders, demo, |_| true)?;
@@ -76,7 +76,7 @@ impl Dev {
             stop.stop();
             ended
         })?;
-        let _ = running.drain();
+        ending.end(running);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::single;
 use crate::activate::Mode;
 use crate::config::{self, Diagnostics};
 use crate::dispatch::Detail;
-use crate::node::{Node, Options};
+use crate::node::{Cut, Node, Options};
 use crate::observe::{AccessForm, Destination, Format, GuestLog, LogGuard, logs};
 
 /// Run a node from node.toml, or serve one component.
@@ -60,7 +60,7 @@ impl Serve {
                     access: self.access_log.unwrap_or(AccessLog::To(Destination::Stdout)).sink(),
                     log_lost: log.lost(),
                 };
-                let ending = Ending::prepare(None)?;
+                let mut ending = Ending::prepare(None)?;
                 let running = Node::start(&node, options)?;
                 for address in &running.addresses {
                     tracing::info!(%address, workers = node.workers.len(), "listening");
@@ -70,7 +70,8 @@ impl Serve {
                 }
                 tracing::info!("ready");
                 ending.wait()?;
-                finish(running)
+                ending.end(running);
+                Ok(())
             }
             None => self.single(&log),
         }
@@ -86,7 +87,7 @@ impl Serve {
             access: self.access_log.unwrap_or(AccessLog::Off).sink(),
             log_lost: log.lost(),
         };
-        let ending = Ending::prepare(self.single.shutdown_address())?;
+        let mut ending = Ending::prepare(self.single.shutdown_address())?;
         let running = Node::start(&node, options)?;
         for address in &running.addresses {
             // Tools written for wasmtime serve wait for this line, the first on stderr.
@@ -94,7 +95,8 @@ impl Serve {
         }
         self.single.announce();
         ending.wait()?;
-        finish(running)
+        ending.end(running);
+        Ok(())
     }
 }
 
@@ -122,14 +124,6 @@ fn access_log(text: &str) -> Result<AccessLog, String> {
         "stderr" => AccessLog::To(Destination::Stderr),
         file => AccessLog::To(Destination::File(file.into())),
     })
-}
-
-fn finish(running: Node) -> anyhow::Result<()> {
-    let cut = running.drain();
-    if cut > 0 {
-        tracing::warn!(connections = cut, "closed before their requests were done");
-    }
-    Ok(())
 }
 
 /// What ends a process that serves: SIGINT or SIGTERM, or a connection to an address, as with wasmtime serve. Prepared before anything
@@ -161,25 +155,40 @@ impl Ending {
     }
 
     /// Waits for one of them.
-    pub(super) fn wait(self) -> anyhow::Result<()> {
-        let Self { runtime, mut interrupt, mut terminate, listener } = self;
-        if let Some(listener) = &listener {
+    pub(super) fn wait(&mut self) -> anyhow::Result<()> {
+        let Self { runtime, interrupt, terminate, listener } = self;
+        if let Some(listener) = listener {
             eprintln!("Listening for shutdown on tcp://{}/", listener.local_addr()?);
         }
         let asked = async {
-            match &listener {
+            match listener {
                 Some(listener) => listener.accept().await.map(|_| ()),
                 None => std::future::pending().await,
             }
         };
         runtime.block_on(async {
             tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+                () = signalled(interrupt, terminate) => {}
                 asked = asked => asked?,
             }
             Ok(())
         })
+    }
+
+    /// Ends the node in good order; a second signal ends it at once.
+    pub(super) fn end(self, node: Node) {
+        let Self { runtime, mut interrupt, mut terminate, .. } = self;
+        let Cut { connections, isolates } = runtime.block_on(node.drain(signalled(&mut interrupt, &mut terminate)));
+        if connections > 0 || isolates > 0 {
+            tracing::warn!(connections, isolates, "ended before all work was done");
+        }
+    }
+}
+
+async fn signalled(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
 }
 

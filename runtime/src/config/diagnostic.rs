@@ -61,6 +61,7 @@ impl Diagnostic {
                     .path(self.place.file.display().to_string())
                     .annotation(AnnotationKind::Primary.span(token_at(line, self.place.column))),
             ),
+            None if self.place == Place::default() => Group::with_title(title),
             None => title.element(annotate_snippets::Origin::path(self.place.to_string())),
         };
         let group: Group<'_> = match &self.help {
@@ -129,7 +130,10 @@ impl From<Diagnostic> for Diagnostics {
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for diagnostic in &self.0 {
-            writeln!(f, "{}: {}", diagnostic.place, diagnostic.message)?;
+            if diagnostic.place != Place::default() {
+                write!(f, "{}: ", diagnostic.place)?;
+            }
+            writeln!(f, "{}", diagnostic.message)?;
             if let Some(help) = &diagnostic.help {
                 writeln!(f, "  help: {help}")?;
             }
@@ -181,6 +185,14 @@ mod tests {
         {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_fault_without_a_place_shows_none() {
+        let faults = Diagnostics::from(Diagnostic::new(Place::default(), "the port is in use", "choose another"));
+        let text = anstream::adapter::strip_str(&faults.render()).to_string();
+        assert!(!text.contains("-->") && text.contains("help: choose another"), "{text}");
+        assert_eq!(faults.to_string(), "the port is in use\n  help: choose another\n");
     }
 
     #[test]

@@ -211,10 +211,14 @@ limits! {
         request_body_idle: Time,
         /// A client that does not read.
         write_idle: Time,
+        /// A client that has closed its side, and takes nothing.
+        half_close: Time or 0,
         /// HTTP/2 streams of one connection.
         h2_streams: Count,
         /// The time to finish after SIGTERM.
         drain: Time or 0,
+        /// How long the node still serves after SIGTERM, not ready.
+        drain_delay: Time or 0,
     }
 }
 

@@ -1,16 +1,20 @@
 //! A request's body on its way in: bounded in size, and in the time that it may stand still.
 
+use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::arrival::Arrival;
 use super::head;
 use crate::failure::Failure;
 use crate::http::{Body, BodyError};
@@ -22,37 +26,59 @@ pub(super) struct Limited {
     pub(super) failure: Option<oneshot::Receiver<Failure>>,
     /// How many bytes were read, for the log. `None` where there is no body.
     pub(super) read: Option<Arc<AtomicU64>>,
+    pub(super) broken: Broken,
+}
+
+/// Why a request's body broke, once it has.
+#[derive(Clone, Default)]
+pub(super) struct Broken(Arc<OnceLock<Failure>>);
+
+impl Broken {
+    /// What came of a request with such a body: a guest that passes a broken one on breaks, too, and that is not its fault.
+    pub(super) fn judge(self, result: Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
+        let response = result.map_err(|failure| self.0.get().cloned().unwrap_or(failure))?;
+        if response.body().in_memory().is_some() {
+            return Ok(response);
+        }
+        let cause = move |error| self.0.get().map_or(error, |failure| failure.clone().into());
+        Ok(response.map(|body| Body::boxed(body.map_err(cause))))
+    }
 }
 
 /// Bounds a body.
 ///
 /// # Errors
 /// When its declared length is over the limit already.
-pub(super) fn limited(body: Body, limit: u64, idle: Duration) -> Result<Limited, Failure> {
+pub(super) fn limited(body: Arrival, limit: u64, idle: Duration) -> Result<Limited, Failure> {
     if body.is_end_stream() {
-        return Ok(Limited { body: Body::empty(), failure: None, read: None });
+        return Ok(Limited { body: Body::empty(), failure: None, read: None, broken: Broken::default() });
     }
     if body.size_hint().lower() > limit {
         return Err(Failure::RequestBodyTooLarge { limit });
     }
     let (report, failure) = oneshot::channel();
     let read = Arc::new(AtomicU64::new(0));
-    let body = Counted { body, read: Arc::clone(&read), limit, idle, timer: None, report: Some(report) };
-    Ok(Limited { body: Body::boxed(body), failure: Some(failure), read: Some(read) })
+    let broken = Broken::default();
+    let (counts, breaks) = (Arc::clone(&read), broken.clone());
+    let body = Counted { body, read: counts, limit, idle, timer: None, report: Some(report), broken: breaks };
+    Ok(Limited { body: Body::boxed(body), failure: Some(failure), read: Some(read), broken })
 }
 
 struct Counted {
-    body: Body,
+    body: Arrival,
     read: Arc<AtomicU64>,
     limit: u64,
     idle: Duration,
     /// Armed only while a reader waits.
     timer: Option<Pin<Box<Sleep>>>,
     report: Option<oneshot::Sender<Failure>>,
+    broken: Broken,
 }
 
 impl Counted {
     fn fail(&mut self, failure: Failure) -> BodyError {
+        self.body.give_up();
+        let _ = self.broken.0.set(failure.clone());
         if let Some(report) = self.report.take() {
             let _ = report.send(failure.clone());
         }
@@ -64,6 +90,16 @@ impl Counted {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + idle)));
         timer.as_mut().poll(context).is_ready()
     }
+}
+
+/// Why a body ended before its end: it is not chunked as it should be (RFC 9112 §7.1), or its sender has gone.
+fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let malformed = causes.any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
+    });
+    if malformed { Failure::BadRequest("the request body is malformed") } else { Failure::ClientGone }
 }
 
 impl http_body::Body for Counted {
@@ -84,7 +120,7 @@ impl http_body::Body for Counted {
         self.timer = None;
         match frame {
             None => Poll::Ready(None),
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            Some(Err(error)) => Poll::Ready(Some(Err(self.fail(broken(&*error))))),
             Some(Ok(mut frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 let (read, limit) = (self.read.load(Relaxed) + length, self.limit);
@@ -112,9 +148,14 @@ impl http_body::Body for Counted {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use http_body_util::{BodyExt, StreamBody};
+    use http_body_util::StreamBody;
 
     use super::*;
+
+    fn arrival(frames: impl IntoIterator<Item = Frame<Bytes>, IntoIter: Send + 'static>) -> Arrival {
+        let frames = StreamBody::new(futures_util::stream::iter(frames.into_iter().map(Ok::<_, BodyError>)));
+        Arrival::of(http::Request::new(Body::boxed(frames)), Duration::ZERO).0.into_body()
+    }
 
     #[tokio::test]
     async fn trailers_lose_the_names_that_are_ours_and_bytes_are_counted() {
@@ -122,8 +163,7 @@ mod tests {
         trailers.insert("eyot-claims", "forged".parse().unwrap());
         trailers.insert("checksum", "1".parse().unwrap());
         let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::trailers(trailers)];
-        let frames = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, BodyError>)));
-        let limited = limited(Body::boxed(frames), 3, Duration::from_secs(1)).unwrap();
+        let limited = limited(arrival(frames), 3, Duration::from_secs(1)).unwrap();
         let collected = limited.body.collect().await.unwrap();
         assert_eq!(limited.read.unwrap().load(Relaxed), 3);
         let trailers = collected.trailers().unwrap();
@@ -133,8 +173,7 @@ mod tests {
     #[tokio::test]
     async fn one_byte_over_the_limit_is_an_error_and_is_reported() {
         let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::data(Bytes::from_static(b"d"))];
-        let frames = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, BodyError>)));
-        let limited = limited(Body::boxed(frames), 3, Duration::from_secs(1)).unwrap();
+        let limited = limited(arrival(frames), 3, Duration::from_secs(1)).unwrap();
         assert!(limited.body.collect().await.is_err());
         assert_eq!(limited.failure.unwrap().await, Ok(Failure::RequestBodyTooLarge { limit: 3 }));
     }

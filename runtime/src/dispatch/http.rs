@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
+use super::arrival::Arrival;
 use super::body::{self, Limited};
 use super::finish::Exchange;
 use super::respond::Detail;
@@ -18,7 +19,7 @@ use crate::bindings::{Event, Guest, NodeMemory, Usage};
 use crate::config::NodeLimits;
 use crate::egress::Forward;
 use crate::failure::Failure;
-use crate::http::{Body, Client};
+use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
 use crate::observe::{AccessLog, Call, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
 use crate::sandbox::{self, Gate, Invocation, Ledger, Permit};
@@ -72,21 +73,31 @@ impl Core {
         client: &Arc<Client>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Gone> {
+        let (request, last) = Arrival::of(request, self.dispatcher.limits.header_timeout);
         let mut exchange = Exchange::begin(self, client, &request);
         let result = self.answer(&mut exchange, client, request).await;
-        exchange.finish(result)
+        let mut response = exchange.finish(result)?;
+        last.tell(&mut response);
+        Ok(response)
+    }
+
+    /// Counts and tells of what was refused before it was a request.
+    pub fn refused(&self, client: &Client, failure: &Failure) {
+        self.dispatcher.unrouted.failed(failure.code());
+        tracing::debug!(client = %client.address, code = failure.code(), "{failure}");
     }
 
     async fn answer(
         &self,
         exchange: &mut Exchange,
         client: &Arc<Client>,
-        mut request: Request<Incoming>,
+        mut request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
+        let trusted = contains(&shared.trusted_proxies, client.address.ip());
         let (client, trusted_proxy) = believed(client, &request, &shared.trusted_proxies);
         exchange.came_from(&client);
-        let head = head::read(&mut request, &client, &shared.limits)?;
+        let head = head::read(&mut request, &client, &shared.limits, trusted)?;
         let host = exchange.asks_for(head.host);
         if head.path == "*" && *request.method() == Method::OPTIONS {
             return Ok(respond::options());
@@ -125,18 +136,20 @@ impl Core {
         worker: &Arc<Worker>,
         client: Arc<Client>,
         identity: Option<Arc<Identity>>,
-        request: Request<Incoming>,
+        request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
         if !worker.allow_addresses.is_empty() && !contains(&worker.allow_addresses, client.address.ip()) {
             return Err(Failure::Forbidden("this address is not let in"));
         }
         let capabilities = &worker.prepared.capabilities;
-        let (mut parts, incoming) = request.into_parts();
+        let (mut parts, arrival) = request.into_parts();
+        strip_hop_by_hop(&mut parts.headers);
         // In place of what the client sent, which may be no context at all.
         exchange.trace.inject(&mut parts.headers);
         let idle = self.dispatcher.limits.request_body_idle;
-        let Limited { body, failure: body_failure, read } =
-            body::limited(incoming.into(), capabilities.limits.request_body, idle)?;
+        let Limited { body, failure: body_failure, read, broken } =
+            body::limited(arrival, capabilities.limits.request_body, idle)?;
+        let reads = read.is_some();
         exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
         let permits = [worker.gate.enter().await?, self.dispatcher.gate.enter().await?];
@@ -165,11 +178,11 @@ impl Core {
             guest,
             usage,
             request: Request::from_parts(parts, body),
-            hangup: &client.hangup,
             body_failure,
             ledger,
         };
-        sandbox::run(invocation).await
+        let response = sandbox::run(invocation).await;
+        if reads { broken.judge(response) } else { response }
     }
 
     /// Passes the request on to an origin.
@@ -179,11 +192,11 @@ impl Core {
         active: &Active,
         origin: &str,
         asked: &Asked<'_>,
-        request: Request<Incoming>,
+        request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
         let limits = &self.dispatcher.limits;
-        let (mut parts, incoming) = request.into_parts();
-        let limited = body::limited(incoming.into(), self.dispatcher.origin_request_body, limits.request_body_idle)?;
+        let (mut parts, arrival) = request.into_parts();
+        let limited = body::limited(arrival, self.dispatcher.origin_request_body, limits.request_body_idle)?;
         exchange.reads(limited.read);
         let egress = &active.egress[self.index];
         let url = || egress.origin_url(origin, parts.uri.path());
@@ -194,12 +207,7 @@ impl Core {
             headers.insert(CLAIMS_HEADER, identity.header_value());
         }
         let forward = Forward { client: asked.client, trusted_proxy: asked.trusted_proxy, headers: &headers };
-        let sent = egress.forward(origin, Request::from_parts(parts, limited.body), forward);
-        let response = tokio::select! {
-            biased;
-            response = sent => response,
-            () = asked.client.hangup.wait() => Err(Failure::ClientGone),
-        };
+        let response = egress.forward(origin, Request::from_parts(parts, limited.body), forward).await;
         call.ended(response.as_ref().map(|response| response.status().as_u16()).map_err(Failure::code));
         response
     }

@@ -4,6 +4,7 @@
 //! Invariants: the order of the security steps stands in one function, `http.rs`; `respond.rs` alone makes error responses; a
 //! request that is rejected starts no isolate.
 
+mod arrival;
 mod body;
 mod content;
 mod finish;

@@ -7,38 +7,14 @@ use http::uri::Scheme;
 use http::{Method, Version};
 
 use super::Forward;
+use crate::http::tokens;
 
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(super) use crate::http::strip_hop_by_hop;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
-
-/// Takes away what is meant for one connection only (RFC 9110 §7.6.1): the fields that `Connection` names, and those that are
-/// hop-by-hop by definition.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> =
-        tokens(headers, &header::CONNECTION).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
-    for name in named {
-        // Framing and Host are decided elsewhere; nobody may switch them off.
-        if name != header::CONTENT_LENGTH && name != header::HOST {
-            headers.remove(name);
-        }
-    }
-    for name in [
-        header::CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-    ] {
-        headers.remove(name);
-    }
-}
 
 /// The same for a request. `TE: trailers` is put back, as a promise of our own, because gRPC asks for it. The connection option
 /// that RFC 9110 §10.1.4 wants beside it is left out: over HTTP/2 hyper would take the field away with it.
@@ -77,11 +53,6 @@ fn strip_prefix(headers: &mut HeaderMap, prefix: &str) {
     while let Some(name) = headers.keys().find(|name| matches(name)).cloned() {
         headers.remove(name);
     }
-}
-
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
 }
 
 /// Says who asked, by RFC 7239 and by the older names. What stood there before is kept only if a trusted proxy wrote it.

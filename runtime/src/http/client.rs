@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Hangup;
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
 
 /// The other end of one connection: made once when it is accepted, shared by its requests.
 #[derive(Clone, Debug)]
@@ -14,8 +16,6 @@ pub struct Client {
     pub local: SocketAddr,
     /// What TLS agreed on; `None` for plain text.
     pub tls: Option<Arc<Tls>>,
-    /// Tells when the client has gone, also while unread bytes wait.
-    pub hangup: Hangup,
 }
 
 /// What a TLS handshake agreed on.
@@ -27,6 +27,25 @@ pub struct Tls {
     pub cipher: String,
     /// The name that the client asked for (SNI, RFC 6066 §3), in lower case.
     pub server_name: Option<String>,
+    /// Our certificate, as the client saw it.
+    pub certificate: Arc<CertificateDer<'static>>,
+}
+
+impl Tls {
+    /// Whether the client may ask for this host (in canonical form) here: the one that it named in the handshake, or another one of the
+    /// certificate. A client that named none may ask for any.
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        let Some(named) = &self.server_name else { return true };
+        named == host || self.certifies(host)
+    }
+
+    /// Looked at only when a client asks for more than one host, so it is not worth keeping.
+    fn certifies(&self, host: &str) -> bool {
+        let Ok(name) = ServerName::try_from(host.trim_matches(['[', ']'])) else { return false };
+        let certificate = ParsedCertificate::try_from(&*self.certificate);
+        certificate.is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
+    }
 }
 
 impl Client {

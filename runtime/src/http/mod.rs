@@ -5,8 +5,8 @@
 
 mod body;
 mod client;
-mod hangup;
+mod hop_by_hop;
 
 pub use body::{Body, BodyError};
 pub use client::{Client, Tls};
-pub use hangup::Hangup;
+pub use hop_by_hop::{strip_hop_by_hop, tokens};

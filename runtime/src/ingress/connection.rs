@@ -1,5 +1,6 @@
 //! One connection from its first byte to its last: TLS, the protocol, its requests, its end.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -10,29 +11,28 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::{HttpService, service_fn};
 use hyper::{Request, server::conn as hyper_conn};
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::cores::Phase;
 use super::http2::{Answering, Paced, Streams};
+use super::phase::{self, Phase};
 use super::pulse::{Alarm, Cut, Pulse};
 use super::sniff::{self, Protocol};
-use super::socket::{Closing, Socket, linger};
-use super::{Handle, http1, http2, tls};
+use super::socket::{Socket, broken, linger};
+use super::{Credentials, Handle, http1, http2, tls};
 use crate::config::NodeLimits;
-use crate::http::{BodyError, Client, Hangup};
+use crate::failure::Failure;
+use crate::http::{BodyError, Client, Tls};
 
 /// What every connection of a core is served with.
 #[derive(Clone, Debug)]
 pub(super) struct Service<H> {
     pub(super) handler: H,
     pub(super) limits: Arc<NodeLimits>,
-    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) phase: phase::Listener,
 }
 
 /// How a connection ended.
@@ -42,6 +42,8 @@ enum End {
     Done,
     /// We are, and the client may still be sending.
     Answered,
+    /// hyper has refused what the client sent, and may have said so.
+    Refused(Failure),
     /// The client has gone, or never came so far as to speak HTTP.
     Lost(io::Error),
     /// It waited for too long.
@@ -53,7 +55,7 @@ enum End {
 /// A connection that is ready for HTTP.
 enum Ready {
     Plain(Protocol, Socket),
-    Tls(Protocol, Box<TlsStream<Socket>>),
+    Tls(Protocol, Arc<Tls>, Box<TlsStream<Socket>>),
 }
 
 /// Serves an accepted connection to its end.
@@ -61,25 +63,23 @@ pub(super) async fn serve<H: Handle>(
     service: Service<H>,
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Credentials>,
 ) {
     let stream = Arc::new(stream);
-    let closing = Closing(Arc::clone(&stream));
     let end = greet_and_run(service, &stream, peer, tls).await;
     match end {
-        Ok(End::Done | End::Answered) => tracing::trace!(%peer, "connection closed"),
+        Ok(End::Done | End::Answered | End::Refused(_)) => tracing::trace!(%peer, "connection closed"),
         Ok(End::Cut(cut)) => tracing::debug!(%peer, ?cut, "connection cut"),
         Ok(End::Dropped) => tracing::debug!(%peer, "connection dropped with the node"),
         Ok(End::Lost(error)) | Err(error) => tracing::debug!(%peer, %error, "connection lost"),
     }
-    drop(closing);
 }
 
 async fn greet_and_run<H: Handle>(
     mut service: Service<H>,
     stream: &Arc<TcpStream>,
     peer: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Credentials>,
 ) -> io::Result<End> {
     let pulse = Pulse::new();
     let local = stream.local_addr()?;
@@ -87,7 +87,7 @@ async fn greet_and_run<H: Handle>(
     let mut greeting = pin!(greet(stream, &pulse, tls, &limits));
     let ready = tokio::select! {
         biased;
-        () = Phase::reached(&mut service.phase, Phase::Draining) => {
+        () = service.phase.reached(Phase::Draining) => {
             // Where nothing has been asked yet, nothing is lost; what has come before the end is answered.
             if !sniff::has_come(stream) {
                 return Ok(End::Dropped);
@@ -98,23 +98,24 @@ async fn greet_and_run<H: Handle>(
     };
     let (protocol, agreed) = match &ready {
         Ready::Plain(protocol, _) => (*protocol, None),
-        Ready::Tls(protocol, stream) => (*protocol, Some(Arc::new(tls::agreed(stream.get_ref().1)))),
+        Ready::Tls(protocol, agreed, _) => (*protocol, Some(Arc::clone(agreed))),
     };
-    let hangup = match protocol {
-        Protocol::Http1 => Hangup::watch(Arc::clone(stream)),
-        Protocol::Http2 => Hangup::never(),
-    };
-    let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: agreed, hangup });
+    let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: agreed });
     pulse.begin(protocol == Protocol::Http2);
     let mut phase = service.phase.clone();
+    let handler = service.handler.clone();
     let end = match ready {
-        Ready::Plain(protocol, socket) => run(service, protocol, socket, client, &pulse).await,
-        Ready::Tls(protocol, socket) => run(service, protocol, *socket, client, &pulse).await,
+        Ready::Plain(protocol, io) => run(service, protocol, io, stream, &client, &pulse).await,
+        Ready::Tls(protocol, _, io) => run(service, protocol, *io, stream, &client, &pulse).await,
     };
-    if let End::Answered = end {
+    if let End::Refused(failure) = &end {
+        handler.refused(&client, failure);
+    }
+    // The client should get to read the answer.
+    if let End::Answered | End::Refused(_) = end {
         tokio::select! {
             _ = timeout(limits.header_timeout, linger(stream)) => {}
-            () = Phase::reached(&mut phase, Phase::Cut) => {}
+            () = phase.reached(Phase::Stopped) => {}
         }
     }
     Ok(end)
@@ -124,7 +125,7 @@ async fn greet_and_run<H: Handle>(
 async fn greet(
     stream: &Arc<TcpStream>,
     pulse: &Arc<Pulse>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Credentials>,
     limits: &NodeLimits,
 ) -> io::Result<Ready> {
     let socket = Socket::new(Arc::clone(stream), Arc::clone(pulse));
@@ -132,15 +133,24 @@ async fn greet(
         let protocol = timeout(limits.header_timeout, sniff::protocol(stream)).await??;
         return Ok(Ready::Plain(protocol, socket));
     };
-    let socket = timeout(limits.handshake_timeout, TlsAcceptor::from(tls).accept(socket)).await??;
+    let accepting = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
+    let socket = timeout(limits.handshake_timeout, accepting).await??;
+    let agreed = Arc::new(tls::agreed(socket.get_ref().1, &tls));
     let protocol = match socket.get_ref().1.alpn_protocol() {
         Some(tls::H2) => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    Ok(Ready::Tls(protocol, Box::new(socket)))
+    Ok(Ready::Tls(protocol, agreed, Box::new(socket)))
 }
 
-async fn run<H, I>(service: Service<H>, protocol: Protocol, io: I, client: Arc<Client>, pulse: &Arc<Pulse>) -> End
+async fn run<H, I>(
+    service: Service<H>,
+    protocol: Protocol,
+    io: I,
+    stream: &TcpStream,
+    client: &Arc<Client>,
+    pulse: &Arc<Pulse>,
+) -> End
 where
     H: Handle,
     I: AsyncRead + AsyncWrite + Unpin,
@@ -149,17 +159,17 @@ where
     let io = TokioIo::new(io);
     match protocol {
         Protocol::Http1 => {
-            let bodies = Arc::clone(pulse);
+            let (bodies, client) = (Arc::clone(pulse), Arc::clone(client));
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (handler, client) = (handler.clone(), Arc::clone(&client));
                 bodies.expects_body(!request.body().is_end_stream());
                 async move { handler.handle(&client, request).await }
             });
             let connection = http1::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
-            drive(connection, pulse, &limits, phase).await
+            drive(connection, broken(stream, pulse), pulse, &limits, phase).await
         }
         Protocol::Http2 => {
-            let attempts = Arc::clone(pulse);
+            let (attempts, client) = (Arc::clone(pulse), Arc::clone(client));
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (handler, client, attempt) = (handler.clone(), Arc::clone(&client), attempts.attempt());
                 let handler = async move {
@@ -170,7 +180,8 @@ where
                 Answering { handler }
             });
             let connection = http2::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
-            drive(connection, pulse, &limits, phase).await
+            // Here hyper reads on whatever happens, and sees for itself that a client goes.
+            drive(connection, std::future::pending(), pulse, &limits, phase).await
         }
     }
 }
@@ -206,14 +217,16 @@ where
 
 async fn drive<C: Connection>(
     connection: C,
+    broken: impl Future<Output = ()>,
     pulse: &Pulse,
     limits: &NodeLimits,
-    mut phase: watch::Receiver<Phase>,
+    mut phase: phase::Listener,
 ) -> End {
     let mut connection = pin!(connection);
+    let mut broken = pin!(broken);
     let mut alarm = Alarm::new(pulse, limits);
     // A connection that was greeted while the end had begun already is told at once.
-    let mut finishing = *phase.borrow_and_update() >= Phase::Draining;
+    let mut finishing = phase.phase() >= Phase::Draining;
     if finishing {
         connection.as_mut().finish();
         alarm.hurry();
@@ -222,14 +235,21 @@ async fn drive<C: Connection>(
         let finish = tokio::select! {
             biased;
             // Before the connection, so that an answer that is ready at the same time says `Connection: close`.
-            next = Phase::next(&mut phase) => match next {
-                Phase::Serving => false,
+            next = phase.next() => match next {
+                Phase::Serving => {
+                    if !finishing {
+                        alarm.be_patient_for(phase.patience());
+                    }
+                    false
+                }
                 Phase::Draining => !finishing,
-                Phase::Cut | Phase::Stopped => return End::Dropped,
+                Phase::Stopped => return End::Dropped,
             },
             done = connection.as_mut() => return ended(done, pulse),
+            () = broken.as_mut() => return End::Lost(io::ErrorKind::ConnectionReset.into()),
             cut = alarm.rings() => match cut {
-                Cut::Idle if !finishing => true,
+                // The crowd may be over.
+                Cut::Idle if !finishing => !alarm.be_patient_for(phase.patience()),
                 cut => return End::Cut(cut),
             },
         };
@@ -245,10 +265,26 @@ fn ended(done: hyper::Result<()>, pulse: &Pulse) -> End {
     match done {
         Ok(()) if pulse.has_body() => End::Answered,
         Ok(()) => End::Done,
-        // hyper has answered 400, 414 or 431, and the client should get to read it.
-        Err(error) if error.is_parse() => End::Answered,
-        Err(error) => End::Lost(io::Error::other(error)),
+        Err(error) => refusal(&error).map_or_else(|| End::Lost(io::Error::other(error)), End::Refused),
     }
+}
+
+/// What hyper has refused without asking us: with 400, 414 or 431 on HTTP/1, with GOAWAY on HTTP/2.
+fn refusal(error: &hyper::Error) -> Option<Failure> {
+    if error.is_parse_too_large() {
+        // hyper tells the two apart by their text alone.
+        let long = error.to_string() == "URI too long";
+        return Some(if long {
+            Failure::UriTooLong { limit: http1::LONGEST_URI }
+        } else {
+            Failure::RequestHeaderTooLarge
+        });
+    }
+    if error.is_parse() {
+        return Some(Failure::BadRequest("this is not HTTP/1"));
+    }
+    let h2 = error.source()?.downcast_ref::<h2::Error>()?;
+    h2.is_library().then_some(Failure::BadRequest("this is not HTTP/2"))
 }
 
 /// An IPv4 client of a dual-stack socket is an IPv4 client.

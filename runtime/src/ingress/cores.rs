@@ -5,17 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Handle;
 use super::connection::{self, Service};
 use super::listener::{self, Listening};
+use super::phase::{Phase, Speaker};
+use super::{Credentials, Handle};
 use crate::config::NodeLimits;
 use crate::observe;
 
@@ -25,39 +24,10 @@ pub fn available() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// What the cores do now. It only goes forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    /// Taking connections and requests.
-    Serving,
-    /// Taking nothing new.
-    Draining,
-    /// Ending what is left.
-    Cut,
-    /// The threads end.
-    Stopped,
-}
-
-impl Phase {
-    /// The next phase.
-    pub(super) async fn next(phase: &mut watch::Receiver<Self>) -> Self {
-        match phase.changed().await {
-            Ok(()) => *phase.borrow_and_update(),
-            Err(_) => Self::Stopped,
-        }
-    }
-
-    /// Resolves when this phase has come, or a later one.
-    pub(super) async fn reached(phase: &mut watch::Receiver<Self>, wanted: Self) {
-        // An error says that the cores are gone.
-        let _ = phase.wait_for(|phase| *phase >= wanted).await;
-    }
-}
-
 /// What an accepted connection comes with.
 pub(super) struct Accepted {
     pub(super) peer: SocketAddr,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Credentials>,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
@@ -97,6 +67,7 @@ pub(super) struct Core<H> {
     index: usize,
     links: Arc<[Link]>,
     pub(super) permits: Arc<Semaphore>,
+    pub(super) phases: Speaker,
     pub(super) service: Service<H>,
 }
 
@@ -107,7 +78,7 @@ impl<H: Handle> Core<H> {
         loop {
             let order = tokio::select! {
                 biased;
-                () = Phase::reached(&mut phase, Phase::Stopped) => return,
+                () = phase.reached(Phase::Stopped) => return,
                 order = orders.recv() => order,
             };
             match order {
@@ -156,8 +127,7 @@ impl<H: Handle> Core<H> {
 #[derive(Debug)]
 pub struct Cores {
     links: Arc<[Link]>,
-    /// One for each core, so that looking at it never crosses cores.
-    phases: Vec<watch::Sender<Phase>>,
+    phases: Speaker,
     threads: Vec<JoinHandle<()>>,
     permits: Arc<Semaphore>,
     limit: u32,
@@ -183,17 +153,17 @@ impl Cores {
             })
             .unzip();
         let (build, limits) = (Arc::new(build), Arc::new(limits.clone()));
-        let mut this = Self { links: links.into(), phases: Vec::new(), threads: Vec::new(), permits, limit };
+        let phases = Speaker::new(inboxes.len());
+        let mut this = Self { links: links.into(), phases, threads: Vec::new(), permits, limit };
         for (index, orders) in inboxes.into_iter().enumerate() {
             let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-            let (phases, phase) = watch::channel(Phase::Serving);
-            this.phases.push(phases);
+            let (phases, phase) = (this.phases.clone(), this.phases.listener(index));
             let (build, limits) = (Arc::clone(&build), Arc::clone(&limits));
             let (links, permits) = (Arc::clone(&this.links), Arc::clone(&this.permits));
             let thread = std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
                 runtime.block_on(async move {
                     let service = Service { handler: build(index), limits, phase };
-                    Core { index, links, permits, service }.run(orders).await;
+                    Core { index, links, permits, phases, service }.run(orders).await;
                 });
                 // Not `drop`, which would wait for blocking work to end.
                 runtime.shutdown_background();
@@ -223,34 +193,18 @@ impl Cores {
         move || links.iter().map(|link| link.connections.load(Relaxed)).sum()
     }
 
-    /// Closes the listening sockets, lets each connection finish what it has been asked, and ends after `deadline` those that have
-    /// not; returns how many these were. The threads go on, for work after the response, until this value is dropped.
-    pub async fn drain(&self, deadline: Duration) -> usize {
-        self.enter(Phase::Draining);
-        // Listeners and connections hold all permits that are not there.
-        let gone = Arc::clone(&self.permits).acquire_many_owned(self.limit);
-        if tokio::time::timeout(deadline, gone).await.is_ok() {
-            return 0;
-        }
-        let cut = self.connections();
-        self.enter(Phase::Cut);
-        cut
-    }
-
-    fn enter(&self, phase: Phase) {
-        for sender in &self.phases {
-            sender.send_if_modified(|now| {
-                let forward = phase > *now;
-                *now = phase.max(*now);
-                forward
-            });
-        }
+    /// Closes the listening sockets, lets each connection finish what it has been asked, and resolves when none is left. The threads go
+    /// on, for work after the response, until this value is dropped; that also cuts connections that are not done.
+    pub async fn drain(&self) {
+        self.phases.enter(Phase::Draining);
+        // Listeners and connections hold all permits that are not there. An error would say that there are no permits at all.
+        let _ = self.permits.acquire_many(self.limit).await;
     }
 }
 
 impl Drop for Cores {
     fn drop(&mut self) {
-        self.enter(Phase::Stopped);
+        self.phases.enter(Phase::Stopped);
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so.
             let _ = thread.join();

@@ -11,6 +11,13 @@ use crate::config::NodeLimits;
 /// Fields that hyper reads past limit `header_count`, so that dispatch sees the request and answers with our code.
 const SPARE_FIELDS: usize = 16;
 
+/// The same for the bytes of a head: what is a little too large gets an answer with our code, and a target of 64 KiB a 414 and not
+/// a 431 (RFC 9112 §3). Not more, because hyper keeps what has come of each head.
+const SPARE_BYTES: usize = 32 * 1024;
+
+/// The longest target that hyper takes; past it hyper answers 414 by itself.
+pub(super) const LONGEST_URI: u64 = 65_534;
+
 /// The fields that hyper has room for on the stack; with a limit of our own it allocates for each request.
 const FIELDS_ON_STACK: usize = 100;
 
@@ -24,8 +31,8 @@ pub(super) fn builder(limits: &NodeLimits, pulse: Arc<Pulse>) -> http1::Builder 
     builder
         .timer(HeadTimer(pulse))
         .header_read_timeout(limits.header_timeout)
-        // A client that closes its side has gone: its isolate ends.
-        .half_close(false)
+        // A client that closes its side may still read: the connection judges (`socket::hung_up`).
+        .half_close(true)
         .max_header_size(head)
         .max_buf_size(head);
     let fields = count(limits.header_count);
@@ -35,7 +42,7 @@ pub(super) fn builder(limits: &NodeLimits, pulse: Arc<Pulse>) -> http1::Builder 
     builder
 }
 
-/// Request line and fields together: the limits of both, and a little more, so that dispatch is the one to notice.
+/// Request line and fields together: the limits of both, and more, so that dispatch is the one to notice.
 pub(super) fn head_bytes(limits: &NodeLimits) -> usize {
-    count(limits.uri).saturating_add(count(limits.header_bytes)).saturating_add(1024)
+    count(limits.uri).saturating_add(count(limits.header_bytes)).saturating_add(SPARE_BYTES)
 }

@@ -2,20 +2,28 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
-use super::Handle;
-use super::cores::{Accepted, Core, Phase};
+use super::cores::{Accepted, Core};
+use super::phase::Phase;
+use super::{Credentials, Handle};
 use crate::config::{Diagnostic, Diagnostics, Listener, Place};
 
-/// How many connections the kernel holds for us while we hold no permit for them. The kernel's own bound is
+/// How many connections the kernel holds for us while we have no permits. The kernel's own bound is
 /// `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4096;
+
+/// How long idle connections are given to make room, before those that have been idle for half as long have to, too.
+const STEP: Duration = Duration::from_millis(10);
+/// How often they are asked again when all of them had to already.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The shortest and the longest pause after an accept that failed for want of descriptors or memory.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -59,7 +67,7 @@ impl From<ListenError> for Diagnostic {
 pub struct Listening {
     socket: std::net::TcpListener,
     address: SocketAddr,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Credentials>,
 }
 
 impl Listening {
@@ -94,7 +102,7 @@ impl Listening {
     ///
     /// # Errors
     /// The address is taken, privileged, not ours, or cannot be had for another reason.
-    pub fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self, ListenError> {
+    pub fn bind(address: SocketAddr, tls: Option<Credentials>) -> Result<Self, ListenError> {
         let socket = listen(address).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ListenError::InUse(address),
             io::ErrorKind::PermissionDenied => ListenError::Privileged(address),
@@ -134,7 +142,7 @@ pub(super) async fn accept<H: Handle>(listening: Listening, core: Core<H>) {
     let mut phase = core.service.phase.clone();
     tokio::select! {
         biased;
-        () = Phase::reached(&mut phase, Phase::Draining) => {}
+        () = phase.reached(Phase::Draining) => {}
         error = accept_each(listening, core) => tracing::error!(%address, %error, "cannot listen"),
     }
 }
@@ -148,13 +156,12 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Erro
     };
     let mut pause = PAUSE.0;
     loop {
-        // Before the accept, so that what we cannot serve waits in the kernel's queue.
-        let Ok(permit) = Arc::clone(&core.permits).acquire_owned().await else {
-            return io::Error::other("the permits are gone");
-        };
         match listener.accept().await {
             Ok((socket, peer)) => {
                 pause = PAUSE.0;
+                // After the accept, so that a listener to which nobody comes holds no permit. What comes meanwhile waits in the
+                // kernel's queue.
+                let Some(permit) = permit(&core).await else { return io::Error::other("the permits are gone") };
                 core.share_out(socket, Accepted { peer, tls: tls.clone(), permit });
             }
             Err(error) if is_of_one_connection(&error) => tracing::debug!(%address, %error, "accept"),
@@ -167,6 +174,26 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Erro
             }
         }
     }
+}
+
+/// A permit for one connection. When there is none, connections without a request make room, those that have been idle the longest
+/// first: a client that asks for something goes before one that does not.
+async fn permit<H: Handle>(core: &Core<H>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(&core.permits).try_acquire_owned() {
+        return Some(permit);
+    }
+    let mut permit = pin!(Arc::clone(&core.permits).acquire_owned());
+    let mut patience = core.service.limits.keepalive_idle;
+    let permit = loop {
+        patience = if patience < STEP { Duration::ZERO } else { patience / 2 };
+        core.phases.make_room(patience);
+        let wait = if patience.is_zero() { AGAIN } else { STEP };
+        if let Ok(permit) = timeout(wait, permit.as_mut()).await {
+            break permit;
+        }
+    };
+    core.phases.relax();
+    permit.ok()
 }
 
 /// Linux reports through accept what befell the connection that was to be accepted; the next one may be fine (accept(2)).

@@ -14,9 +14,11 @@
 
 mod connection;
 mod cores;
+mod descriptors;
 mod http1;
 mod http2;
 mod listener;
+mod phase;
 mod pulse;
 mod sniff;
 mod socket;
@@ -31,11 +33,13 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
+use crate::failure::Failure;
 use crate::http::{Body, Client};
 
 pub use cores::{Cores, available};
+pub use descriptors::raise_descriptors;
 pub use listener::{ListenError, Listening};
-pub use tls::load as load_tls;
+pub use tls::{Credentials, load as load_tls};
 
 /// What answers requests: the dispatcher, and the operator's own listener.
 ///
@@ -48,6 +52,9 @@ pub trait Handle: Clone + Send + Sync + 'static {
         client: &Arc<Client>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Closed>> + Send;
+
+    /// Hears of a request that was none: hyper refused it by itself, with a bare status on HTTP/1 or a GOAWAY on HTTP/2.
+    fn refused(&self, client: &Client, failure: &Failure);
 }
 
 /// There is nobody to answer: hyper closes an HTTP/1 connection without a word, and resets an HTTP/2 stream.

@@ -25,6 +25,8 @@ pub(super) enum Cut {
     Idle,
     /// The client does not read what we write.
     NotReading,
+    /// The client has closed its side and takes nothing: it has gone.
+    HungUp,
     /// The client takes back more requests than it lets us answer (CVE-2023-44487).
     Resets,
 }
@@ -39,6 +41,8 @@ pub(super) struct Pulse {
     head: Moment,
     /// A write that the kernel did not take.
     blocked: Moment,
+    /// HTTP/1: the client closed its side; after that, the last write that the kernel took.
+    half_closed: Moment,
     heard: AtomicBool,
     /// HTTP/1: the last request came with a body.
     body: AtomicBool,
@@ -77,6 +81,7 @@ impl Pulse {
             idle: Moment::default(),
             head: Moment::default(),
             blocked: Moment::default(),
+            half_closed: Moment::default(),
             heard: AtomicBool::new(false),
             body: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
@@ -114,6 +119,14 @@ impl Pulse {
         if self.blocked.is_set() {
             self.blocked.clear();
         }
+        if self.half_closed.is_set() {
+            self.half_closed();
+        }
+    }
+
+    /// The client has closed its side, and may still read.
+    pub(super) fn half_closed(&self) {
+        self.half_closed.set(self.born.elapsed());
     }
 
     /// The socket took none.
@@ -162,7 +175,8 @@ impl Pulse {
             }
         };
         let blocked = self.blocked.after(self.born, limits.write_idle).map(|at| (at, Cut::NotReading));
-        blocked.into_iter().chain(waiting()).min_by_key(|(at, _)| *at)
+        let hung_up = self.half_closed.after(self.born, limits.half_close).map(|at| (at, Cut::HungUp));
+        blocked.into_iter().chain(hung_up).chain(waiting()).min_by_key(|(at, _)| *at)
     }
 }
 
@@ -212,6 +226,12 @@ impl<'a> Alarm<'a> {
     pub(super) fn new(pulse: &'a Pulse, limits: &'a NodeLimits) -> Self {
         let sleep = Box::pin(tokio::time::sleep(limits.header_timeout));
         Self { pulse, limits, idle: limits.keepalive_idle, sleep }
+    }
+
+    /// How long an idle connection may stay: for `keepalive_idle`, or less in a crowd. Says whether that is longer than before.
+    pub(super) fn be_patient_for(&mut self, patience: Duration) -> bool {
+        let before = std::mem::replace(&mut self.idle, patience.min(self.limits.keepalive_idle));
+        self.idle > before
     }
 
     /// The goodbye has been said: the client has no longer than a head's time to hear it.

@@ -1,4 +1,4 @@
-//! A connection's bytes. The socket is shared with [`Hangup`](crate::http::Hangup), so everything goes through `&TcpStream`.
+//! A connection's bytes. The socket is shared with whoever watches over it, so everything goes through `&TcpStream`.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -116,16 +116,17 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Ends the connection when dropped, also while a request's work after the response still holds its
-/// [`Client`](crate::http::Client), and with it the descriptor.
-#[derive(Debug)]
-pub(super) struct Closing(pub(super) Arc<TcpStream>);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        // An error says that the connection has ended already.
-        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Both);
+/// Resolves when the connection is broken, and tells the [`Pulse`] when the client has closed its side. hyper does not look while it
+/// has a request, and could not tell that a client has gone which left behind an unread body or pipelined bytes.
+///
+/// `PRIORITY` stands for the end of the stream alone: waiting for it takes no readiness away from hyper, as `READABLE` would.
+pub(super) async fn broken(stream: &TcpStream, pulse: &Pulse) {
+    match stream.ready(Interest::PRIORITY | Interest::ERROR).await {
+        Ok(ready) if !ready.is_error() => pulse.half_closed(),
+        _ => return,
     }
+    // An error says that the reactor has gone.
+    let _ = stream.ready(Interest::ERROR).await;
 }
 
 /// How many bytes a client may still send us after our last one.

@@ -14,17 +14,25 @@ use crate::http::Tls;
 /// The ALPN name of HTTP/2 (RFC 9113 §3.1).
 pub(super) const H2: &[u8] = b"h2";
 
+/// What a listener proves its name with.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub(super) config: Arc<ServerConfig>,
+    certificate: Arc<CertificateDer<'static>>,
+}
+
 /// Reads and checks a certificate chain and its key. Every fault of both files is reported.
 ///
 /// # Errors
 /// A file that cannot be read or holds nothing of use, or a key that is not the certificate's.
-pub fn load(files: &ListenerTls) -> Result<Arc<ServerConfig>, Diagnostics> {
+pub fn load(files: &ListenerTls) -> Result<Credentials, Diagnostics> {
     let chain = certificates(&files.certificate);
     let key = private_key(&files.key);
     let (chain, key) = match (chain, key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err(Diagnostics(chain.err().into_iter().chain(key.err()).collect())),
     };
+    let certificate = Arc::new(chain[0].clone());
     // Not the process-wide default provider: what a listener speaks does not depend on who was there first.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -32,11 +40,11 @@ pub fn load(files: &ListenerTls) -> Result<Arc<ServerConfig>, Diagnostics> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
     let mut config = config.map_err(|error| Diagnostics(vec![unusable(files, &error)]))?;
     config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Credentials { config: Arc::new(config), certificate })
 }
 
 /// What a finished handshake agreed on.
-pub(super) fn agreed(connection: &ServerConnection) -> Tls {
+pub(super) fn agreed(connection: &ServerConnection, credentials: &Credentials) -> Tls {
     let version = match connection.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
@@ -46,9 +54,11 @@ pub(super) fn agreed(connection: &ServerConnection) -> Tls {
         .negotiated_cipher_suite()
         .map(|suite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1))
         .unwrap_or_default();
-    Tls { version, cipher, server_name: connection.server_name().map(str::to_ascii_lowercase) }
+    let server_name = connection.server_name().map(str::to_ascii_lowercase);
+    Tls { version, cipher, server_name, certificate: Arc::clone(&credentials.certificate) }
 }
 
+/// At least one.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Diagnostic> {
     let help = "give a PEM file with the certificate chain, the server's own certificate first";
     let chain = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);

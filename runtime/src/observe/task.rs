@@ -1,6 +1,5 @@
 //! Named tasks. This is the one place that starts one, so that what runs can be counted and what panics is heard of.
 
-use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -18,8 +17,8 @@ struct Tasks {
     panics: AtomicU64,
 }
 
-/// Starts a task on the runtime of the calling thread. A panic in it is logged with its name and counted, and the handle
-/// reports it as any panic of a task.
+/// Starts a task on the runtime of the calling thread. A panic in it is counted by its name, and the handle reports it as any panic
+/// of a task; what it said and where is logged by the process's panic hook, as for every thread.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that the ban points to")]
 pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
@@ -33,7 +32,10 @@ where
         let mut future = pin!(future);
         poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(poll) => poll,
-            Err(panic) => running.panicked(panic),
+            Err(panic) => {
+                running.0.panics.fetch_add(1, Ordering::Relaxed);
+                resume_unwind(panic)
+            }
         })
         .await
     })
@@ -59,28 +61,11 @@ impl Running {
         tasks.running.fetch_add(1, Ordering::Relaxed);
         Self(tasks)
     }
-
-    fn panicked(&self, panic: Box<dyn Any + Send>) -> ! {
-        self.0.panics.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(task = self.0.name, panic = panic_message(&*panic), "a task panicked");
-        resume_unwind(panic)
-    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What a panic said, where it said it as text.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&'static str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "(not a text)"
     }
 }
 

@@ -25,7 +25,7 @@ use super::ticker::{SHORT, SHORT_TURN};
 use super::{lane, stream};
 use crate::bindings::{Guest, Usage, bounded};
 use crate::failure::Failure;
-use crate::http::{Body, BodyError, Hangup};
+use crate::http::{Body, BodyError};
 
 /// Ticks until the epoch callback is asked.
 const TICKS: u64 = 1;
@@ -40,8 +40,6 @@ pub struct Invocation<'a> {
     pub usage: Arc<Usage>,
     /// With an absolute URI: scheme and authority are what the guest sees.
     pub request: http::Request<Body>,
-    /// When the client goes away before the response head, the isolate is dropped.
-    pub hangup: &'a Hangup,
     /// Set when the request body broke a limit of ours: the request ends with it, whatever the guest makes of it.
     pub body_failure: Option<oneshot::Receiver<Failure>>,
     /// What the isolate holds.
@@ -56,7 +54,7 @@ type Head = Result<http::Response<WasiBody>, Failure>;
 /// # Errors
 /// Every way in which the guest ends without a response of its own.
 pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Failure> {
-    let Invocation { prepared, guest, usage, request, hangup, body_failure, ledger } = invocation;
+    let Invocation { prepared, guest, usage, request, body_failure, ledger } = invocation;
     let (give, head) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.limits);
     let running = prepared.ticker.run();
@@ -82,7 +80,7 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
         }
     };
     let mut isolate = Metered::new(guest, prepared.id, Arc::clone(&usage), ledger);
-    let waiting = Waiting { head, hangup, body_failure, wall_time: limits.wall_time };
+    let waiting = Waiting { head, body_failure, wall_time: limits.wall_time };
     let response = match waiting.for_head(&mut isolate, &limits).await {
         Ok(response) => response,
         Err(failure) => {
@@ -182,15 +180,14 @@ fn wasi_error(error: BodyError) -> Error {
 }
 
 /// What ends the wait for a response head.
-struct Waiting<'a> {
+struct Waiting {
     head: oneshot::Receiver<Head>,
-    hangup: &'a Hangup,
     body_failure: Option<oneshot::Receiver<Failure>>,
     wall_time: Duration,
 }
 
-impl Waiting<'_> {
-    /// A guest that answers in its first poll costs no timer and no look at the socket.
+impl Waiting {
+    /// A guest that answers in its first poll costs no timer. When the client goes away, the connection drops all of this.
     async fn for_head(
         mut self,
         isolate: &mut Metered,
@@ -203,16 +200,11 @@ impl Waiting<'_> {
         }
         let remaining = self.wall_time.saturating_sub(isolate.usage.age());
         let mut deadline = pin!(sleep_until(Instant::now() + remaining));
-        let hangup = self.hangup.clone();
-        let mut gone = pin!(hangup.wait());
         std::future::poll_fn(|context| {
             if let Poll::Ready(result) = self.poll(isolate, limits, context) {
                 return Poll::Ready(result);
             }
-            if deadline.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(Failure::WorkerTimeout { limit: self.wall_time }));
-            }
-            gone.as_mut().poll(context).map(|()| Err(Failure::ClientGone))
+            deadline.as_mut().poll(context).map(|()| Err(Failure::WorkerTimeout { limit: self.wall_time }))
         })
         .await
     }

@@ -26,7 +26,7 @@ use super::resolve::{Resolve, Resolving};
 use super::{Egress, Forward, Own};
 use crate::config::Origin;
 use crate::failure::Failure;
-use crate::http::{Body, BodyError, Client, Hangup};
+use crate::http::{Body, BodyError, Client};
 
 #[allow(clippy::disallowed_methods, reason = "a test has no core to name tasks on")]
 fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) {
@@ -106,12 +106,7 @@ fn egress(address: SocketAddr) -> Egress {
 }
 
 fn client(address: &str) -> Client {
-    Client {
-        address: address.parse().unwrap(),
-        local: "127.0.0.1:80".parse().unwrap(),
-        tls: None,
-        hangup: Hangup::never(),
-    }
+    Client { address: address.parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), tls: None }
 }
 
 /// Forwards to origin `o` for a client of no interest.

@@ -9,15 +9,43 @@ use tokio::time::timeout;
 use super::*;
 
 #[tokio::test]
-async fn a_connection_past_the_limit_waits_for_another_to_end() {
+async fn a_connection_past_the_limit_waits_for_another_to_be_done() {
     let node = Running::start(&NodeLimits { connections: 1, keepalive_idle: PATIENCE * 2, ..limits() });
     let mut first = node.connect().await;
-    exchange(&mut first, GET).await;
+    first.write_all(get("/wait").as_bytes()).await.unwrap();
+    node.opened(1).await;
     let mut second = node.connect().await;
     second.write_all(GET.as_bytes()).await.unwrap();
     assert!(timeout(limits().header_timeout, response(&mut second)).await.is_err());
-    drop(first);
+    node.release.notify_one();
+    assert!(within(response(&mut first)).await.ends_with("done"));
     assert!(within(response(&mut second)).await.starts_with("http/1.1 200"));
+}
+
+#[tokio::test]
+async fn the_connection_that_has_been_idle_the_longest_makes_room() {
+    let node = Running::start(&NodeLimits { connections: 2, keepalive_idle: PATIENCE * 2, ..limits() });
+    let (mut longest, mut shorter) = (node.connect().await, node.connect().await);
+    exchange(&mut longest, GET).await;
+    exchange(&mut shorter, &get("/slow")).await;
+    let mut third = node.connect().await;
+    exchange(&mut third, &get("/slow")).await;
+    until_closed(&mut longest).await;
+    // The crowd is over, and so is the haste.
+    assert!(timeout(limits().keepalive_idle, shorter.read_u8()).await.is_err());
+    exchange(&mut shorter, GET).await;
+}
+
+#[tokio::test]
+async fn an_idle_listener_holds_no_permit() {
+    let node = Running::start(&NodeLimits { connections: 1, ..limits() });
+    let other = Listening::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let address = other.address();
+    node.cores.listen([other]);
+    for address in [address, node.address, address] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        assert!(exchange(&mut client, GET).await.starts_with("http/1.1 200"));
+    }
 }
 
 #[tokio::test]

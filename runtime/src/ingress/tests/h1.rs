@@ -122,6 +122,48 @@ async fn a_client_that_leaves_ends_its_request() {
 }
 
 #[tokio::test]
+async fn a_client_that_half_closes_gets_all_its_answers() {
+    let node = Running::start(&NodeLimits { half_close: PATIENCE, ..limits() });
+    for requests in [
+        GET.to_owned(),
+        GET.repeat(3),
+        format!("{}{}", get("/whole"), get("/slow")),
+        "GET / HTTP/1.0\r\n\r\n".to_owned(),
+    ] {
+        let mut client = node.connect().await;
+        client.write_all(requests.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let (seen, _) = until_closed(&mut client).await;
+        assert_eq!(seen.matches("HTTP/1").count(), requests.matches("GET").count(), "{requests:?}: {seen:.200}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_side_and_takes_nothing_is_gone_after_half_close() {
+    let node = Running::start(&limits());
+    let mut client = node.connect().await;
+    // An unread body and pipelined bytes: hyper would not see the end behind them.
+    let left = "POST /wait HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nunread";
+    client.write_all(left.as_bytes()).await.unwrap();
+    node.opened(1).await;
+    let start = Instant::now();
+    client.shutdown().await.unwrap();
+    node.opened(0).await;
+    assert!(start.elapsed() >= limits().half_close);
+}
+
+#[tokio::test]
+async fn a_reset_ends_a_request_at_once() {
+    let node = Running::start(&NodeLimits { half_close: PATIENCE * 2, ..limits() });
+    let mut client = node.connect().await;
+    client.write_all(format!("{}{GET}", get("/wait")).as_bytes()).await.unwrap();
+    node.opened(1).await;
+    client.set_zero_linger().unwrap();
+    drop(client);
+    node.opened(0).await;
+}
+
+#[tokio::test]
 async fn closed_is_a_connection_without_an_answer() {
     let node = Running::start(&limits());
     let mut client = node.connect().await;
@@ -130,16 +172,23 @@ async fn closed_is_a_connection_without_an_answer() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_400_and_what_is_too_large_431() {
+async fn what_is_not_http_gets_400_and_what_is_far_too_large_414_or_431_and_each_is_told_of() {
     let node = Running::start(&limits());
     let mut client = node.connect().await;
     client.write_all(b"GET / HTTP/1.1\nbad header\n\n").await.unwrap();
     assert!(until_closed(&mut client).await.0.starts_with("HTTP/1.1 400"));
 
     let mut client = node.connect().await;
-    let large = format!("GET / HTTP/1.1\r\nhost: a\r\na: {}\r\n\r\n", "b".repeat(20_000));
+    let large = format!("GET / HTTP/1.1\r\nhost: a\r\na: {}\r\n\r\n", "b".repeat(60_000));
     client.write_all(large.as_bytes()).await.unwrap();
     assert!(until_closed(&mut client).await.0.starts_with("HTTP/1.1 431"));
+
+    let patient = Running::start(&NodeLimits { uri: 100_000, ..limits() });
+    let mut client = patient.connect().await;
+    client.write_all(get(&format!("/{}", "p".repeat(70_000))).as_bytes()).await.unwrap();
+    assert!(until_closed(&mut client).await.0.starts_with("HTTP/1.1 414"));
+    node.refused(&["bad_request", "request_header_too_large"]).await;
+    patient.refused(&["uri_too_long"]).await;
 }
 
 #[tokio::test]

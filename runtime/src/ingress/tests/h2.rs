@@ -71,6 +71,16 @@ async fn a_preface_and_nothing_more_is_closed() {
 }
 
 #[tokio::test]
+async fn what_is_not_http2_is_told_of() {
+    let node = Running::start(&limits());
+    let mut client = node.connect().await;
+    // SETTINGS of a stream, which has none (RFC 9113 §6.5).
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\x01").await.unwrap();
+    until_closed(&mut client).await;
+    node.refused(&["bad_request"]).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_is_not_read_is_reset_and_its_neighbours_go_on() {
     let node = Running::start(&limits());
     let (mut sender, _ended) = connect(&node).await;

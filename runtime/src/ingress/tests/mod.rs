@@ -37,8 +37,10 @@ pub(crate) fn limits() -> NodeLimits {
         keepalive_idle: Duration::from_millis(500),
         request_body_idle: Duration::from_secs(5),
         write_idle: Duration::from_millis(400),
+        half_close: Duration::from_millis(300),
         h2_streams: 10,
         drain: Duration::from_secs(5),
+        drain_delay: Duration::ZERO,
     }
 }
 
@@ -56,6 +58,8 @@ struct Site {
     release: Arc<Notify>,
     /// Requests whose handler or body is not finished.
     open: Arc<watch::Sender<usize>>,
+    /// The codes of what hyper refused.
+    refused: Arc<watch::Sender<Vec<&'static str>>>,
 }
 
 /// Counts as open until dropped.
@@ -95,6 +99,10 @@ impl Handle for Site {
         };
         Ok(Response::new(Body::from(text)))
     }
+
+    fn refused(&self, _: &Client, failure: &Failure) {
+        self.refused.send_modify(|all| all.push(failure.code()));
+    }
 }
 
 /// A body without end.
@@ -115,6 +123,7 @@ struct Running {
     address: SocketAddr,
     release: Arc<Notify>,
     open: Arc<watch::Sender<usize>>,
+    refused: Arc<watch::Sender<Vec<&'static str>>>,
 }
 
 impl Running {
@@ -122,18 +131,25 @@ impl Running {
         Self::with(1, limits, None)
     }
 
-    fn with(cores: usize, limits: &NodeLimits, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    fn with(cores: usize, limits: &NodeLimits, tls: Option<Credentials>) -> Self {
         let listening = Listening::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
         let address = listening.address();
         let (release, open) = (Arc::new(Notify::new()), Arc::new(watch::Sender::new(0)));
-        let site = Site { core: 0, release: Arc::clone(&release), open: Arc::clone(&open) };
+        let refused = Arc::new(watch::Sender::default());
+        let (release_, open_, refused_) = (Arc::clone(&release), Arc::clone(&open), Arc::clone(&refused));
+        let site = Site { core: 0, release: release_, open: open_, refused: refused_ };
         let cores = Cores::start("test", cores, limits, move |core| Site { core, ..site.clone() }).unwrap();
         cores.listen([listening]);
-        Self { cores, address, release, open }
+        Self { cores, address, release, open, refused }
     }
 
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Waits until this was refused, in this order.
+    async fn refused(&self, codes: &[&str]) {
+        within(self.refused.subscribe().wait_for(|refused| refused == codes)).await.unwrap();
     }
 
     /// Waits until so many requests are open.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -33,7 +33,7 @@ impl Files {
         self.folder.path().join(name)
     }
 
-    fn load(&self, certificate: &str, key: &str) -> Result<Arc<ServerConfig>, Diagnostics> {
+    fn load(&self, certificate: &str, key: &str) -> Result<Credentials, Diagnostics> {
         load_tls(&ListenerTls { certificate: self.path(certificate), key: self.path(key) })
     }
 

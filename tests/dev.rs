@@ -30,11 +30,11 @@ fn serves_fixture3(node: &Node) -> bool {
 }
 
 fn swaps(node: &Node) -> usize {
-    node.log().matches("the new versions serve").count()
+    node.log().matches("swapped tiny@").count()
 }
 
 fn keeps(node: &Node) -> usize {
-    node.log().matches("the old versions serve on").count()
+    node.log().matches("the old version serves on").count()
 }
 
 /// A hidden folder above the worker, as people have, must not hide it.
@@ -57,20 +57,25 @@ fn routes_and_a_curl_line_for_each_are_printed_and_every_request_is_one_line() {
     node.wait_for_log("route_not_found");
     let log = node.log();
     let line = |path: &str| {
-        let mut lines = log.lines().filter(|line| line.starts_with("GET ") && line.contains(path));
+        let mut lines = log.lines().filter(|line| line.starts_with("GET ") && line.contains(&format!("{path} ")));
         let line = lines.next().unwrap_or_else(|| panic!("no line for {path} in {log}"));
         assert!(lines.next().is_none(), "one line: {log}");
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let count = line("/count");
-    for part in ["GET /count 200 ", " ms ", " µs CPU ", " KiB ", " warm tiny@"] {
+    for part in ["GET tiny.localhost/count 200 ", " ms ", " µs CPU ", " KiB ", " warm tiny@"] {
         assert!(count.contains(part), "{part:?} in {count:?}");
     }
     assert!(!count.contains("secret"), "{count}");
     let trap = line("/trap");
     assert!(trap.contains(" 500 ") && trap.ends_with("worker_trapped"), "{trap}");
     let nowhere = line("/x");
-    assert!(nowhere.contains(" 404 ") && nowhere.contains("- -") && nowhere.ends_with("route_not_found"), "{nowhere}");
+    assert!(
+        nowhere.contains("nobody.localhost/x 404 ")
+            && nowhere.contains("- - -")
+            && nowhere.ends_with("route_not_found"),
+        "{nowhere}"
+    );
 }
 
 #[test]
@@ -138,7 +143,7 @@ fn a_broken_change_keeps_the_old_version_and_says_why() {
 fn a_worker_that_appears_is_served_and_one_that_goes_is_not() {
     let (_folder, root, node) = start();
     worker(&root.join("group/second"), "second", &fixtures::fixture());
-    until("the new worker serves", || swaps(&node) == 1);
+    node.wait_for_log("serves second@");
     node.wait_for_log("curl -i http://second.localhost:");
     assert_eq!(node.get_from("second.localhost", "/count").status, 200);
     assert_eq!(node.log().matches("curl -i http://tiny.localhost:").count(), 1, "only what is new is printed again");
@@ -168,6 +173,97 @@ fn what_a_build_writes_is_no_change() {
 }
 
 #[test]
+fn a_worker_that_is_broken_keeps_no_other_from_serving() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    worker(&root.join("tiny"), "tiny", &fixtures::fixture());
+    worker(&root.join("broken"), "broken", Path::new("/nonexistent.wasm"));
+    worker(&root.join("twin"), "tiny", &fixtures::fixture());
+    let node = Node::dev(root, &[]);
+    assert_eq!(node.get_from("tiny.localhost", "/count").status, 200);
+    let log = node.log();
+    for part in [
+        "broken does not build",
+        "broken           does not serve yet",
+        "two workers with the name `tiny`",
+        "twin/eyot.toml:1:8",
+    ] {
+        assert!(log.contains(part), "{part:?} in {log}");
+    }
+    // Changes of the others serve while it is broken.
+    choose(&root.join("tiny"), &fixtures::fixture3());
+    until("it is swapped", || serves_fixture3(&node));
+    // Repaired, each begins to serve by itself.
+    choose(&root.join("broken"), &fixtures::fixture());
+    node.wait_for_log("serves broken@");
+    assert_eq!(node.get_from("broken.localhost", "/count").status, 200);
+    worker(&root.join("twin"), "other", &fixtures::fixture());
+    node.wait_for_log("serves other@");
+    assert_eq!(node.get_from("other.localhost", "/count").status, 200);
+    assert!(serves_fixture3(&node));
+}
+
+#[test]
+fn a_component_that_comes_later_is_noticed_and_one_that_is_broken_is_not_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    worker(&root.join("tiny"), "tiny", &fixtures::fixture());
+    std::fs::create_dir(root.join("given")).expect("a folder");
+    std::fs::write(root.join("given/eyot.toml"), "name = \"given\"\n").expect("a file");
+    let node = Node::dev(root, &[]);
+    assert_eq!(node.get_from("given.localhost", "/count").status, 404);
+    let component = root.join("given/given.wasm");
+    std::fs::copy(fixtures::fixture(), &component).expect("a copy");
+    node.wait_for_log("serves given@");
+    std::fs::write(&component, "\0asm").expect("a file");
+    until("the old version is kept", || keeps(&node) == 1);
+    assert_eq!(node.get_from("given.localhost", "/count").status, 200);
+}
+
+#[test]
+fn a_change_of_the_limits_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limits = folder.path().join("my limits.toml");
+    std::fs::write(&limits, "").expect("a file");
+    let root = folder.path().join("workers");
+    worker(&root.join("tiny"), "tiny", &fixtures::fixture());
+    let node = Node::dev(&root, &["--limits", limits.to_str().expect("text")]);
+    assert_eq!(node.get_from("tiny.localhost", "/sleep?ms=1000").status, 200);
+    std::fs::write(&limits, "wall_time = \"100ms\"\n").expect("a file");
+    until("it is swapped", || swaps(&node) == 1);
+    assert_eq!(node.get_from("tiny.localhost", "/sleep?ms=1000").code(), "worker_timeout");
+    std::fs::write(&limits, "wall_time = 7\n").expect("a file");
+    node.wait_for_log("my limits.toml:1:");
+    node.wait_for_log("kept the limits");
+}
+
+#[test]
+fn a_port_in_use_is_told_before_anything_is_built() {
+    let folder = tempfile::tempdir().expect("a folder");
+    worker(folder.path(), "tiny", &fixtures::fixture());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    for arguments in
+        [["--listen", &address, "--admin", "127.0.0.1:0"], ["--listen", "127.0.0.1:0", "--admin", &address]]
+    {
+        let output = eyot().arg("dev").arg(folder.path()).args(arguments).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("the port is in use"), "{errors}");
+        assert!(!folder.path().join("out.wasm").exists(), "it was built: {errors}");
+    }
+}
+
+#[test]
+fn what_a_worker_says_has_its_level_and_the_workers_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    worker(folder.path(), "tiny", &fixtures::fixture());
+    let node = Node::dev(folder.path(), &[]);
+    assert_eq!(node.get_from("tiny.localhost", "/trap").status, 500);
+    node.wait_for_log("      warn tiny: ");
+}
+
+#[test]
 fn builds_that_fail_are_told_together_and_two_workers_of_one_name_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["one", "two"] {
@@ -178,20 +274,21 @@ fn builds_that_fail_are_told_together_and_two_workers_of_one_name_are_refused() 
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (code, errors) = run("build");
-    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(code, Some(2), "{errors}");
     assert!(errors.contains("one does not build") && errors.contains("two does not build"), "{errors}");
 
     std::fs::write(folder.path().join("one/eyot.toml"), "name = \"one\"\n[build]\ncommand = \"true\"\n")
         .expect("a file");
     let (code, errors) = run("build");
-    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(code, Some(2), "{errors}");
     assert!(errors.contains("one.wasm") && errors.contains("did not make"), "{errors}");
 
     worker(&folder.path().join("one"), "two", &fixtures::fixture());
-    for command in ["build", "check", "dev"] {
+    for command in ["build", "check"] {
         let (code, errors) = run(command);
         assert_eq!(code, Some(2), "{command}: {errors}");
         assert!(errors.contains("two workers with the name `two`") && errors.contains("rename"), "{command}: {errors}");
+        assert!(errors.contains("two/eyot.toml:1:8") && errors.contains("one/eyot.toml:1:8"), "{command}: {errors}");
     }
 }
 

@@ -138,7 +138,12 @@ impl Data {
                     let Self { ready, stream, .. } = self;
                     ready!(ready.poll(context, || stream.subscribe()));
                 }
-                Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
+                Ok(bytes) => {
+                    // A wait that is over unasked must not stay with the executor: it would find it ready, again and again,
+                    // and never sleep while the other side is slow.
+                    self.ready.waiting = None;
+                    return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
+                }
                 Err(StreamError::Closed) => return Poll::Ready(None),
                 Err(StreamError::LastOperationFailed(error)) => {
                     return Poll::Ready(Some(Err(io::Error::other(error.to_debug_string()))));

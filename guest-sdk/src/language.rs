@@ -4,10 +4,8 @@ use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use axum_extra::extract::CookieJar;
-use fluent_langneg::{NegotiationStrategy, negotiate_languages};
 use http::header::{ACCEPT_LANGUAGE, HeaderMap};
 use http::request::Parts;
-use unic_langid::LanguageIdentifier;
 
 /// The cookie that holds a visitor's own choice, unless the worker names another.
 pub const LANGUAGE_COOKIE: &str = "lang";
@@ -16,8 +14,8 @@ pub const LANGUAGE_COOKIE: &str = "lang";
 /// and matching whatever a client sends is work that somebody else could order.
 const MAX_LANGUAGES: usize = 32;
 
-/// The longest language tag that is read, in bytes (RFC 5646 §4.4.1 says 35 are enough for any).
-const MAX_TAG: usize = 35;
+/// The longest language range that is read, in bytes (RFC 5646 §4.4.1 says 35 are enough for any).
+const MAX_RANGE: usize = 35;
 
 /// The languages that a request would like, the best first: the visitor's own choice from a cookie, then `Accept-Language`.
 ///
@@ -35,30 +33,68 @@ const MAX_TAG: usize = 35;
 ///
 /// A response that depends on it says so: `Vary: Accept-Language, Cookie`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Languages(Vec<LanguageIdentifier>);
+pub struct Languages {
+    choice: Option<Range>,
+    /// By falling weight, equal ones in the order sent.
+    accepted: Vec<Range>,
+    /// With weight 0.
+    refused: Vec<Range>,
+}
+
+/// A language range (RFC 4647 §2), or a tag: its subtags in lower case, joined by hyphens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Range(String);
 
 impl Languages {
     /// Reads the headers of a request, with the choice in the named cookie.
     #[must_use]
     pub fn of(headers: &HeaderMap, cookie: &str) -> Self {
         let jar = CookieJar::from_headers(headers);
-        let chosen = jar.get(cookie).and_then(|choice| tag(choice.value()));
-        // Fields of one name are one list (RFC 9110 §5.3).
-        let fields: Vec<_> = headers.get_all(ACCEPT_LANGUAGE).iter().filter_map(|field| field.to_str().ok()).collect();
-        Self(chosen.into_iter().chain(accepted(&fields)).collect())
+        // The quotes about a value are no part of it (RFC 6265 §4.1.1).
+        let choice = jar.get(cookie).and_then(|choice| Range::parse(choice.value_trimmed()));
+        // Fields of one name are one list (RFC 9110 §5.3). A range that is not text is one range less, not a list less.
+        let fields = headers.get_all(ACCEPT_LANGUAGE).iter();
+        let ranges: Vec<&[u8]> =
+            fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')).take(MAX_LANGUAGES + 1).collect();
+        if ranges.len() > MAX_LANGUAGES {
+            return Self { choice, ..Self::default() };
+        }
+        let wishes = ranges.into_iter().filter_map(|range| wish(std::str::from_utf8(range).ok()?));
+        let (refused, mut accepted): (Vec<_>, Vec<_>) = wishes.partition(|(weight, _)| *weight == 0);
+        accepted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        let ranges = |wishes: Vec<(u16, Range)>| wishes.into_iter().map(|(_, range)| range).collect();
+        Self { choice, accepted: ranges(accepted), refused: ranges(refused) }
     }
 
     /// The one of `supported` that suits best, or `default` if none does.
     ///
-    /// This is lookup (RFC 4647 §3.4): each wish in turn, `de-AT` also finding `de`. Ties are no question: there is one answer.
+    /// This is lookup (RFC 4647 §3.4): each wish in turn, shortened from its end until it is one of `supported`, so that `de-AT`
+    /// finds `de`. It does not work the other way round: `pt` does not find `pt-BR`; where it should, support `pt` as well.
+    ///
+    /// What the request refuses (`q=0`) is not taken, unless it is the visitor's own choice or there is nothing else.
+    ///
+    /// Each of `supported` is a language tag such as `de` or `pt-BR`; one that is not (`pt_BR`) can never be chosen, and is told in the
+    /// log as an error.
     #[must_use]
     pub fn negotiate<'a>(&self, supported: &[&'a str], default: &'a str) -> &'a str {
-        let known: Vec<(LanguageIdentifier, &'a str)> =
-            supported.iter().filter_map(|text| Some((text.parse().ok()?, *text))).collect();
-        let available: Vec<&LanguageIdentifier> = known.iter().map(|(language, _)| language).collect();
-        let found = negotiate_languages(&self.0, &available, None, NegotiationStrategy::Lookup);
-        let Some(best) = found.first() else { return default };
-        known.iter().find(|(language, _)| language == **best).map_or(default, |(_, text)| *text)
+        let known: Vec<(Range, &'a str)> = supported.iter().filter_map(|text| Some((tag(text)?, *text))).collect();
+        if let Some(chosen) = self.choice.as_ref().and_then(|choice| lookup(choice, &known, |_| true)) {
+            return chosen;
+        }
+        let allowed = |tag: &Range| !self.refuses(tag);
+        if let Some(wanted) = self.accepted.iter().find_map(|range| lookup(range, &known, allowed)) {
+            return wanted;
+        }
+        if Range::parse(default).is_none_or(|tag| allowed(&tag)) {
+            return default;
+        }
+        known.iter().find(|(tag, _)| allowed(tag)).map_or(default, |(_, text)| *text)
+    }
+
+    /// Whether the most specific range that matches this language is a refused one (RFC 4647 §3.3.1, RFC 9110 §12.5.4).
+    fn refuses(&self, tag: &Range) -> bool {
+        let closest = |ranges: &[Range]| ranges.iter().filter_map(|range| range.closeness(tag)).max();
+        closest(&self.refused).is_some_and(|refused| closest(&self.accepted).is_none_or(|accepted| accepted < refused))
     }
 }
 
@@ -70,27 +106,75 @@ impl<S: Sync> FromRequestParts<S> for Languages {
     }
 }
 
-/// The ranges of `Accept-Language` (RFC 9110 §12.5.4) by falling weight, equal ones in the order sent.
-fn accepted(fields: &[&str]) -> Vec<LanguageIdentifier> {
-    let mut wishes: Vec<(u16, LanguageIdentifier)> = Vec::new();
-    for (index, range) in fields.iter().flat_map(|field| field.split(',')).enumerate() {
-        if index >= MAX_LANGUAGES {
-            return Vec::new();
-        }
-        wishes.extend(wish(range));
+/// One of the worker's own tags.
+fn tag(text: &str) -> Option<Range> {
+    let tag = Range::parse(text).filter(|tag| tag.0 != "*");
+    #[cfg(feature = "log")]
+    if tag.is_none() {
+        log::error!("the supported language {text:?} is no language tag, and is never chosen");
     }
-    wishes.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
-    wishes.into_iter().map(|(_, language)| language).collect()
+    tag
 }
 
-/// One range with its weight in thousandths. `None`: it is no range, its weight is none, it is refused by `q=0`, or it is `*`,
-/// which in a lookup means the default (RFC 4647 §3.4).
-fn wish(range: &str) -> Option<(u16, LanguageIdentifier)> {
+/// RFC 4647 §3.4. `*` alone stands for the default, which is taken when nothing else is found.
+fn lookup<'a>(range: &Range, known: &[(Range, &'a str)], allowed: impl Fn(&Range) -> bool) -> Option<&'a str> {
+    let mut rest = Some(range.0.as_str()).filter(|range| *range != "*");
+    while let Some(range) = rest {
+        if let Some((_, text)) = known.iter().find(|(tag, _)| tag.0 == range && allowed(tag)) {
+            return Some(text);
+        }
+        rest = shorter(range);
+    }
+    None
+}
+
+/// Without its last subtag, and without a single letter or digit that would then be the last: it only introduced what is gone.
+fn shorter(range: &str) -> Option<&str> {
+    let (rest, _) = range.rsplit_once('-')?;
+    match rest.rsplit_once('-') {
+        Some((shorter, single)) if single.len() == 1 => Some(shorter),
+        None if rest.len() == 1 => None,
+        _ => Some(rest),
+    }
+}
+
+impl Range {
+    /// Subtags of one to eight letters and digits, the first of letters. A `*` in the middle changes nothing in a lookup (RFC 4647
+    /// §3.4), so it is left out; a `*` in front names no language, unless it stands alone.
+    fn parse(text: &str) -> Option<Self> {
+        if text.len() > MAX_RANGE {
+            return None;
+        }
+        let is_subtag = |subtag: &str| {
+            subtag == "*" || (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        let (first, rest) = text.split_once('-').map_or((text, None), |(first, rest)| (first, Some(rest)));
+        let is_language = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_alphabetic());
+        if !(is_language || text == "*") || !text.split('-').all(is_subtag) {
+            return None;
+        }
+        let rest = rest.into_iter().flat_map(|rest| rest.split('-')).filter(|subtag| *subtag != "*");
+        let subtags: Vec<&str> = [first].into_iter().chain(rest).collect();
+        Some(Self(subtags.join("-").to_ascii_lowercase()))
+    }
+
+    /// How closely this range matches a tag, if it does: as a whole number of its subtags, `*` least of all.
+    fn closeness(&self, tag: &Self) -> Option<usize> {
+        if self.0 == "*" {
+            return Some(0);
+        }
+        let rest = tag.0.strip_prefix(&self.0)?;
+        (rest.is_empty() || rest.starts_with('-')).then_some(self.0.len())
+    }
+}
+
+/// One range with its weight in thousandths. `None`: it is no range, or its weight is none.
+fn wish(range: &str) -> Option<(u16, Range)> {
     let (text, weight) = match range.split_once(';') {
         Some((text, weight)) => (text, weight_of(weight)?),
         None => (range, 1000),
     };
-    if weight == 0 { None } else { Some((weight, tag(text.trim())?)) }
+    Some((weight, Range::parse(text.trim())?))
 }
 
 /// `q=0.5` as 500 (RFC 9110 §12.4.2): at most three decimals and at most 1. Anything else is no weight.
@@ -111,109 +195,5 @@ fn weight_of(parameter: &str) -> Option<u16> {
     }
 }
 
-fn tag(text: &str) -> Option<LanguageIdentifier> {
-    if text.is_empty() || text.len() > MAX_TAG {
-        return None;
-    }
-    // `und` and `*` name no language, and matching them would find any.
-    text.parse().ok().filter(|language: &LanguageIdentifier| !language.language.is_empty())
-}
-
 #[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-    use http::header::{ACCEPT_LANGUAGE, COOKIE, HeaderMap};
-
-    use super::Languages;
-
-    const SUPPORTED: [&str; 4] = ["en", "de", "fr", "ja"];
-
-    fn negotiated(cookie: Option<&str>, accept: &[&str]) -> &'static str {
-        let mut headers = HeaderMap::new();
-        if let Some(cookie) = cookie {
-            headers.append(COOKIE, HeaderValue::from_str(cookie).unwrap());
-        }
-        for accept in accept {
-            headers.append(ACCEPT_LANGUAGE, HeaderValue::from_str(accept).unwrap());
-        }
-        Languages::of(&headers, "lang").negotiate(&SUPPORTED, "en")
-    }
-
-    #[test]
-    fn the_highest_weight_wins_and_equal_weights_keep_their_order() {
-        assert_eq!(negotiated(None, &["fr;q=0.5, de;q=0.9, en;q=0.1"]), "de");
-        assert_eq!(negotiated(None, &["ja, de"]), "ja");
-        assert_eq!(negotiated(None, &["fr;q=0.5", "de"]), "de");
-        assert_eq!(negotiated(None, &["de ; q=0.001 , fr;Q=1.000"]), "fr");
-    }
-
-    #[test]
-    fn a_range_with_a_region_or_a_script_finds_its_language() {
-        assert_eq!(negotiated(None, &["de-AT"]), "de");
-        assert_eq!(negotiated(None, &["ja-Jpan-JP"]), "ja");
-        assert_eq!(negotiated(None, &["DE-ch"]), "de");
-        assert_eq!(Languages::default().negotiate(&["pt-BR"], "pt-BR"), "pt-BR");
-    }
-
-    #[test]
-    fn a_language_finds_the_region_that_is_there() {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_LANGUAGE, HeaderValue::from_static("pt"));
-        assert_eq!(Languages::of(&headers, "lang").negotiate(&["en", "pt-BR"], "en"), "pt-BR");
-    }
-
-    #[test]
-    fn the_cookie_comes_before_the_header() {
-        assert_eq!(negotiated(Some("theme=dark; lang=ja"), &["de"]), "ja");
-        assert_eq!(negotiated(Some("lang=fr"), &[]), "fr");
-    }
-
-    #[test]
-    fn a_cookie_that_is_no_supported_language_leaves_it_to_the_header() {
-        assert_eq!(negotiated(Some("lang=tlh"), &["de"]), "de");
-        assert_eq!(negotiated(Some("lang=%00%ff"), &["de"]), "de");
-        assert_eq!(negotiated(Some("lang=../../etc"), &["de"]), "de");
-        assert_eq!(negotiated(Some("lang=und"), &["de"]), "de");
-        assert_eq!(negotiated(Some("lang=*"), &["de"]), "de");
-    }
-
-    #[test]
-    fn a_refused_language_is_not_taken() {
-        assert_eq!(negotiated(None, &["de;q=0, fr;q=0.1"]), "fr");
-        assert_eq!(negotiated(None, &["de;q=0.000"]), "en");
-    }
-
-    #[test]
-    fn weights_that_are_none_drop_their_range() {
-        for weight in ["1e9", "2", "1.001", "-1", "0.0001", "", "abc", "NaN", "0,5", "+1"] {
-            assert_eq!(negotiated(None, &[&format!("de;q={weight}")]), "en", "q={weight}");
-        }
-        assert_eq!(negotiated(None, &["de;level=1, fr;q=0.1"]), "fr");
-    }
-
-    #[test]
-    fn garbage_is_answered_in_the_default_language() {
-        for garbage in ["", ",", ";", "*", "*;q=0.5", "xx-\u{1}-", "x", ";;;q=1", "-", "en--", "und", "12345", "=,=;="]
-        {
-            let Ok(value) = HeaderValue::from_bytes(garbage.as_bytes()) else { continue };
-            let headers = HeaderMap::from_iter([(ACCEPT_LANGUAGE, value)]);
-            assert_eq!(Languages::of(&headers, "lang").negotiate(&SUPPORTED, "en"), "en", "{garbage:?}");
-        }
-    }
-
-    #[test]
-    fn ten_thousand_entries_are_not_read() {
-        let many = vec!["de"; 10_000].join(",");
-        assert_eq!(negotiated(None, &[&many]), "en");
-        assert_eq!(negotiated(None, &[&format!("{}de", "a".repeat(100_000))]), "en");
-    }
-
-    #[test]
-    fn thirty_two_languages_are_read_and_one_more_is_not() {
-        let mut wishes = vec!["xx"; 31];
-        wishes.push("de");
-        assert_eq!(negotiated(None, &[&wishes.join(",")]), "de");
-        wishes.insert(0, "xx");
-        assert_eq!(negotiated(None, &[&wishes.join(",")]), "en");
-    }
-}
+mod tests;

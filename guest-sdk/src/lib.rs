@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Handlers, extractors, responses and the router are axum's: what its documentation says holds here. On top of them come
-//! [`Identity`] and [`Claims`] (who the caller is), [`Client`] (where it is), [`Languages`] (what it reads), [`Config`]
+//! [`Identity`] and [`Claims`] (who the caller is), [`Client`] (where it is), [`Languages`] and [`Accept`] (what it reads), [`Config`]
 //! (the worker's settings), [`fetch`](fetch()) and [`Origin`] (requests out), and the `log` macros.
 //!
 //! A response body is streamed where it is made of a stream: `Body::from_stream(stream)`, with [`stream`] to make one and
@@ -25,8 +25,10 @@
 //!
 //! # Features
 //! All are on by default, and what a worker does not use is not in its component. `default-features = false` makes a first build
-//! shorter: `cookies`, `form`, `json`, `language`, `log`, `query`.
+//! shorter: `accept`, `cookies`, `form`, `json`, `language`, `log`, `query`.
 
+#[cfg(feature = "accept")]
+mod accept;
 mod bindings;
 mod body;
 mod client;
@@ -38,6 +40,7 @@ mod identity;
 mod language;
 #[cfg(feature = "log")]
 mod logging;
+pub mod path;
 mod worker;
 
 pub use axum;
@@ -49,6 +52,8 @@ pub use http;
 pub use log;
 pub use wstd::rand;
 
+#[cfg(feature = "accept")]
+pub use accept::Accept;
 pub use client::{Client, Tls};
 pub use config::{Config, ConfigError};
 pub use fetch::{FetchError, Origin, fetch};
@@ -97,6 +102,8 @@ pub mod prelude {
     #[cfg(feature = "log")]
     pub use log::{debug, error, info, trace, warn};
 
+    #[cfg(feature = "accept")]
+    pub use crate::Accept;
     #[cfg(feature = "json")]
     pub use crate::Claims;
     #[cfg(feature = "language")]

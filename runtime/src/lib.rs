@@ -3,6 +3,9 @@
 //! The rooms stand in one total order, and a room imports only rooms above it in this list; `tests/rooms.rs` keeps it so.
 //! `ARCHITECTURE.md` has the walk of a request through them.
 
+// Both panic where nobody takes what they print: use cli::say. Tests may.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod failure;
 pub mod http;
 pub mod config;

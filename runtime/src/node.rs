@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 
-use crate::activate::{Activator, Active, CompiledStore, Mode};
+use crate::activate::{Activator, Active, CompiledStore, Mode, Worker};
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Listener, NodeLimits, Place};
@@ -45,6 +45,8 @@ pub struct Node {
     access: Mutex<AccessLogs>,
     cores: Cores,
     admin_core: Option<Cores>,
+    /// Bound; connections wait in them until [`Node::listen`].
+    bound: Mutex<Vec<Listening>>,
     /// Where it listens for requests, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     /// Where the operator's listener is.
@@ -69,6 +71,17 @@ impl Node {
     /// # Errors
     /// Every fault of the configuration and of the components, together.
     pub fn start(node: &config::Node, options: Options) -> Result<Self, Diagnostics> {
+        let running = Self::open(node, options)?;
+        running.replace(node)?;
+        running.listen();
+        Ok(running)
+    }
+
+    /// Binds and starts everything but the workers: health and metrics answer, and who connects waits for [`Node::listen`].
+    ///
+    /// # Errors
+    /// An address that cannot be had, or a part of the node that cannot be started.
+    pub fn open(node: &config::Node, options: Options) -> Result<Self, Diagnostics> {
         let limits = node.limits.node_limits();
         ingress::raise_descriptors(limits.connections);
         let engines = engines(&limits)?;
@@ -88,7 +101,7 @@ impl Node {
             egress: options.egress,
         };
         let dispatcher = Arc::new(Dispatcher {
-            active: ArcSwap::from_pointee(activator.activate(node)?),
+            active: ArcSwap::from_pointee(Active::default()),
             gate: node_gate(&limits),
             memory: NodeMemory::new(limits.node_memory),
             limits: limits.clone(),
@@ -118,8 +131,6 @@ impl Node {
             }
             None => None,
         };
-        cores.listen(listening);
-        ready.set(true);
         Ok(Self {
             activator,
             dispatcher,
@@ -129,9 +140,34 @@ impl Node {
             access: Mutex::new(access),
             cores,
             admin_core,
+            bound: Mutex::new(listening),
             addresses,
             admin,
         })
+    }
+
+    /// Takes connections from now on, those that wait first.
+    pub fn listen(&self) {
+        let bound = std::mem::take(&mut *self.bound.lock().unwrap_or_else(PoisonError::into_inner));
+        self.cores.listen(bound);
+        self.ready.set(true);
+    }
+
+    /// Makes one worker ready, for [`Node::serve`].
+    ///
+    /// # Errors
+    /// What is wrong with its component.
+    pub fn prepare(&self, worker: &config::Worker) -> Result<Arc<Worker>, Diagnostics> {
+        Ok(self.activator.prepare(worker)?)
+    }
+
+    /// As [`Node::replace`], with workers that are ready.
+    ///
+    /// # Errors
+    /// Every fault of what stands between them; what served before serves on.
+    pub fn serve(&self, node: &config::Node, workers: Vec<Arc<Worker>>) -> Result<(), Diagnostics> {
+        self.dispatcher.active.store(Arc::new(self.activator.assemble(node, workers)?));
+        Ok(())
     }
 
     /// Serves another configuration from the next request on; requests that run finish on the old one. Listeners and the limits of
@@ -175,7 +211,7 @@ impl Node {
     }
 }
 
-/// What starting would find wrong, without binding a port; a line for each worker that is well.
+/// What starting would find wrong, without binding a port or writing anything; a line for each worker that is well.
 ///
 /// # Errors
 /// Every fault of the configuration and of the components, together.
@@ -189,7 +225,7 @@ pub fn check(node: &config::Node) -> Result<Vec<String>, Diagnostics> {
         .flat_map(|faults| faults.0)
         .collect();
     let activator = Activator {
-        compiled: compiled_store(node, &engines)?,
+        compiled: CompiledStore::read_only(node.state.clone().or_else(cache_folder).as_deref(), &engines),
         engines,
         metrics: Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?),
         shares: WorkerShares::default(),
@@ -276,7 +312,7 @@ fn node_gate(limits: &NodeLimits) -> Gate {
 
 fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStore, Diagnostics> {
     let folder = node.state.clone().or_else(cache_folder).ok_or_else(|| {
-        let message = "no folder for compiled components: neither XDG_CACHE_HOME nor HOME is set";
+        let message = "no folder for compiled components: neither XDG_CACHE_HOME nor HOME is an absolute path";
         Diagnostic::new(Place::default(), message, "give one with --state DIR")
     })?;
     CompiledStore::open(&folder, engines).map_err(|error| {
@@ -285,9 +321,10 @@ fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStor
     })
 }
 
+/// A path that is empty or relative counts as not set (XDG Base Directory Specification).
 fn cache_folder() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
     Some(cache.join("eyot"))
 }
 

@@ -22,12 +22,12 @@ struct Choice {
 }
 
 /// `GET /` shows; `GET /?set=theme:dark` changes one and shows.
-async fn show(uri: Uri, headers: HeaderMap, jar: CookieJar, Query(ask): Query<Ask>) -> Response {
+async fn show(uri: Uri, accept: Accept, jar: CookieJar, Query(ask): Query<Ask>) -> Response {
     let mut preferences = stored(&jar);
-    let Some(change) = ask.set else { return view(&headers, preferences) };
+    let Some(change) = ask.set else { return view(&accept, preferences) };
     let changed = change.parse().map_err(str::to_owned).and_then(|Change(name, value)| preferences.set(&name, &value));
     match changed {
-        Ok(()) => (jar.add(cookie(preferences, &uri)), view(&headers, preferences)).into_response(),
+        Ok(()) => (jar.add(cookie(preferences, &uri)), view(&accept, preferences)).into_response(),
         Err(why) => refused(&why),
     }
 }
@@ -59,11 +59,10 @@ fn cookie(preferences: Preferences, uri: &Uri) -> Cookie<'static> {
         .build()
 }
 
-/// A page for browsers, JSON for everybody else.
-fn view(headers: &HeaderMap, preferences: Preferences) -> Response {
+/// A page for browsers, JSON for everybody else, also for who accepts neither: that is still better than nothing (RFC 9110 §12.1).
+fn view(accept: &Accept, preferences: Preferences) -> Response {
     let caching = [(header::VARY, "Accept, Cookie"), (header::CACHE_CONTROL, "private")];
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accept.contains("text/html") {
+    if accept.negotiate(&["application/json", "text/html"]) == Some("text/html") {
         (caching, Html(page::of(preferences))).into_response()
     } else {
         (caching, Json(preferences)).into_response()

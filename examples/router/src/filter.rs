@@ -2,27 +2,25 @@
 
 use std::net::IpAddr;
 
-use eyot_sdk::ConfigError;
 use eyot_sdk::prelude::*;
+use eyot_sdk::{ConfigError, path};
 use ipnet::IpNet;
 
 const METHODS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS];
 
-/// Files and folders that only scanners ask for.
-const NEVER: [&str; 3] = ["/.git", "/.env", "/wp-admin"];
-
 /// The answer to a request that goes no further, or `None`.
 pub fn refusal(client: &Client, request: &Request) -> Result<Option<Response>, ConfigError> {
-    let path = request.uri().path();
+    // The origin may read more into a path than stands there: `/internal%2Fx` must not pass by what `/internal/x` does not.
+    let asked = request.uri().path();
     if !METHODS.contains(request.method()) {
         let allow = [(header::ALLOW, "GET, HEAD, POST, OPTIONS")];
         return Ok(Some((StatusCode::METHOD_NOT_ALLOWED, allow, "not this method\n").into_response()));
     }
-    if NEVER.iter().any(|folder| below(path, folder)) {
+    if is_hidden(asked) || path::may_be_below(asked, "/wp-admin") {
         return Ok(Some((StatusCode::NOT_FOUND, "there is nothing here\n").into_response()));
     }
-    if below(path, "/internal") && !is_internal(client.address)? {
-        warn!("{} asked for {path}", client.address);
+    if path::may_be_below(asked, "/internal") && !is_internal(client.address)? {
+        warn!("{} asked for {asked}", client.address);
         return Ok(Some((StatusCode::FORBIDDEN, "not from your address\n").into_response()));
     }
     // A form of another site can send a POST with a visitor's cookies, but it cannot add a header (CSRF).
@@ -32,9 +30,14 @@ pub fn refusal(client: &Client, request: &Request) -> Result<Option<Response>, C
     Ok(None)
 }
 
-/// `/internal` itself and all below it, but not `/internals`.
-fn below(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// `.git`, `.env.local` and their kind, wherever they lie: nobody but a scanner asks for them. `/.well-known` is there to be asked for
+/// (RFC 8615).
+fn is_hidden(asked: &str) -> bool {
+    let hidden = |path: &String| {
+        let rest = path.strip_prefix("/.well-known").unwrap_or(path);
+        rest.split('/').any(|segment| segment.starts_with('.'))
+    };
+    path::readings(asked).iter().any(hidden)
 }
 
 fn is_internal(address: IpAddr) -> Result<bool, ConfigError> {
@@ -56,12 +59,24 @@ impl std::str::FromStr for Blocks {
 
 #[cfg(test)]
 mod tests {
-    use super::{Blocks, below};
+    use super::{Blocks, is_hidden};
 
     #[test]
-    fn a_folder_is_not_its_neighbour() {
-        assert!(below("/internal", "/internal") && below("/internal/x", "/internal"));
-        assert!(!below("/internals", "/internal") && !below("/", "/internal"));
+    fn hidden_files_are_found_in_every_spelling() {
+        for path in [
+            "/.git",
+            "/.git/config",
+            "/.git;x/config",
+            "/.git%2Fconfig",
+            "/.env.local",
+            "/a/%2Eenv",
+            "/.well-known/.git",
+        ] {
+            assert!(is_hidden(path), "{path}");
+        }
+        for path in ["/", "/a.b/c", "/.well-known/acme-challenge/x", "/git"] {
+            assert!(!is_hidden(path), "{path}");
+        }
     }
 
     #[test]

@@ -56,11 +56,28 @@ impl Activator {
         let mut faults = Vec::new();
         let mut workers = Vec::new();
         for worker in &node.workers {
-            match self.worker(worker) {
-                Ok(worker) => workers.push(Arc::new(worker)),
+            match self.prepare(worker) {
+                Ok(worker) => workers.push(worker),
                 Err(fault) => faults.push(fault),
             }
         }
+        self.assemble_with(node, workers, faults)
+    }
+
+    /// Builds the snapshot out of workers that are prepared.
+    ///
+    /// # Errors
+    /// Every fault of what stands between them: routes, origins, ways to authenticate.
+    pub fn assemble(&self, node: &config::Node, workers: Vec<Arc<Worker>>) -> Result<Active, Diagnostics> {
+        self.assemble_with(node, workers, Vec::new())
+    }
+
+    fn assemble_with(
+        &self,
+        node: &config::Node,
+        workers: Vec<Arc<Worker>>,
+        mut faults: Vec<Diagnostic>,
+    ) -> Result<Active, Diagnostics> {
         let auths = Verifiers::load(node, &mut faults);
         let routes = routes(node);
         let destinations = Destinations { node, workers: &workers, auths: &auths, metrics: &self.metrics };
@@ -85,7 +102,11 @@ impl Activator {
         }
     }
 
-    fn worker(&self, worker: &config::Worker) -> Result<Worker, Diagnostic> {
+    /// Reads, checks, compiles and links the component of one worker.
+    ///
+    /// # Errors
+    /// The first fault of the component.
+    pub fn prepare(&self, worker: &config::Worker) -> Result<Arc<Worker>, Diagnostic> {
         let path = &worker.component;
         let bytes = read_component(path)?;
         let fault = |message: String| fault(path, message, None);
@@ -107,7 +128,7 @@ impl Activator {
             })?;
         tracing::debug!(worker = worker.name, ?start, "a component is ready");
         let limits = &worker.limits;
-        Ok(Worker {
+        Ok(Arc::new(Worker {
             name: worker.name.as_str().into(),
             version: digest[..12].into(),
             prepared,
@@ -119,7 +140,7 @@ impl Activator {
             ),
             allow_addresses: worker.allow_addresses.clone(),
             metrics,
-        })
+        }))
     }
 }
 

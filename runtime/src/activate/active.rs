@@ -12,7 +12,8 @@ use crate::egress::Egress;
 use crate::observe::{TargetMetrics, WorkerMetrics};
 use crate::sandbox::{Gate, Prepared};
 
-/// Everything that a request is decided by.
+/// Everything that a request is decided by. The empty one serves nothing.
+#[derive(Default)]
 pub struct Active {
     /// Host + path + method → index into `destinations`.
     pub routes: RouteTable,

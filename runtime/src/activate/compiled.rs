@@ -16,7 +16,9 @@ use crate::sandbox::{EngineKind, Engines, interruptible};
 
 /// A folder of compiled components.
 pub struct CompiledStore {
-    folder: PathBuf,
+    /// None: nothing is kept and nothing is found.
+    folder: Option<PathBuf>,
+    writes: bool,
     plain: String,
     concurrent: String,
 }
@@ -38,16 +40,28 @@ impl CompiledStore {
     pub fn open(folder: &Path, engines: &Engines) -> io::Result<Self> {
         let folder = folder.join("compiled");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let found = fs::metadata(&folder)?;
-        if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        if !is_ours(&folder)? {
             let why = format!("{} belongs to another user, or others can write to it", folder.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
-        Ok(Self {
+        Ok(Self::over(Some(folder), true, engines))
+    }
+
+    /// What a folder holds already, if it can be used; nothing is written to it.
+    #[must_use]
+    pub fn read_only(folder: Option<&Path>, engines: &Engines) -> Self {
+        let folder =
+            folder.map(|folder| folder.join("compiled")).filter(|folder| is_ours(folder).is_ok_and(|ours| ours));
+        Self::over(folder, false, engines)
+    }
+
+    fn over(folder: Option<PathBuf>, writes: bool, engines: &Engines) -> Self {
+        Self {
             folder,
+            writes,
             plain: engines.compatibility(EngineKind::Plain),
             concurrent: engines.compatibility(EngineKind::Concurrent),
-        })
+        }
     }
 
     /// Maps the compiled form of a component, after compiling it if need be.
@@ -63,31 +77,39 @@ impl CompiledStore {
     ) -> wasmtime::Result<(Component, Start)> {
         let engine = engines.engine(kind);
         let path = self.path(kind, digest);
-        if let Some(component) = mapped(engine, &path) {
+        if let Some(component) = path.as_ref().and_then(|path| mapped(engine, path)) {
             return Ok((component, Start::Mapped));
         }
         let compiled = engine.precompile_component(&interruptible(bytes)?)?;
-        match write(&path, &compiled) {
-            Ok(()) => {
-                if let Some(component) = mapped(engine, &path) {
-                    return Ok((component, Start::Compiled));
+        if let Some(path) = path.filter(|_| self.writes) {
+            match write(&path, &compiled) {
+                Ok(()) => {
+                    if let Some(component) = mapped(engine, &path) {
+                        return Ok((component, Start::Compiled));
+                    }
                 }
-            }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "compiled code cannot be kept: every start compiles anew");
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "compiled code cannot be kept: every start compiles anew");
+                }
             }
         }
         // The bytes were made by this process a moment ago.
         Ok((trusted(engine, Source::Bytes(&compiled))?, Start::Compiled))
     }
 
-    fn path(&self, kind: EngineKind, digest: &str) -> PathBuf {
+    fn path(&self, kind: EngineKind, digest: &str) -> Option<PathBuf> {
         let compatibility = match kind {
             EngineKind::Plain => &self.plain,
             EngineKind::Concurrent => &self.concurrent,
         };
-        self.folder.join(format!("{digest}-{}.cwasm", &compatibility[..16]))
+        Some(self.folder.as_ref()?.join(format!("{digest}-{}.cwasm", &compatibility[..16])))
     }
+}
+
+/// What lies in the folder is run as it is, so nobody else may write to it.
+fn is_ours(folder: &Path) -> io::Result<bool> {
+    let found = fs::metadata(folder)?;
+    Ok(found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0)
 }
 
 /// The SHA-256 of some bytes, in hexadecimal.

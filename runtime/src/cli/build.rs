@@ -1,23 +1,28 @@
 //! `eyot build`: makes the components of workers.
 
 use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anstyle::AnsiColor;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::find;
-use crate::config::{Build as How, Diagnostic, Diagnostics, LimitTable, Place, Worker};
+use super::{find, say, show};
+use crate::config::{Build as How, Diagnostic, Diagnostics, LimitTable, Place, Reading, Worker};
 
 /// The target that workers in Rust are built for.
 const TARGET: &str = "wasm32-wasip2";
 
 /// Build the components of workers.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  eyot build examples\n  eyot build examples/hello examples/router")]
+#[command(after_help = "Examples:
+  eyot build examples
+  eyot build examples/hello examples/router
+
+Exit codes: 0 when all are built, 2 when something is wrong.")]
 pub(super) struct Build {
     /// Folders with an eyot.toml, or folders above such folders.
     #[arg(default_value = ".")]
@@ -26,7 +31,24 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        all(&workers(&find::workers(&self.paths)?, &LimitTable::builtin())?)
+        Ok(all(&workers(&find::workers(&self.paths)?, &LimitTable::builtin())?)?)
+    }
+}
+
+/// A worker as it was read.
+#[derive(Clone)]
+pub(super) struct Found {
+    pub(super) worker: Worker,
+    /// Where its name is written.
+    pub(super) named: Place,
+}
+
+impl Found {
+    /// Two workers cannot have one name.
+    pub(super) fn has_the_name_of(&self, other: &Self) -> Diagnostic {
+        let message = format!("there are two workers with the name `{}`", self.worker.name);
+        let help = format!("the other one is at {}: rename one of them", other.named);
+        Diagnostic::new(self.named.clone(), message, help)
     }
 }
 
@@ -34,20 +56,21 @@ impl Build {
 ///
 /// # Errors
 /// Every fault of every worker, and two of one name.
-pub(super) fn workers(folders: &[PathBuf], limits: &LimitTable) -> Result<Vec<Worker>, Diagnostics> {
+pub(super) fn workers(folders: &[PathBuf], limits: &LimitTable) -> Result<Vec<Found>, Diagnostics> {
     let mut faults = Vec::new();
-    let mut workers: Vec<Worker> = Vec::new();
+    let mut workers: Vec<Found> = Vec::new();
     for folder in folders {
-        match Worker::load(folder, limits) {
-            Ok(worker) => match workers.iter().find(|other| other.name == worker.name) {
-                Some(other) => {
-                    let message = format!("there are two workers with the name `{}`", worker.name);
-                    let help = format!("the other one is in {}: rename one of them", other.folder.display());
-                    faults.push(Diagnostic::new(Place::file(worker.folder.join("eyot.toml")), message, help));
+        let Reading { worker, named, faults: more } = Worker::read(folder, limits);
+        match (more, worker) {
+            (Err(more), _) => faults.extend(more.0),
+            (Ok(()), None) => {}
+            (Ok(()), Some(worker)) => {
+                let found = Found { worker, named };
+                match workers.iter().find(|other| other.worker.name == found.worker.name) {
+                    Some(other) => faults.push(found.has_the_name_of(other)),
+                    None => workers.push(found),
                 }
-                None => workers.push(worker),
-            },
-            Err(more) => faults.extend(more.0),
+            }
         }
     }
     if faults.is_empty() { Ok(workers) } else { Err(Diagnostics(faults)) }
@@ -57,55 +80,83 @@ pub(super) fn workers(folders: &[PathBuf], limits: &LimitTable) -> Result<Vec<Wo
 ///
 /// # Errors
 /// Which do not, after what their builds said.
-pub(super) fn all<'a>(workers: impl IntoIterator<Item = &'a Worker>) -> anyhow::Result<()> {
-    let failed: Vec<_> = workers.into_iter().filter_map(|worker| build(worker).err()).collect();
-    if failed.is_empty() {
-        return Ok(());
+pub(super) fn all(workers: &[Found]) -> Result<(), Diagnostics> {
+    let of = workers.iter().filter(|found| found.worker.build != How::None).count();
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for found in workers {
+        count += usize::from(found.worker.build != How::None);
+        faults.extend(one(found, (count, of)).err());
     }
-    bail!("{}", failed.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; "))
+    if faults.is_empty() { Ok(()) } else { Err(Diagnostics(faults)) }
 }
 
-/// Builds one worker's component, if there is something to build.
-fn build(worker: &Worker) -> anyhow::Result<()> {
-    let mut command = match &worker.build {
+/// Builds one worker's component, if there is something to build; it is the `count`th of so many.
+///
+/// # Errors
+/// Why there is no component, after what the build said.
+pub(super) fn one(found: &Found, (count, of): (usize, usize)) -> Result<(), Diagnostic> {
+    let Found { worker, named } = found;
+    let fault = |message: String, help: &str| Diagnostic::new(named.clone(), message, help);
+    let command = match &worker.build {
         How::None => return Ok(()),
         How::Command(line) => shell(line, &worker.folder),
         How::Cargo => {
-            install_target(&worker.folder)?;
+            install_target(&worker.folder).map_err(|why| fault(why, "install it by hand, or go online"))?;
             cargo(&worker.folder)
         }
     };
-    let progress = spinner(format!("building {}", worker.name));
+    let progress = spinner(format!("{:>10} {} [{count}/{of}]", "building", worker.name));
     let began = Instant::now();
-    let output = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .output()
-        .with_context(|| format!("cannot run {:?} to build {}", command.get_program(), worker.name))?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let run = watched(command, |line| progress.set_message(line.chars().take(60).collect::<String>()));
     progress.finish_and_clear();
-    if !output.status.success() {
-        anstream::eprint!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        bail!("{} does not build ({})", worker.name, output.status);
+    let (status, said) = run.map_err(|error| {
+        let help = if program == "cargo" { "install Rust: https://rustup.rs" } else { "install it" };
+        fault(format!("`{program}`, which builds {}, cannot be run: {error}", worker.name), help)
+    })?;
+    if !status.success() {
+        say::line(said.trim_end());
+        let help = match said.contains("target may not be installed") || said.contains("can't find crate for `core`") {
+            true => "install the target: `rustup target add wasm32-wasip2`, or by what your Rust came from",
+            false => "what its build said stands above",
+        };
+        return Err(fault(format!("{} does not build ({status})", worker.name), help));
     }
     let Ok(size) = worker.component.metadata().map(|data| data.len()) else {
-        let component = worker.component.display();
-        bail!("the build of {} did not make {component}: correct `component`, or the build", worker.name);
+        let message = format!("the build of {} did not make {}", worker.name, worker.component.display());
+        return Err(fault(message, "correct `component`, or the build"));
     };
-    let bold = anstyle::AnsiColor::Green.on_default().bold();
-    anstream::eprintln!(
-        "{bold}{:>10}{bold:#} {} ({}, {:.1} s)",
-        "built",
-        worker.name,
-        bytesize::ByteSize(size),
-        began.elapsed().as_secs_f64()
-    );
+    let size = bytesize::ByteSize(size).to_string();
+    let took = format!("{:.1} s", began.elapsed().as_secs_f64());
+    show::word(AnsiColor::Green, "built", format_args!("{:<16} {size:>10} {took:>8}", worker.name));
     Ok(())
+}
+
+/// Runs a command and returns what it said, both streams in their order; each line also goes to `hear` as it comes.
+fn watched(mut command: Command, hear: impl Fn(&str)) -> io::Result<(ExitStatus, String)> {
+    let (reader, writer) = io::pipe()?;
+    let mut child = command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // It holds our ends for writing; without this the reader would never see the end.
+    drop(command);
+    let mut said = String::new();
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        hear(anstream::adapter::strip_str(text.trim()).to_string().as_str());
+        said.push_str(&text);
+        line.clear();
+    }
+    Ok((child.wait()?, said))
 }
 
 fn cargo(folder: &Path) -> Command {
     let mut command = Command::new("cargo");
     command.args(["build", "--release", "--target", TARGET]).current_dir(folder);
+    if show::has_colours() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
     // What cargo set for our own run is not meant for the guest.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR") {
@@ -122,26 +173,30 @@ fn shell(line: &str, folder: &Path) -> Command {
     command
 }
 
-/// Installs the target with rustup when it is missing; without rustup, cargo's own message must do.
-fn install_target(folder: &Path) -> anyhow::Result<()> {
-    let installed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(folder).output();
-    let Ok(installed) = installed else { return Ok(()) };
-    if String::from_utf8_lossy(&installed.stdout).lines().any(|line| line == TARGET) {
+/// Installs the target with rustup when it is missing. Without rustup the build tells whether it is.
+fn install_target(folder: &Path) -> Result<(), String> {
+    let rustup = |arguments: &[&str]| Command::new("rustup").args(arguments).current_dir(folder).output();
+    let Ok(installed) = rustup(&["target", "list", "--installed"]) else { return Ok(()) };
+    if !installed.status.success() || String::from_utf8_lossy(&installed.stdout).lines().any(|line| line == TARGET) {
         return Ok(());
     }
-    let progress = spinner(format!("installing the target {TARGET}"));
-    let output = Command::new("rustup").args(["target", "add", TARGET]).current_dir(folder).output()?;
+    let progress = spinner(format!("{:>10} the target {TARGET}", "installing"));
+    let added = rustup(&["target", "add", TARGET]);
     progress.finish_and_clear();
-    if !output.status.success() {
-        bail!("rustup target add {TARGET} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    match added {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(format!("`rustup target add {TARGET}` failed: {}", why.trim()))
+        }
+        Err(error) => Err(format!("`rustup target add {TARGET}` cannot be run: {error}")),
     }
-    Ok(())
 }
 
-fn spinner(message: String) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
+fn spinner(what: String) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix:.cyan} {spinner:.cyan} {elapsed:.dim} {msg:.dim}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let progress = ProgressBar::new_spinner().with_style(style).with_message(message);
+    let progress = ProgressBar::new_spinner().with_style(style).with_prefix(what);
     progress.enable_steady_tick(Duration::from_millis(100));
     progress
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{build, find};
+use super::{build, find, say};
 use crate::config::{self, Diagnostic, Diagnostics, LimitTable, Place};
 use crate::node;
 
@@ -16,7 +16,7 @@ use crate::node;
   eyot check examples/hello
   eyot check --json --config node.toml
 
-Exit codes: 0 when all is well, 2 when something is wrong.")]
+Exit codes: 0 when all is well, 1 when the result cannot be written, 2 when something is wrong.")]
 pub(super) struct Check {
     /// The node's configuration.
     #[arg(long, value_name = "FILE", conflicts_with = "paths", required_unless_present = "paths")]
@@ -28,6 +28,10 @@ pub(super) struct Check {
     /// Override limits, key by key, as in limits.toml.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
+
+    /// Where compiled components are kept: what is there is not compiled again. Nothing is written to it.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
 
     /// Print the result as JSON.
     #[arg(long)]
@@ -42,43 +46,44 @@ struct Report<'a> {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        match self.look() {
-            Ok(summary) => {
-                if self.json {
-                    println!("{}", serde_json::to_string(&Report { ok: true, faults: &[] })?);
-                } else {
-                    anstream::println!("{summary}");
-                }
-                Ok(())
-            }
-            Err(error) => {
-                if self.json {
-                    let other = || Diagnostic { place: Place::default(), message: format!("{error:#}"), help: None };
-                    let faults = match error.downcast_ref::<Diagnostics>() {
-                        Some(Diagnostics(faults)) => faults.clone(),
-                        None => vec![other()],
-                    };
-                    println!("{}", serde_json::to_string(&Report { ok: false, faults: &faults })?);
-                }
-                Err(error)
-            }
+        let found = self.look();
+        if !self.json {
+            return say::result(&found?.iter().map(|line| format!("{line}\n")).collect::<String>());
         }
+        let other = |error: &anyhow::Error| {
+            let fault = Diagnostic { place: Place::default(), message: format!("{error:#}"), help: None };
+            Diagnostics::from(fault)
+        };
+        let faults = match &found {
+            Ok(_) => Diagnostics::default(),
+            Err(error) => error.downcast_ref::<Diagnostics>().cloned().unwrap_or_else(|| other(error)),
+        };
+        let report = Report { ok: found.is_ok(), faults: &faults.0 };
+        say::result(&(serde_json::to_string(&report)? + "\n"))?;
+        found.map(drop)
     }
 
-    fn look(&self) -> anyhow::Result<String> {
-        let node = match &self.config {
+    /// A line for each worker that is well.
+    fn look(&self) -> anyhow::Result<Vec<String>> {
+        let mut node = match &self.config {
             Some(path) => config::Node::load(path, self.limits.as_deref())?,
             None => {
                 let mut limits = LimitTable::builtin();
                 if let Some(file) = &self.limits {
                     limits.override_from_file(file)?;
                 }
-                let workers = build::workers(&find::workers(&self.paths)?, &limits)?;
-                build::all(&workers)?;
-                super::dev::assemble(workers, limits)?
+                let found = build::workers(&find::workers(&self.paths)?, &limits)?;
+                build::all(&found)?;
+                super::dev::assemble(found.into_iter().map(|found| found.worker).collect(), limits)?
             }
         };
-        let found = node::check(&node)?;
-        Ok(found.join("\n"))
+        if self.state.is_some() {
+            node.state.clone_from(&self.state);
+        }
+        let mut lines = node::check(&node)?;
+        if lines.is_empty() {
+            lines.push("the configuration is well; it has no workers".to_owned());
+        }
+        Ok(lines)
     }
 }

@@ -1,23 +1,27 @@
 //! `eyot dev`: the local edge node. Builds, serves, shows every request, rebuilds and swaps on change.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::serve::Ending;
 use super::watch::Watch;
-use super::{build, demo_origin, find, show};
+use super::{demo_origin, find, show};
 use crate::activate::Mode;
 use crate::config::{
-    Admin, Build, LimitTable, Listener, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
+    Admin, Diagnostics, LimitTable, Listener, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
 use crate::observe::{AccessForm, Destination, Format, GuestLog, logs};
+
+mod workers;
+
+use workers::Workers;
 
 /// Build every worker below the given folders and serve them, with reload.
 #[derive(Args)]
@@ -26,7 +30,10 @@ use crate::observe::{AccessForm, Destination, Format, GuestLog, logs};
   eyot dev my-worker --listen 127.0.0.1:3000
   eyot dev . --limits strict.toml
 
-A worker without routes of its own answers at http://NAME.localhost:8080/.")]
+A worker without routes of its own answers at http://NAME.localhost:8080/. One that is broken does not keep the others from
+serving; it does so itself as soon as it is repaired.
+
+Exit codes: 0 after a signal, 1 when serving failed, 2 when the arguments are wrong or a port is in use.")]
 pub(super) struct Dev {
     /// Folders with an eyot.toml, or above such folders.
     #[arg(default_value = ".")]
@@ -44,55 +51,52 @@ pub(super) struct Dev {
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
-    /// Override limits, key by key, as in limits.toml.
+    /// Override limits, key by key, as in limits.toml. Changes in it are noticed too; limits of the node need a new start.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
 }
 
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let log = logs::init(Format::Auto, "")?;
+        let log = logs::init(Format::Short, "")?;
         let mut ending = Ending::prepare(None)?;
         let demo = demo_origin::start()?;
-        let folders = find::workers(&self.paths)?;
-        let configuration = self.configuration(&folders, demo, |_| true)?;
-        // Before anybody is told that they may change something.
-        let (mut watch, stop) = Watch::start(&self.paths)?;
-        watch.also(given_components(&configuration))?;
+        let limits = self.limits()?;
+        find::workers(&self.paths)?;
         let options = Options {
             detail: Detail::Full,
             egress: Mode::Listed,
             log: GuestLog::events(),
-            access: Some((Destination::Stderr, AccessForm::Text { colour: std::io::stderr().is_terminal() })),
+            access: Some((Destination::Stderr, AccessForm::Text { colour: show::has_colours() })),
             log_lost: log.lost(),
         };
-        let running = node::Node::start(&configuration, options)?;
-        show::routes(&configuration, &running);
+        // Before anything is built, so that a port in use is told at once.
+        let running = node::Node::open(&self.node(Vec::new(), limits.clone(), demo)?, options)?;
+        // Before anybody is told that they may change something.
+        let (watch, stop) = Watch::start(&self.paths)?;
+        let ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let folders = folders.iter().map(|folder| find::canonical(folder)).collect();
-            let reload = Reload { dev: &self, running: &running, demo, folders, stale: BTreeSet::new() };
-            scope.spawn(move || reload.run(watch, configuration));
-            let ended = ending.wait();
+            let workers = Workers::new(&self, &running, demo, limits, &ended);
+            scope.spawn(move || serve(workers, watch));
+            let waited = ending.wait();
+            ended.store(true, Ordering::Relaxed);
             stop.stop();
-            ended
+            waited
         })?;
         ending.end(running);
         Ok(())
     }
 
-    /// Reads all workers, and builds those that have to be built.
-    fn configuration(
-        &self,
-        folders: &[PathBuf],
-        demo: SocketAddr,
-        is_stale: impl Fn(&Worker) -> bool,
-    ) -> anyhow::Result<Node> {
+    fn limits(&self) -> Result<LimitTable, Diagnostics> {
         let mut limits = LimitTable::builtin();
         if let Some(file) = &self.limits {
             limits.override_from_file(file)?;
         }
-        let workers = build::workers(folders, &limits)?;
-        build::all(workers.iter().filter(|worker| is_stale(worker)))?;
+        Ok(limits)
+    }
+
+    /// The node that serves these workers.
+    fn node(&self, workers: Vec<Worker>, limits: LimitTable, demo: SocketAddr) -> anyhow::Result<Node> {
         let mut node = assemble(workers, limits)?;
         node.listeners = vec![Listener { address: self.listen, tls: None }];
         node.admin = Some(Admin { address: self.admin });
@@ -106,67 +110,28 @@ impl Dev {
     }
 }
 
-/// Serves what the folders hold, again and again.
-struct Reload<'a> {
-    dev: &'a Dev,
-    running: &'a node::Node,
-    demo: SocketAddr,
-    /// Of the workers that were there last.
-    folders: BTreeSet<PathBuf>,
-    /// Of those that have changed since they last built well.
-    stale: BTreeSet<PathBuf>,
-}
-
-impl Reload<'_> {
-    fn run(mut self, mut watch: Watch, mut serving: Node) {
-        loop {
-            let changed = match watch.changes() {
-                Ok(Some(changed)) => changed,
-                Ok(None) => return,
-                Err(error) => return show::blind(&error),
-            };
-            match self.reload(&changed, &serving) {
-                Ok(Some(node)) => {
-                    if let Err(error) = watch.also(given_components(&node)) {
-                        return show::blind(&error);
-                    }
-                    show::reloaded();
-                    show::new_routes(&serving, &node, self.running);
-                    serving = node;
+/// Builds and serves what is there, then what changes, until the end.
+fn serve(mut workers: Workers<'_>, mut watch: Watch) {
+    if let Err(error) = workers.update(&BTreeSet::new()) {
+        show::failed(&error);
+    }
+    if !workers.begin() {
+        return;
+    }
+    loop {
+        if let Err(error) = watch.also(workers.other_sources()) {
+            return show::blind(&error);
+        }
+        match watch.changes() {
+            Ok(Some(changed)) => {
+                if let Err(error) = workers.update(&changed) {
+                    show::failed(&error);
                 }
-                Ok(None) => {}
-                Err(error) => show::kept(&error),
             }
+            Ok(None) => return,
+            Err(error) => return show::blind(&error),
         }
     }
-
-    /// Nothing, when no worker was changed, added or taken away.
-    fn reload(&mut self, changed: &BTreeSet<PathBuf>, serving: &Node) -> anyhow::Result<Option<Node>> {
-        let found = find::workers(&self.dev.paths)?;
-        let folders: BTreeSet<PathBuf> = found.iter().map(|folder| find::canonical(folder)).collect();
-        let mut places: Vec<PathBuf> = given_components(serving).map(|component| find::canonical(&component)).collect();
-        places.extend(self.folders.union(&folders).cloned());
-        let changed: Vec<&PathBuf> =
-            changed.iter().filter(|path| places.iter().any(|place| path.starts_with(place))).collect();
-        if changed.is_empty() && folders == self.folders {
-            return Ok(None);
-        }
-        show::changed(&changed);
-        let is_stale =
-            |folder: &&PathBuf| !self.folders.contains(*folder) || changed.iter().any(|path| path.starts_with(folder));
-        self.stale.extend(folders.iter().filter(is_stale).cloned());
-        self.folders = folders;
-        let is_stale = |worker: &Worker| self.stale.contains(&find::canonical(&worker.folder));
-        let node = self.dev.configuration(&found, self.demo, is_stale)?;
-        self.running.replace(&node)?;
-        self.stale.clear();
-        Ok(Some(node))
-    }
-}
-
-/// The components that no build of ours makes.
-fn given_components(node: &Node) -> impl Iterator<Item = PathBuf> {
-    node.workers.iter().filter(|worker| worker.build == Build::None).map(|worker| worker.component.clone())
 }
 
 /// A node out of workers alone: each without routes of its own at `NAME.localhost`, all origins that they name still open.

@@ -45,7 +45,10 @@ pub(super) fn folder(path: &Path) -> &Path {
 
 /// The one spelling of a path, as far as it exists.
 pub(super) fn canonical(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+    std::fs::canonicalize(path).unwrap_or_else(|_| match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => canonical(parent).join(name),
+        _ => path.to_owned(),
+    })
 }
 
 /// Hidden folders and those of builds.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 
+use super::say;
 use crate::config::{LimitRow, LimitTable, Source, Value};
 
 /// Show every limit: what holds by default, how far a worker may go, and who set it.
@@ -32,20 +33,15 @@ impl Limits {
     /// Prints the table to stdout.
     ///
     /// # Errors
-    /// When a file of overrides has faults, shown with their places, or when stdout is closed.
+    /// When a file of overrides has faults, shown with their places, or when stdout cannot be written.
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        use std::io::Write as _;
         let table = self.table()?;
         let text = match (self.json, self.markdown) {
             (true, _) => json(&table)?,
             (_, true) => markdown(&table),
             _ => terminal(&table),
         };
-        match anstream::stdout().write_all(text.as_bytes()) {
-            // `eyot limits | head` has seen enough; that is no failure.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        }
+        say::result(&text)
     }
 
     /// The effective limits, in the order in which a node applies them.

@@ -10,16 +10,19 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod check;
+mod curl;
 mod demo_origin;
 mod dev;
 mod find;
 mod limits;
+mod say;
 mod serve;
 mod show;
 mod single;
 mod watch;
 
 use crate::config::Diagnostics;
+use crate::observe::logs::LogError;
 
 /// Run sandboxed WebAssembly handlers at the edge: one request, one capped isolate.
 #[derive(Parser)]
@@ -64,10 +67,13 @@ pub fn main() -> ExitCode {
 /// Input that is wrong ends with 2, as with clap's own errors; everything else with 1.
 fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(diagnostics) = error.downcast_ref::<Diagnostics>() {
-        anstream::eprint!("{}", diagnostics.render());
+        say::line(diagnostics.render().trim_end());
         return ExitCode::from(2);
     }
     let style = anstyle::AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{style}error{style:#}: {error:#}");
-    ExitCode::FAILURE
+    say::line(format_args!("{style}error{style:#}: {error:#}"));
+    match error.downcast_ref::<LogError>() {
+        Some(LogError::Filter { .. }) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::single;
+use super::{say, single};
 use crate::activate::Mode;
 use crate::config::{self, Diagnostics};
 use crate::dispatch::Detail;
@@ -91,7 +91,7 @@ impl Serve {
         let running = Node::start(&node, options)?;
         for address in &running.addresses {
             // Tools written for wasmtime serve wait for this line, the first on stderr.
-            eprintln!("Serving HTTP on http://{address}/");
+            say::line(format_args!("Serving HTTP on http://{address}/"));
         }
         self.single.announce();
         ending.wait()?;
@@ -158,7 +158,7 @@ impl Ending {
     pub(super) fn wait(&mut self) -> anyhow::Result<()> {
         let Self { runtime, interrupt, terminate, listener } = self;
         if let Some(listener) = listener {
-            eprintln!("Listening for shutdown on tcp://{}/", listener.local_addr()?);
+            say::line(format_args!("Listening for shutdown on tcp://{}/", listener.local_addr()?));
         }
         let asked = async {
             match listener {

@@ -1,97 +1,125 @@
 //! What `eyot dev` prints besides one line for each request.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
-use crate::config::{self, Diagnostics, Methods, Route, Target};
-use crate::node::Node;
+use super::{curl, say};
+use crate::config::{Diagnostics, Route, Worker};
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
-/// The routes, with a curl line for each.
-pub(super) fn routes(configuration: &config::Node, running: &Node) {
-    let Some(address) = running.addresses.first() else { return };
-    anstream::eprintln!("\n{BOLD}eyot dev{BOLD:#} {DIM}listens on{DIM:#} http://{address}/\n");
-    for worker in &configuration.workers {
-        lines(&worker.routes, address);
+/// Where names end and what they do begins.
+const NAME: usize = 16;
+
+/// Whether stderr shows colours: it is a terminal, and NO_COLOR and its kin do not forbid them.
+pub(super) fn has_colours() -> bool {
+    AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
+}
+
+/// Something happened: one word in a column of its own, and what it happened to.
+pub(super) fn word(colour: AnsiColor, word: &str, text: impl Display) {
+    let style = colour.on_default().bold();
+    say::line(format_args!("{style}{word:>10}{style:#} {text}"));
+}
+
+/// Where everything is: a curl line for each route, and the names of workers that do not serve.
+pub(super) fn banner<'a>(
+    workers: impl IntoIterator<Item = &'a Worker>,
+    broken: impl IntoIterator<Item = &'a str>,
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+) {
+    say::line(format_args!("\n  {BOLD}eyot dev{BOLD:#} {DIM}listens on{DIM:#} http://{address}/\n"));
+    for worker in workers {
+        routes(worker, &worker.routes, address);
     }
-    if let Some(admin) = running.admin {
-        anstream::eprintln!("\n  {DIM}metrics{DIM:#}               curl http://{admin}/metrics");
+    let red = AnsiColor::Red.on_default();
+    for name in broken {
+        say::line(format_args!("  {red}{name:<NAME$}{red:#} does not serve yet: see above"));
     }
-    anstream::eprintln!("  {DIM}Ctrl-C ends it; a change in a worker's folder rebuilds and swaps it.{DIM:#}\n");
+    if let Some(admin) = admin {
+        say::line(format_args!("\n  {DIM}{:<NAME$} curl http://{admin}/metrics{DIM:#}", "metrics"));
+    }
+    say::line(format_args!("\n  {DIM}Save a file, and its worker is rebuilt and swapped. Ctrl-C ends it.{DIM:#}\n"));
 }
 
-/// The curl lines of what was not there before.
-pub(super) fn new_routes(before: &config::Node, now: &config::Node, running: &Node) {
-    let Some(address) = running.addresses.first() else { return };
-    let known: Vec<_> = before.workers.iter().flat_map(|worker| &worker.routes).map(what).collect();
-    let routes = now.workers.iter().flat_map(|worker| &worker.routes);
-    lines(routes.filter(|route| !known.contains(&what(route))), address);
-}
-
-/// What a route is, without the place where it is written.
-fn what(route: &Route) -> (&Option<String>, &String, &Methods) {
-    (&route.host, &route.path, &route.methods)
-}
-
-fn lines<'a>(routes: impl IntoIterator<Item = &'a Route>, address: &SocketAddr) {
+/// A curl line for each of these routes of a worker.
+pub(super) fn routes<'a>(worker: &Worker, routes: impl IntoIterator<Item = &'a Route>, address: SocketAddr) {
     let green = AnsiColor::Green.on_default();
     for route in routes {
-        let (method, flag) = method(&route.methods);
-        let host = route.host.as_deref().unwrap_or("localhost");
-        let path = route.path.replace("/*", "/");
-        let name = match &route.target {
-            Target::Worker(name) | Target::Origin(name) => name.as_str(),
-            Target::Redirect { .. } => "redirect",
-            Target::Respond { .. } => "respond",
+        let line = curl::line(route, address);
+        let demand = match route.auth.as_ref().or(worker.auth.as_ref()) {
+            Some(auth) => format!("  {DIM}# needs a token ({auth}){DIM:#}"),
+            None => String::new(),
         };
-        let port = address.port();
-        anstream::eprintln!("  {green}{name:<16}{green:#} {method:<4} curl -i {flag}http://{host}:{port}{path}");
+        say::line(format_args!("  {green}{:<NAME$}{green:#} {line}{demand}", worker.name));
     }
 }
 
 /// Changes can no longer be seen.
 pub(super) fn blind(error: &anyhow::Error) {
-    let red = AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{red}{:>10}{red:#} changes are no longer noticed, start again: {error:#}", "blind");
-}
-
-fn method(methods: &Methods) -> (&str, String) {
-    match methods {
-        Methods::Only(methods) if !methods.contains(&http::Method::GET) => {
-            let method = methods.first().map_or("GET", http::Method::as_str);
-            (method, format!("-X {method} "))
-        }
-        _ => ("GET", String::new()),
-    }
+    word(AnsiColor::Red, "blind", format_args!("changes are no longer noticed, start again: {error:#}"));
 }
 
 /// What made the node rebuild.
 pub(super) fn changed(paths: &[&PathBuf]) {
-    let first =
-        paths.first().and_then(|path| path.file_name()).map_or("a worker".into(), |name| name.to_string_lossy());
+    // With its folder: every worker has an eyot.toml.
+    let tail = |path: &&PathBuf| {
+        let mut tail: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
+        tail.reverse();
+        tail.join("/")
+    };
+    let first = paths.first().map_or_else(|| "the workers".to_owned(), tail);
     let more = if paths.len() > 1 { format!(" and {} more", paths.len() - 1) } else { String::new() };
-    anstream::eprintln!("{DIM}{:>10}{DIM:#} {first}{more}", "changed");
+    say::line(format_args!("{DIM}{:>10} {first}{more}{DIM:#}", "changed"));
 }
 
-/// The new versions serve.
-pub(super) fn reloaded() {
-    let green = AnsiColor::Green.on_default().bold();
-    anstream::eprintln!(
-        "{green}{:>10}{green:#} the new versions serve; requests that run finish on the old ones",
-        "swapped"
-    );
+/// New versions serve in place of old ones.
+pub(super) fn swapped(versions: &str) {
+    word(AnsiColor::Green, "swapped", format_args!("{versions} {DIM}(what runs finishes on the old version){DIM:#}"));
 }
 
-/// Something is wrong with the change; the old versions serve on.
-pub(super) fn kept(error: &anyhow::Error) {
+/// Workers serve that did not before.
+pub(super) fn serves(versions: &str) {
+    word(AnsiColor::Green, "serves", versions);
+}
+
+/// Workers are no longer there.
+pub(super) fn removed(folders: &str) {
+    word(AnsiColor::Yellow, "removed", folders);
+}
+
+/// What is wrong, with its place.
+pub(super) fn faults(faults: &Diagnostics) {
+    say::line(format_args!("\n{}", faults.render().trim_end()));
+}
+
+/// A change is of no use; what served before serves on.
+pub(super) fn kept(what: &str) {
+    word(AnsiColor::Yellow, "kept", format_args!("{what} {DIM}(the old version serves on){DIM:#}"));
+}
+
+/// There is nothing older that could serve.
+pub(super) fn broken(what: &str) {
+    word(AnsiColor::Red, "broken", format_args!("{what} {DIM}(it serves once this is repaired){DIM:#}"));
+}
+
+/// It is not known what there is.
+pub(super) fn failed(error: &anyhow::Error) {
     match error.downcast_ref::<Diagnostics>() {
-        Some(diagnostics) => anstream::eprint!("{}", diagnostics.render()),
-        None => anstream::eprintln!("{error:#}"),
+        Some(diagnostics) => faults(diagnostics),
+        None => say::line(format_args!("\n{error:#}")),
     }
-    let yellow = AnsiColor::Yellow.on_default().bold();
-    anstream::eprintln!("{yellow}{:>10}{yellow:#} the old versions serve on", "kept");
+    word(AnsiColor::Yellow, "kept", format_args!("everything {DIM}(as it was){DIM:#}"));
+}
+
+/// The file of limits has faults.
+pub(super) fn kept_limits(diagnostics: &Diagnostics) {
+    faults(diagnostics);
+    word(AnsiColor::Yellow, "kept", format_args!("the limits {DIM}(as they were){DIM:#}"));
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use prometheus::IntCounter;
 
+use super::say;
 use super::serve::wrong;
 use crate::activate::Mode;
 use crate::config::{
@@ -146,7 +147,7 @@ impl Single {
     /// What somebody should know who expects the defaults of a node.
     pub(super) fn announce(&self) {
         if self.egress == Egress::Allow {
-            anstream::eprintln!("egress is open, as with wasmtime serve; close it with --egress deny");
+            say::line("egress is open, as with wasmtime serve; close it with --egress deny");
         }
     }
 }

@@ -31,8 +31,8 @@ pub(super) struct Watch {
     events: mpsc::Receiver<Event>,
     roots: Vec<PathBuf>,
     folders: BTreeSet<PathBuf>,
-    /// Components that nothing here builds: they are sources too.
-    components: BTreeSet<PathBuf>,
+    /// Sources that are told by name: components that nothing here builds, and files that lie elsewhere.
+    files: BTreeSet<PathBuf>,
     /// What is in the files that have changed so far: a build that writes what was there before has changed nothing.
     seen: BTreeMap<PathBuf, Option<u64>>,
 }
@@ -59,23 +59,24 @@ impl Watch {
             }
         })?;
         let roots = paths.iter().map(|path| fs::canonicalize(find::folder(path))).collect::<io::Result<_>>()?;
-        let mut watch = Self {
-            watcher,
-            events,
-            roots,
-            folders: BTreeSet::new(),
-            components: BTreeSet::new(),
-            seen: BTreeMap::new(),
-        };
+        let mut watch =
+            Self { watcher, events, roots, folders: BTreeSet::new(), files: BTreeSet::new(), seen: BTreeMap::new() };
         watch.look_for_folders()?;
         Ok((watch, stop))
     }
 
-    /// These files are sources too, wherever they lie.
-    pub(super) fn also(&mut self, components: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
-        self.components = components.into_iter().map(|path| find::canonical(&path)).collect();
-        for folder in self.components.clone().iter().filter_map(|component| component.parent()) {
-            self.add(folder)?;
+    /// These files are sources too, wherever they lie, and also while they are not there.
+    pub(super) fn also(&mut self, files: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
+        self.files = files.into_iter().map(|path| find::canonical(&path)).collect();
+        self.look_for_files()
+    }
+
+    /// Watches the folders of the files that were told by name. A folder that is not there yet will appear in one that is.
+    fn look_for_files(&mut self) -> anyhow::Result<()> {
+        for file in self.files.clone() {
+            if let Some(folder) = file.ancestors().skip(1).find(|folder| folder.is_dir()) {
+                self.add(folder)?;
+            }
         }
         Ok(())
     }
@@ -88,6 +89,11 @@ impl Watch {
                 // What was written before the folder was watched.
                 let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
                 changed.extend(files.filter(|path| path.is_file()));
+            }
+            let known = self.folders.len();
+            self.look_for_files()?;
+            if self.folders.len() > known {
+                changed.extend(self.files.iter().filter(|file| file.is_file()).cloned());
             }
             changed.retain(|path| self.is_source(path) && self.is_different(path));
             if !changed.is_empty() {
@@ -138,7 +144,7 @@ impl Watch {
 
     fn is_source(&self, path: &Path) -> bool {
         let relative = self.roots.iter().find_map(|root| path.strip_prefix(root).ok());
-        self.components.contains(path) || relative.is_some_and(|relative| !is_output(relative) && !path.is_dir())
+        self.files.contains(path) || relative.is_some_and(|relative| !is_output(relative) && !path.is_dir())
     }
 
     fn is_different(&mut self, path: &Path) -> bool {
@@ -216,6 +222,20 @@ mod tests {
         let (mut watch, _stop) = Watch::start(&[root]).unwrap();
         watch.also([component.clone()]).unwrap();
         fs::write(&component, "2").unwrap();
+        assert_eq!(watch.changes().unwrap(), Some(BTreeSet::from([component])));
+    }
+
+    #[test]
+    fn a_component_that_is_not_there_yet_is_seen_when_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("worker");
+        fs::create_dir_all(&root).unwrap();
+        let (mut watch, _stop) = Watch::start(&[root]).unwrap();
+        let elsewhere = fs::canonicalize(folder.path()).unwrap().join("dist/release");
+        let component = elsewhere.join("x.wasm");
+        watch.also([component.clone()]).unwrap();
+        fs::create_dir_all(&elsewhere).unwrap();
+        fs::write(&component, "1").unwrap();
         assert_eq!(watch.changes().unwrap(), Some(BTreeSet::from([component])));
     }
 }

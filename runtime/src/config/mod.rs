@@ -32,4 +32,4 @@ pub use listener::{Admin, Listener, ListenerTls};
 pub use node::{Node, Telemetry};
 pub use origin::Origin;
 pub use route::{Methods, Route, Target};
-pub use worker::{Build, Egress, Worker};
+pub use worker::{Build, Egress, Reading, Worker};

@@ -80,14 +80,35 @@ impl Worker {
     /// # Errors
     /// Every fault of the file.
     pub fn load(folder_or_file: &Path, limits: &LimitTable) -> Result<Self, Diagnostics> {
-        let source = Source::read(&file_of(folder_or_file))?;
-        let loaded = read_worker(source, limits, None, None);
-        Diagnostics::check(loaded.faults)?;
+        let Reading { worker, faults, .. } = Self::read(folder_or_file, limits);
+        faults?;
         // Without a worker there is at least one fault; this only says so to the compiler.
-        loaded
-            .worker
-            .ok_or_else(|| Diagnostic::new(Place::file(folder_or_file), "nothing was read", "report this").into())
+        worker.ok_or_else(|| Diagnostic::new(Place::file(folder_or_file), "nothing was read", "report this").into())
     }
+
+    /// The same, but what could be understood is there in spite of the faults.
+    #[must_use]
+    pub fn read(folder_or_file: &Path, limits: &LimitTable) -> Reading {
+        let file = file_of(folder_or_file);
+        match Source::read(&file) {
+            Ok(source) => {
+                let Loaded { worker, named, faults, .. } = read_worker(source, limits, None, None);
+                Reading { worker, named, faults: Diagnostics::check(faults) }
+            }
+            Err(fault) => Reading { worker: None, named: Place::file(file), faults: Err(fault.into()) },
+        }
+    }
+}
+
+/// What was read of one worker's eyot.toml.
+#[derive(Debug)]
+pub struct Reading {
+    /// Whole or in part. `None` where too little was understood.
+    pub worker: Option<Worker>,
+    /// Where its name is written.
+    pub named: Place,
+    /// Every fault of the file.
+    pub faults: Result<(), Diagnostics>,
 }
 
 /// What was read of an eyot.toml, whole or in part.
@@ -95,6 +116,8 @@ pub(super) struct Loaded {
     pub(super) worker: Option<Worker>,
     /// Known even where the rest has faults, so that routes that name it are not faults too.
     pub(super) name: Option<String>,
+    /// Where the file writes it, or the file.
+    pub(super) named: Place,
     /// Uses of names that node.toml defines.
     pub(super) references: Vec<Reference>,
     pub(super) faults: Vec<Diagnostic>,
@@ -124,18 +147,20 @@ pub(super) fn read_worker(
 ) -> Loaded {
     let mut references = Vec::new();
     let mut own_name = None;
+    let mut named = Place::file(source.file());
     let worker = source.parse().and_then(|root| {
         let root = Table::new(&source, &root, "eyot.toml");
         let written = root.required_with(NAME, form::name);
+        named = written.as_ref().map_or(named.clone(), |name| source.place(name.span().start));
         own_name = name.or_else(|| written.as_ref().map(|name| name.get_ref().clone()));
         let built = read_component(&root, written.as_ref(), component.is_some());
-        let named = own_name.clone().unwrap_or_default();
-        let parts = read_parts(&root, named, limits, &mut references);
+        let name = own_name.clone().unwrap_or_default();
+        let parts = read_parts(&root, name, limits, &mut references);
         let (found, build) = built?;
         let (component, build) = component.map_or((found, build), |component| (component, Build::None));
         written.is_some().then_some(Worker { component, build, ..parts? })
     });
-    Loaded { worker, name: own_name, references, faults: source.into_faults() }
+    Loaded { worker, name: own_name, named, references, faults: source.into_faults() }
 }
 
 /// All but the component. `None` where the limits have faults; other faults leave their part out and are in the source.

@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The same where a person watches.
 const PAUSE_WATCHED: Duration = Duration::from_millis(10);
 
+/// How wide host and path are together in text; longer ones move what follows.
+const PLACE: usize = 44;
+
 /// The form of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessForm {
@@ -166,16 +169,16 @@ impl Record<'_> {
     fn write_text(&self, colour: bool, out: &mut Vec<u8>) -> io::Result<()> {
         let (good, dim) = if colour { (status_style(self.status), Style::new().dimmed()) } else { Default::default() };
         write_padded(out, self.method, 7);
-        out.push(b' ');
-        write_padded(out, self.path, 32);
+        write!(out, " {dim}{}{dim:#}", Escaped(self.host))?;
+        // A host is ASCII.
+        write_padded(out, self.path, PLACE.saturating_sub(self.host.len()));
         write!(out, " {good}{}{good:#} {:>9.2} ms", self.status, self.duration.as_secs_f64() * 1e3)?;
         write!(out, " {:>11}", Or(self.cpu.map(|cpu| Unit(cpu.as_micros(), "µs CPU"))))?;
         write!(out, " {:>9}", Or(self.peak_memory.map(|bytes| Unit(u128::from(bytes.div_ceil(1024)), "KiB"))))?;
-        write!(out, "  {:<8} {dim}{}", self.start.map_or("-", Start::as_str), Escaped(self.worker.unwrap_or("-")))?;
-        if let Some(version) = self.version {
-            write!(out, "@{}", Escaped(version))?;
+        write!(out, "  {:<8}", self.start.map_or("-", Start::as_str))?;
+        if let (Some(worker), Some(version)) = (self.worker, self.version) {
+            write!(out, " {dim}{}@{}{dim:#}", Escaped(worker), Escaped(version))?;
         }
-        write!(out, "{dim:#}")?;
         if let Some(failure) = self.failure {
             write!(out, " {good}{failure}{good:#}")?;
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use tracing::Level;
 
 use super::{Destination, EscapedBytes, Lane, RequestId, TraceId, Writer};
 
@@ -177,7 +178,20 @@ impl GuestStream {
     fn event(&self, line: &[u8]) {
         let (worker, request_id) = (&*self.worker, self.request.as_str());
         let (trace_id, stream) = (tracing::field::display(self.trace), self.stream.name());
-        tracing::info!(target: TARGET, worker, request_id, trace_id, stream, "{}", EscapedBytes(line));
+        let (level, line) = level(line);
+        macro_rules! log {
+            ($level:expr) => {
+                tracing::event!(target: TARGET, $level, worker, request_id, trace_id, stream, "{}", EscapedBytes(line))
+            };
+        }
+        // The level of an event is part of its place in the code.
+        match level {
+            Level::ERROR => log!(Level::ERROR),
+            Level::WARN => log!(Level::WARN),
+            Level::INFO => log!(Level::INFO),
+            Level::DEBUG => log!(Level::DEBUG),
+            Level::TRACE => log!(Level::TRACE),
+        }
     }
 
     /// The bytes with a prefix where a line begins, and whether the next ones begin a line.
@@ -194,6 +208,16 @@ impl GuestStream {
         }
         (out, at_line_start)
     }
+}
+
+/// The level that a line begins with, as those of the SDK do, and the rest of it.
+fn level(line: &[u8]) -> (Level, &[u8]) {
+    let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+    let found = levels.into_iter().find_map(|level| {
+        let rest = line.strip_prefix(level.as_str().as_bytes())?.strip_prefix(b" ")?;
+        Some((level, rest))
+    });
+    found.unwrap_or((Level::INFO, line))
 }
 
 impl Drop for GuestStream {
@@ -253,6 +277,18 @@ mod tests {
             stream.write(b"ree\n\nrest");
         });
         assert_eq!(lines, ["one", "two", "three", "", "rest"]);
+    }
+
+    #[test]
+    fn a_line_that_begins_with_a_level_has_it() {
+        let text = captured(true, || {
+            let mut stream = GuestLog::events().open(Stream::Stderr, "hello".into(), RequestId::fresh(), 0);
+            stream.write(b"WARN app: careful\nDEBUG app: detail\nWARNING\n");
+        });
+        let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let events: Vec<_> = events.map(|event| (event["level"].clone(), event["message"].clone())).collect();
+        let expected = [("WARN", "app: careful"), ("DEBUG", "app: detail"), ("INFO", "WARNING")];
+        assert_eq!(events, expected.map(|(level, message)| (level.into(), message.into())));
     }
 
     #[test]

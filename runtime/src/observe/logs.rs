@@ -1,7 +1,8 @@
 //! The node's own log, on standard error: text for a person, JSON for machines, one line for each event.
 //!
 //! What the node says is written at once, so that nothing is lost when it ends. What guests say comes in amounts that we do
-//! not choose, so it goes through a bounded [`Writer`].
+//! not choose, so it goes through a bounded [`Writer`]. A log that cannot be written is counted, and is no reason for anything
+//! else to fail.
 
 use std::env;
 use std::fmt;
@@ -18,13 +19,14 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::guest::TARGET as GUEST;
-use super::{Destination, Lane, Writer};
+use super::short::Short;
+use super::{Destination, Lane, Writer, task};
 
 /// The environment variable with the filter.
 pub const ENVIRONMENT: &str = "EYOT_LOG";
 /// What is shown when nothing is said: what we do, what guests say, what others warn of. The OTLP exporter warns of each batch that is
 /// lost, without the cause; `otlp.rs` says it better.
-pub const DEFAULT_FILTER: &str = "warn,notify=error,opentelemetry-otlp=error,eyot=info,guest=info";
+pub const DEFAULT_FILTER: &str = "warn,notify=error,opentelemetry-otlp=error,eyot=info,guest=trace";
 
 /// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub enum Format {
     Text,
     /// One JSON object for each line.
     Json,
+    /// For the one who watches `eyot dev`, also where that is no terminal.
+    Short,
 }
 
 /// Why there is no log. The one who started the node is at fault, except for the thread.
@@ -68,25 +72,30 @@ pub struct LogGuard {
 /// Starts the log of this process, and sends panics there. An empty filter leaves it to `EYOT_LOG`, and that to the default.
 pub fn init(format: Format, filter: &str) -> Result<LogGuard, LogError> {
     let filter = chosen_filter(filter, env::var(ENVIRONMENT).ok());
-    let lost = IntCounter::new("eyot_log_lines_dropped_total", "Lines of guests' output that were lost.")
+    let lost = IntCounter::new("eyot_log_lines_dropped_total", "Lines of the log that were lost.")
         .map_err(|error| LogError::Writer(error.to_string()))?;
     let writer = Writer::start(&Destination::Stderr, Duration::ZERO, lost.clone())
         .map_err(|error| LogError::Writer(error.to_string()))?;
-    let terminal = io::stderr().is_terminal();
-    let colour = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let json = format == Format::Json || format == Format::Auto && !terminal;
-    dispatch(json, colour, &filter, Output { guests: writer.lane() })?.try_init().map_err(|_| LogError::Twice)?;
+    let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    let format = match format {
+        Format::Auto if io::stderr().is_terminal() => Format::Text,
+        Format::Auto => Format::Json,
+        chosen => chosen,
+    };
+    let output = Output { guests: writer.lane(), lost: lost.clone() };
+    dispatch(format, colour, &filter, output)?.try_init().map_err(|_| LogError::Twice)?;
+    // The one place that tells of panics: whoever catches one only counts it.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let backtrace = std::backtrace::Backtrace::capture();
         let said = panic.payload_as_str().unwrap_or("(not a text)");
-        tracing::error!(place, panic = said, %backtrace, "a thread panicked");
+        tracing::error!(task = task::current(), place, panic = said, %backtrace, "a thread panicked");
     }));
     Ok(LogGuard { writer, lost })
 }
 
 impl LogGuard {
-    /// The counter of guests' lines that were lost, for `Metrics::adopt`.
+    /// The counter of lines that were lost, for `Metrics::adopt`.
     #[must_use]
     pub fn lost(&self) -> IntCounter {
         self.lost.clone()
@@ -103,17 +112,19 @@ fn chosen_filter(given: &str, environment: Option<String>) -> String {
     all.into_iter().flatten().find(|filter| !filter.trim().is_empty()).unwrap_or_default()
 }
 
-fn dispatch<W>(json: bool, colour: bool, filter: &str, output: W) -> Result<Dispatch, LogError>
+fn dispatch<W>(format: Format, colour: bool, filter: &str, output: W) -> Result<Dispatch, LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let wrong = |reason: String| LogError::Filter { filter: filter.to_owned(), reason };
     let filter = EnvFilter::builder().parse(filter).map_err(|error| wrong(error.to_string()))?;
-    let log = tracing_subscriber::fmt().with_timer(Rfc3339).with_env_filter(filter).with_writer(output);
-    Ok(if json {
-        log.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().into()
-    } else {
-        log.with_ansi(colour).finish().into()
+    // tracing-subscriber would tell of its own errors on stderr, and panic where that cannot be written.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    let log = log.with_timer(Rfc3339).with_env_filter(filter).with_writer(output);
+    Ok(match format {
+        Format::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().into(),
+        Format::Short => log.with_ansi(colour).event_format(Short).finish().into(),
+        Format::Text | Format::Auto => log.with_ansi(colour).finish().into(),
     })
 }
 
@@ -128,10 +139,11 @@ impl FormatTime for Rfc3339 {
 /// Chooses the way by who speaks.
 struct Output {
     guests: Lane,
+    lost: IntCounter,
 }
 
 enum Way<'a> {
-    Direct(Stderr),
+    Direct(Stderr, &'a IntCounter),
     Bounded(&'a Lane),
 }
 
@@ -139,7 +151,7 @@ impl<'a> MakeWriter<'a> for Output {
     type Writer = Way<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Way::Direct(io::stderr())
+        Way::Direct(io::stderr(), &self.lost)
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
@@ -151,7 +163,9 @@ impl Write for Way<'_> {
     // One call is one event: tracing-subscriber formats it first.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Direct(stderr) => stderr.lock().write_all(event)?,
+            // A full disk, or a reader that went away. Nobody can be told but the counter.
+            Self::Direct(stderr, lost) if stderr.lock().write_all(event).is_err() => lost.inc(),
+            Self::Direct(..) => {}
             // Whether there was room is for the counter, not for the guest.
             Self::Bounded(lane) => drop(lane.append(|out| out.extend_from_slice(event))),
         }
@@ -187,7 +201,8 @@ pub(super) mod tests {
     pub(in crate::observe) fn captured(json: bool, run: impl FnOnce()) -> String {
         let captured = Captured::default();
         let shared = captured.clone();
-        let dispatch = dispatch(json, false, DEFAULT_FILTER, move || shared.clone()).unwrap();
+        let format = if json { Format::Json } else { Format::Text };
+        let dispatch = dispatch(format, false, DEFAULT_FILTER, move || shared.clone()).unwrap();
         tracing::dispatcher::with_default(&dispatch, run);
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -216,6 +231,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_short_form_has_the_level_who_speaks_and_what() {
+        let captured = Captured::default();
+        let shared = captured.clone();
+        let dispatch = dispatch(Format::Short, false, DEFAULT_FILTER, move || shared.clone()).unwrap();
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::warn!(worker = "hello", request_id = "r", code = "worker_trapped", "it trapped: {}", 7);
+        });
+        let bytes = captured.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text, "      warn hello: it trapped: 7 code=worker_trapped\n");
+    }
+
+    #[test]
     fn a_filter_is_taken_from_the_argument_then_the_environment_then_the_default() {
         assert_eq!(chosen_filter("debug", Some("trace".to_owned())), "debug");
         assert_eq!(chosen_filter(" ", Some("trace".to_owned())), "trace");
@@ -224,7 +252,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_filter_that_is_not_understood_is_refused() {
-        let error = dispatch(true, false, "eyot=loud", io::sink).unwrap_err();
+        let error = dispatch(Format::Json, false, "eyot=loud", io::sink).unwrap_err();
         assert!(error.to_string().contains("eyot=loud"), "{error}");
     }
 }

@@ -16,6 +16,7 @@ pub mod id;
 pub mod logs;
 pub mod metrics;
 mod otlp;
+mod short;
 pub mod spans;
 pub mod task;
 pub mod trace;

@@ -1,5 +1,6 @@
 //! Named tasks. This is the one place that starts one, so that what runs can be counted and what panics is heard of.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -17,8 +18,18 @@ struct Tasks {
     panics: AtomicU64,
 }
 
-/// Starts a task on the runtime of the calling thread. A panic in it is counted by its name, and the handle reports it as any panic
-/// of a task; what it said and where is logged by the process's panic hook, as for every thread.
+thread_local! {
+    /// The name of the task that this thread polls.
+    static CURRENT: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// The name of the task that the calling thread polls, for the one who tells of a panic.
+pub(super) fn current() -> Option<&'static str> {
+    CURRENT.get()
+}
+
+/// Starts a task on the runtime of the calling thread. A panic in it is counted, the panic hook logs it with the task's name, and
+/// the handle reports it as any panic of a task.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that the ban points to")]
 pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
@@ -30,12 +41,14 @@ where
     tokio::spawn(async move {
         let running = running;
         let mut future = pin!(future);
-        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(poll) => poll,
-            Err(panic) => {
+        poll_fn(|context| {
+            let before = CURRENT.replace(Some(running.0.name));
+            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+            CURRENT.set(before);
+            polled.unwrap_or_else(|panic| {
                 running.0.panics.fetch_add(1, Ordering::Relaxed);
                 resume_unwind(panic)
-            }
+            })
         })
         .await
     })
@@ -116,6 +129,17 @@ mod tests {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!(count("test-aborted"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_task_is_known_by_its_name_while_it_is_polled() {
+        let task = spawn("test-named", async {
+            tokio::task::yield_now().await;
+            current()
+        });
+        assert_eq!(current(), None);
+        assert_eq!(task.await.unwrap(), Some("test-named"));
+        assert_eq!(current(), None);
     }
 
     #[tokio::test]

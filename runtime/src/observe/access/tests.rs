@@ -61,14 +61,14 @@ fn a_text_line_is_aligned() {
     let plain = AccessForm::Text { colour: false };
     assert_eq!(
         line(&record(&id, "/cart"), plain),
-        "GET     /cart                            200      1.24 ms  310 µs CPU  1152 KiB  warm     hello@3f2a\n"
+        "GET     shop.example.com/cart                        200      1.24 ms  310 µs CPU  1152 KiB  warm     hello@3f2a\n"
     );
     let mut failed = record(&id, "/");
     (failed.status, failed.failure, failed.cpu, failed.peak_memory) = (503, Some("overloaded"), None, None);
     (failed.start, failed.worker, failed.version) = (None, None, None);
     assert_eq!(
         line(&failed, plain),
-        "GET     /                                503      1.24 ms           -         -  -        - overloaded\n"
+        "GET     shop.example.com/                            503      1.24 ms           -         -  -        overloaded\n"
     );
 }
 

@@ -116,11 +116,14 @@ fn rfc9112_section_3_2_request_targets() {
         (line("GET /a/../unread HTTP/1.1"), 400, Stays),
         (line("GET /%00 HTTP/1.1"), 400, Stays),
         (line("TRACE /unread HTTP/1.1"), 405, Stays),
-        (line("CONNECT a:443 HTTP/1.1"), 405, Stays),
+        // RFC 9110 §9.3.6: what comes behind may be meant for a tunnel.
+        (line("CONNECT a:443 HTTP/1.1"), 405, Closes),
         // RFC 9110 §4.1 and §15.5.15.
         (line(&format!("GET /unread?{} HTTP/1.1", "x".repeat(15 << 10))), 200, Stays),
         (line(&format!("GET /unread?{} HTTP/1.1", "x".repeat(17 << 10))), 414, Stays),
-        (line(&format!("GET /unread?{} HTTP/1.1", "x".repeat(200 << 10))), 414, Closes),
+        (line(&format!("GET /unread?{} HTTP/1.1", "x".repeat(70 << 10))), 414, Closes),
+        // Past what is read of a head: hyper cannot tell that it was all target.
+        (line(&format!("GET /unread?{} HTTP/1.1", "x".repeat(200 << 10))), 431, Closes),
         // §3.2.2: Host also beside an absolute target.
         ("GET http://a/unread HTTP/1.1\r\n\r\n".to_owned(), 400, Stays),
     ]);

@@ -103,6 +103,8 @@ impl http_body::Body for Arrival {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
             Poll::Ready(None) => self.over = true,
+            // Nothing comes behind trailers, and who has read them need not ask (RFC 9112 §7.1.2).
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.over = true,
             Poll::Ready(Some(Err(_))) => self.give_up(),
             _ => {}
         }

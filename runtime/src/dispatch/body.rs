@@ -34,9 +34,14 @@ pub(super) struct Limited {
 pub(super) struct Broken(Arc<OnceLock<Failure>>);
 
 impl Broken {
-    /// What came of a request with such a body: a guest that passes a broken one on breaks, too, and that is not its fault.
+    /// Whom to blame for `failure`: a guest that passes a broken body on breaks, too, and that is not its fault.
+    pub(super) fn cause<'a>(&'a self, failure: &'a Failure) -> &'a Failure {
+        self.0.get().unwrap_or(failure)
+    }
+
+    /// What came of a request with such a body, with the blame where it belongs.
     pub(super) fn judge(self, result: Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
-        let response = result.map_err(|failure| self.0.get().cloned().unwrap_or(failure))?;
+        let response = result.map_err(|failure| self.cause(&failure).clone())?;
         if response.body().in_memory().is_some() {
             return Ok(response);
         }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::arrival::Arrival;
-use super::body::{self, Limited};
+use super::body::{self, Broken, Limited};
 use super::finish::Exchange;
 use super::respond::Detail;
 use super::{head, redirect, respond};
@@ -172,6 +172,7 @@ impl Core {
             worker: Arc::clone(worker),
             id: exchange.id,
             trace: exchange.trace.id(),
+            broken: broken.clone(),
         });
         let invocation = Invocation {
             prepared: &worker.prepared,
@@ -227,6 +228,7 @@ struct Held {
     worker: Arc<Worker>,
     id: RequestId,
     trace: TraceId,
+    broken: Broken,
 }
 
 impl Ledger for Held {
@@ -236,6 +238,7 @@ impl Ledger for Held {
         if let Some(failure) = late
             && usage.fail()
         {
+            let failure = self.broken.cause(failure);
             respond::tell(failure, &self.id, self.trace, Some(&*self.worker.name));
             metrics.target().failed(failure.code());
         }

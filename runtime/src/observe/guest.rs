@@ -282,7 +282,8 @@ mod tests {
     #[test]
     fn a_line_that_begins_with_a_level_has_it() {
         let text = captured(true, || {
-            let mut stream = GuestLog::events().open(Stream::Stderr, "hello".into(), RequestId::fresh(), 0);
+            let mut stream =
+                GuestLog::events().open(Stream::Stderr, "hello".into(), RequestId::fresh(), TraceId::INVALID, 0);
             stream.write(b"WARN app: careful\nDEBUG app: detail\nWARNING\n");
         });
         let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());

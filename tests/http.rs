@@ -177,12 +177,13 @@ fn an_origin_that_is_away_or_silent_has_its_own_code() {
 #[test]
 fn a_worker_reaches_only_what_it_is_allowed_to_reach() {
     let (address, _requests) = origin();
-    let manifest = fixtures::manifest("egress = [\"http://127.0.0.1:1\"]\n[[route]]\npath = \"/*\"");
+    let manifest = fixtures::manifest("egress = [\"http://localhost:1\"]\n[[route]]\npath = \"/*\"");
     let node = Node::start("[[worker]]\npath = \"fixture\"", &[("fixture/eyot.toml", &manifest)]);
     let admin = node.admin.expect("an admin listener");
     for url in [
         format!("http://{address}/"),
         format!("http://{admin}/metrics"),
+        "http://localhost:1/".to_owned(),
         "http://127.0.0.1:1/".to_owned(),
         "http://2130706433:1/".to_owned(),
         "http://0x7f.1:1/".to_owned(),
@@ -194,6 +195,10 @@ fn a_worker_reaches_only_what_it_is_allowed_to_reach() {
         let answer = node.get(&format!("/fetch?url={escaped}"));
         assert!(!answer.body.contains("200"), "{url}: {}", answer.body);
     }
+    // The guest is told a code; what to do about it is told to whoever reads the log, once.
+    node.get("/fetch?url=http%3A%2F%2Flocalhost%3A1%2F");
+    node.wait_for_log("name an origin in node.toml");
+    assert_eq!(node.log().matches("localhost:1 has no public address").count(), 1, "{}", node.log());
 }
 
 #[test]

@@ -18,4 +18,6 @@ pub struct Event {
     pub request_id: crate::observe::RequestId,
     /// The trace that subrequests belong to.
     pub trace: crate::observe::Trace,
+    /// The nodes that it has passed, for subrequests to tell.
+    pub passed: crate::egress::Passed,
 }

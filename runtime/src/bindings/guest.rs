@@ -81,7 +81,7 @@ impl Guest {
         event: Event,
         usage: &Arc<Usage>,
         node_memory: &Arc<NodeMemory>,
-        egress: &Arc<Egress>,
+        egress: &Egress,
     ) -> Self {
         let limits = &capabilities.limits;
         let mut table = ResourceTable::new();
@@ -97,7 +97,7 @@ impl Guest {
                 Arc::clone(&capabilities.memory),
             ),
             wasi: wasi(capabilities, &event),
-            outbound: Outbound::new(capabilities, egress, usage, event.trace.clone()),
+            outbound: Outbound::new(capabilities, egress, usage, &event),
             capabilities: Arc::clone(capabilities),
             event,
             table,

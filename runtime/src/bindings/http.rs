@@ -7,10 +7,10 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::{Capabilities, Usage};
+use super::{Capabilities, Event, Usage};
 use crate::config::WorkerLimits;
-use crate::egress::{Egress, Policy, Timeouts};
-use crate::failure::Failure;
+use crate::egress::{Egress, Passed, Policy, Subrequest, Timeouts};
+use crate::failure::{Failure, Wait};
 use crate::http::Body;
 use crate::observe::Trace;
 
@@ -21,24 +21,28 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// The outgoing side of one invocation.
 pub struct Outbound {
-    egress: Arc<Egress>,
+    egress: Egress,
+    worker: Arc<str>,
     policy: Arc<Policy>,
     limits: Arc<WorkerLimits>,
     usage: Arc<Usage>,
     trace: Trace,
+    passed: Passed,
     made: u64,
     /// Made at the first subrequest: most invocations make none.
     waiting: Option<Arc<Semaphore>>,
 }
 
 impl Outbound {
-    pub(super) fn new(capabilities: &Capabilities, egress: &Arc<Egress>, usage: &Arc<Usage>, trace: Trace) -> Self {
+    pub(super) fn new(capabilities: &Capabilities, egress: &Egress, usage: &Arc<Usage>, event: &Event) -> Self {
         Self {
-            egress: Arc::clone(egress),
+            egress: egress.clone(),
+            worker: Arc::clone(&capabilities.worker),
             policy: Arc::clone(&capabilities.policy),
             limits: Arc::clone(&capabilities.limits),
             usage: Arc::clone(usage),
-            trace,
+            trace: event.trace.clone(),
+            passed: event.passed.clone(),
             made: 0,
             waiting: None,
         }
@@ -61,24 +65,34 @@ impl Outbound {
 impl WasiHttpHooks for Outbound {
     fn send_request(
         &mut self,
-        mut request: http::Request<WasiBody>,
+        request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         sent: Io,
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
         // What the library reports about the response body is for the guest's own future; nothing waits for it here.
         drop(sent);
+        if *request.method() == http::Method::CONNECT {
+            return Box::new(std::future::ready(Err(Error::HttpRequestMethodInvalid)));
+        }
         let waiting = match self.count() {
             Ok(waiting) => waiting,
             Err(failure) => return Box::new(std::future::ready(Err(error_of(&failure)))),
         };
-        self.trace.child().inject(request.headers_mut());
-        let request = request.map(Body::boxed);
-        let timeouts = timeouts(options, self.limits.wall_time);
-        let fetch = self.egress.fetch(&self.policy, request, timeouts);
+        let subrequest = Subrequest {
+            request: request.map(Body::boxed),
+            timeouts: timeouts(options, self.limits.wall_time),
+            trace: self.trace.child(),
+            passed: self.passed.clone(),
+        };
+        let fetch = self.egress.fetch(&self.policy, subrequest);
+        let (worker, policy) = (Arc::clone(&self.worker), Arc::clone(&self.policy));
         Box::new(async move {
             // The permit is for waiting: it is given back when the head is there.
             let _permit = waiting.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
-            let response = fetch.await.map_err(|failure| error_of(&failure))?;
+            let response = fetch.await.map_err(|failure| {
+                tell(&worker, &policy, &failure);
+                error_of(&failure)
+            })?;
             let response = response.map(|body| {
                 body.map_err(|error| {
                     tracing::debug!(%error, "a response body of a subrequest broke off");
@@ -110,18 +124,29 @@ fn timeouts(options: Option<RequestOptions>, most: Duration) -> Timeouts {
     }
 }
 
+/// A guest learns no more than an error code, so what must be changed to let it through is told to the operator, once.
+fn tell(worker: &str, policy: &Policy, failure: &Failure) {
+    match failure {
+        Failure::EgressDenied(why) if policy.is_news(why) => tracing::warn!(worker, "{failure}"),
+        failure => tracing::debug!(worker, %failure, code = failure.code(), "a subrequest failed"),
+    }
+}
+
 /// The nearest error code of `wasi:http`.
 fn error_of(failure: &Failure) -> Error {
-    tracing::debug!(%failure, code = failure.code(), "a subrequest failed");
     match failure {
         Failure::EgressDenied(_) => Error::HttpRequestDenied,
-        Failure::WorkerSubrequestsExceeded { .. } => Error::ConnectionLimitReached,
-        Failure::OriginDns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
+        Failure::WorkerSubrequestsExceeded { .. } | Failure::Overloaded { .. } => Error::ConnectionLimitReached,
+        // The system's resolver does not tell the response code of the DNS.
+        Failure::OriginDns(_) => Error::DnsError { rcode: None, info_code: None },
         Failure::OriginRefused(_) => Error::ConnectionRefused,
         Failure::OriginTls(_) => Error::TlsProtocolError,
+        Failure::OriginCertificate(_) => Error::TlsCertificateError,
         Failure::OriginReset(_) => Error::ConnectionTerminated,
         Failure::OriginInvalid(_) => Error::HttpProtocolError,
-        Failure::OriginTimeout { .. } => Error::ConnectionTimeout,
+        Failure::OriginTimeout { wait: Wait::Connection, .. } => Error::ConnectionTimeout,
+        Failure::OriginTimeout { wait: Wait::Head | Wait::Body, .. } => Error::HttpResponseTimeout,
+        Failure::LoopDetected { .. } => Error::LoopDetected,
         Failure::BadRequest(_) => Error::HttpRequestUriInvalid,
         other => Error::InternalError(Some(other.code().to_owned())),
     }

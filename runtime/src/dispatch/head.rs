@@ -4,16 +4,13 @@ use std::borrow::Cow;
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 
 use super::respond::METHODS;
 use crate::config::NodeLimits;
 use crate::deploy::{host, path};
 use crate::failure::Failure;
-use crate::http::Client;
-
-/// Names that only we give a meaning to: nobody else sets them.
-const OURS: &str = "eyot-";
+use crate::http::{Client, strip_ours};
 
 /// What the head says, in the one form that routing, authentication, guests and origins see.
 pub(super) struct Head {
@@ -36,7 +33,7 @@ pub(super) fn read<B>(request: &mut Request<B>, client: &Client, limits: &NodeLi
     let host = host::canonical(authority.as_str())?;
     let (path, target) = target(request.uri())?;
     *request.uri_mut() = absolute(client.scheme(), authority, target)?;
-    remove_ours(request.headers_mut());
+    strip_ours(request.headers_mut());
     Ok(Head { host, path })
 }
 
@@ -99,12 +96,4 @@ fn absolute(scheme: Scheme, authority: Authority, path: PathAndQuery) -> Result<
     parts.authority = Some(authority);
     parts.path_and_query = Some(path);
     Uri::from_parts(parts).map_err(|_| Failure::BadRequest("the target is not a path"))
-}
-
-/// Takes off what nobody else may set, from a header or trailer section.
-pub(super) fn remove_ours(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
 }

@@ -1,27 +1,27 @@
 //! A request from top to bottom: one function, in the order in which it is decided.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::body::{self, Limited};
+use super::client::{From, contains};
 use super::finish::Exchange;
+use super::forward::Asked;
 use super::respond::Detail;
 use super::{head, redirect, respond};
 use crate::activate::{Active, Target, Worker};
-use crate::auth::{CLAIMS_HEADER, Identity};
+use crate::auth::Identity;
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
 use crate::config::NodeLimits;
-use crate::egress::Forward;
 use crate::failure::Failure;
-use crate::http::{Body, Client};
+use crate::http::{Body, Client, Gate, Permit};
 use crate::observe::id::X_REQUEST_ID;
 use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, Tracer};
-use crate::sandbox::{self, Gate, Invocation, Ledger, Permit};
+use crate::sandbox::{self, Invocation, Ledger};
 
 /// What all cores share.
 pub struct Dispatcher {
@@ -35,7 +35,7 @@ pub struct Dispatcher {
     pub limits: NodeLimits,
     /// What a request body to an origin may have, in bytes.
     pub origin_request_body: u64,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How much a client is told about failures.
     pub detail: Detail,
@@ -85,8 +85,9 @@ impl Core {
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
         let head = head::read(&mut request, client, &shared.limits)?;
-        let (client, trusted_proxy) = believed(client, &request, &shared.trusted_proxies);
-        let host = exchange.came_from(&client, head.host);
+        let from = From::read(client, request.headers(), &shared.trusted_proxies)?;
+        from.correct_scheme(&mut request);
+        let host = exchange.came_from(&from.client, head.host);
         if head.path == "*" && *request.method() == Method::OPTIONS {
             return Ok(respond::options());
         }
@@ -100,11 +101,10 @@ impl Core {
         };
         request.headers_mut().insert(X_REQUEST_ID.clone(), exchange.id.header_value());
         match &destination.target {
-            Target::Worker(worker) => self.invoke(exchange, &active, worker, client, identity, request).await,
-            Target::Origin(name) => {
-                let identity = identity.as_deref();
-                self.forward(exchange, &active, name, &Asked { client: &client, trusted_proxy, identity }, request)
-                    .await
+            Target::Worker(worker) => self.invoke(exchange, &active, worker, from.client, identity, request).await,
+            Target::Origin(origin) => {
+                let asked = Asked { from: &from, identity: identity.as_deref() };
+                self.forward(exchange, &active, *origin, &asked, request).await
             }
             Target::Redirect { status, location } => redirect::to(*status, location, &found, &request),
             Target::Respond { status, headers, body } => {
@@ -129,11 +129,13 @@ impl Core {
         if !worker.allow_addresses.is_empty() && !contains(&worker.allow_addresses, client.address.ip()) {
             return Err(Failure::Forbidden("this address is not let in"));
         }
+        let egress = &active.egress[self.index];
+        let passed = egress.pass(request.headers(), self.dispatcher.limits.loop_hops)?;
         let capabilities = &worker.prepared.capabilities;
         let (parts, incoming) = request.into_parts();
         let idle = self.dispatcher.limits.request_body_idle;
         let Limited { body, failure: body_failure, read } =
-            body::limited(incoming.into(), capabilities.limits.request_body, idle)?;
+            body::limited(Body::received(incoming, parts.version), capabilities.limits.request_body, idle)?;
         exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
         let permits = [worker.gate.enter().await?, self.dispatcher.gate.enter().await?];
@@ -146,8 +148,8 @@ impl Core {
             protocol: parts.version,
             request_id: exchange.id,
             trace: exchange.trace.clone(),
+            passed,
         };
-        let egress = &active.egress[self.index];
         let guest = Guest::new(capabilities, event, &usage, &self.dispatcher.memory, egress);
         let ledger = Box::new(Held {
             _permits: permits,
@@ -166,40 +168,6 @@ impl Core {
         };
         sandbox::run(invocation).await
     }
-
-    /// Passes the request on to an origin.
-    async fn forward(
-        &self,
-        exchange: &mut Exchange,
-        active: &Active,
-        origin: &str,
-        asked: &Asked<'_>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Failure> {
-        let limits = &self.dispatcher.limits;
-        let (mut parts, incoming) = request.into_parts();
-        let limited = body::limited(incoming.into(), self.dispatcher.origin_request_body, limits.request_body_idle)?;
-        exchange.reads(limited.read);
-        exchange.trace.child().inject(&mut parts.headers);
-        let mut headers = HeaderMap::new();
-        if let Some(identity) = asked.identity {
-            headers.insert(CLAIMS_HEADER, identity.header_value());
-        }
-        let forward = Forward { client: asked.client, trusted_proxy: asked.trusted_proxy, headers: &headers };
-        let sent = active.egress[self.index].forward(origin, Request::from_parts(parts, limited.body), forward);
-        tokio::select! {
-            biased;
-            response = sent => response,
-            () = asked.client.hangup.wait() => Err(Failure::ClientGone),
-        }
-    }
-}
-
-/// Who asks an origin.
-struct Asked<'a> {
-    client: &'a Client,
-    trusted_proxy: Option<IpAddr>,
-    identity: Option<&'a Identity>,
 }
 
 /// What an isolate holds until it is gone.
@@ -226,30 +194,4 @@ impl Ledger for Held {
             metrics.limit_reached(met.code());
         }
     }
-}
-
-/// The client as a trusted proxy names it: the last address of `X-Forwarded-For` that is not such a proxy itself.
-fn believed<B>(client: &Arc<Client>, request: &Request<B>, trusted: &[IpNet]) -> (Arc<Client>, Option<IpAddr>) {
-    if trusted.is_empty() || !contains(trusted, client.address.ip()) {
-        return (Arc::clone(client), None);
-    }
-    let fields = request.headers().get_all("x-forwarded-for").iter().rev();
-    let addresses = fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.rsplit(','));
-    let mut address = client.address.ip();
-    for named in addresses {
-        match named.trim().parse::<IpAddr>() {
-            Ok(named) => address = named,
-            Err(_) => break,
-        }
-        if !contains(trusted, address) {
-            break;
-        }
-    }
-    let peer = client.address.ip();
-    (Arc::new(Client { address: SocketAddr::new(address, 0), ..(**client).clone() }), Some(peer))
-}
-
-fn contains(nets: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    nets.iter().any(|net| net.contains(&address))
 }

@@ -5,8 +5,10 @@
 //! request that is rejected starts no isolate.
 
 mod body;
+mod client;
 mod content;
 mod finish;
+mod forward;
 mod head;
 mod http;
 mod redirect;

@@ -6,7 +6,6 @@
 //! slice; every way out of an isolate gives back its memory, its permit and its place in the metrics.
 
 mod engine;
-mod gate;
 mod inspect;
 mod isolate;
 mod lane;
@@ -17,7 +16,6 @@ mod sweep;
 mod ticker;
 
 pub use engine::{EngineKind, Engines};
-pub use gate::{Gate, Permit};
 pub use inspect::{Handler, Inspection, InspectionError, inspect};
 pub use isolate::{Invocation, run};
 pub use metered::Ledger;

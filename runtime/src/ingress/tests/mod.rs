@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use super::*;
-use crate::config::NodeLimits;
+use crate::config::{LimitTable, NodeLimits};
 use crate::http::BodyError;
 
 /// Time-outs that a test can wait for, each of its own length.
@@ -39,6 +39,8 @@ pub(crate) fn limits() -> NodeLimits {
         write_idle: Duration::from_millis(400),
         h2_streams: 10,
         drain: Duration::from_secs(5),
+        // The rest is about isolates and origins.
+        ..LimitTable::builtin().node_limits()
     }
 }
 

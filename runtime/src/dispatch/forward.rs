@@ -1,0 +1,83 @@
+//! A request that goes on to an origin.
+
+use http::header::{HeaderName, MAX_FORWARDS, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+
+use super::client::From;
+use super::finish::Exchange;
+use super::http::Core;
+use super::{body, respond};
+use crate::activate::Active;
+use crate::auth::{CLAIMS_HEADER, Identity};
+use crate::egress::{Forward, OriginId};
+use crate::failure::Failure;
+use crate::http::Body;
+
+/// Who asks an origin.
+pub(super) struct Asked<'a> {
+    pub(super) from: &'a From,
+    pub(super) identity: Option<&'a Identity>,
+}
+
+impl Core {
+    /// Passes the request on to an origin.
+    pub(super) async fn forward(
+        &self,
+        exchange: &mut Exchange,
+        active: &Active,
+        origin: OriginId,
+        asked: &Asked<'_>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Failure> {
+        let limits = &self.dispatcher.limits;
+        let egress = &active.egress[self.index];
+        let (mut parts, incoming) = request.into_parts();
+        refuse_websocket(&parts.headers)?;
+        if !may_go_on(&parts.method, &mut parts.headers) {
+            return Ok(respond::options());
+        }
+        let passed = egress.pass(&parts.headers, limits.loop_hops)?;
+        let incoming = Body::received(incoming, parts.version);
+        let limited = body::limited(incoming, self.dispatcher.origin_request_body, limits.request_body_idle)?;
+        exchange.reads(limited.read);
+        let claims = asked.identity.map(|who| (HeaderName::from_static(CLAIMS_HEADER), who.header_value()));
+        let client = &asked.from.client;
+        let (request_id, trace) = (exchange.id, exchange.trace.child());
+        let forward = Forward {
+            client,
+            trusted_proxy: asked.from.proxy,
+            request_id: &request_id,
+            trace: &trace,
+            claims,
+            passed: &passed,
+        };
+        let sent = egress.forward(origin, Request::from_parts(parts, limited.body), forward);
+        tokio::select! {
+            biased;
+            response = sent => response,
+            () = client.hangup.wait() => Err(Failure::ClientGone),
+        }
+    }
+}
+
+/// A WebSocket needs the connection itself, which is not passed on. Sent on without its `Upgrade`, the request would be another one,
+/// and its answer a riddle. Other upgrades are offers that may be ignored (RFC 9110 §7.8).
+fn refuse_websocket(headers: &HeaderMap) -> Result<(), Failure> {
+    let offers = headers.get_all(UPGRADE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    match offers.map(<[u8]>::trim_ascii).any(|offer| offer.eq_ignore_ascii_case(b"websocket")) {
+        true => Err(Failure::UpgradeUnavailable { protocol: "websocket" }),
+        false => Ok(()),
+    }
+}
+
+/// Whether `Max-Forwards` lets a request go on, which then has one less. It counts for OPTIONS, and TRACE comes no further than to
+/// us anyway (RFC 9110 §7.6.2).
+fn may_go_on(method: &Method, headers: &mut HeaderMap) -> bool {
+    let left = headers.get(MAX_FORWARDS).and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
+    let Some(left) = left.filter(|_| *method == Method::OPTIONS) else { return true };
+    if left > 0 {
+        headers.insert(MAX_FORWARDS, HeaderValue::from(left - 1));
+    }
+    left > 0
+}

@@ -197,7 +197,7 @@ fn a_worker_reaches_only_what_it_is_allowed_to_reach() {
     }
     // The guest is told a code; what to do about it is told to whoever reads the log, once.
     node.get("/fetch?url=http%3A%2F%2Flocalhost%3A1%2F");
-    node.wait_for_log("name an origin in node.toml");
+    node.wait_for_log("add it to node.toml as [[origin]]");
     assert_eq!(node.log().matches("localhost:1 has no public address").count(), 1, "{}", node.log());
 }
 
@@ -257,14 +257,15 @@ fn prior_knowledge_http_2_is_served_on_plain_text_to_guests_of_both_kinds() {
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[test]
-fn a_trace_goes_on_into_a_worker_s_subrequests() {
+fn a_trace_and_the_nodes_passed_go_on_into_a_worker_s_subrequests() {
     let (address, requests) = origin();
     let manifest = fixtures::manifest("origins = [\"o\"]\n[[route]]\npath = \"/*\"");
     let node = format!("[[origin]]\nname = \"o\"\nurl = \"http://{address}\"\n[[worker]]\npath = \"fixture\"");
     let node = Node::start(&node, &[("fixture/eyot.toml", &manifest)]);
     let request = node.request("GET", "/fetch?url=http%3A%2F%2Fo.origin.internal%2F");
-    Answer::of(request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01")));
+    Answer::of(request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01")).header("cdn-loop", "other"));
     let seen = requests.recv_timeout(PATIENCE).expect("a subrequest");
+    assert!(seen.contains("cdn-loop: other, eyot;node="), "{seen}");
     assert!(seen.contains(&format!("traceparent: 00-{TRACE}-")), "{seen}");
     assert!(!seen.contains("00f067aa0ba902b7"), "a span of its own: {seen}");
 }

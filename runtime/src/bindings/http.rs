@@ -151,3 +151,19 @@ fn error_of(failure: &Failure) -> Error {
         other => Error::InternalError(Some(other.code().to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_told_what_went_wrong_by_the_nearest_code() {
+        let too_late = |wait| Failure::OriginTimeout { wait, limit: Duration::ZERO };
+        assert!(matches!(error_of(&too_late(Wait::Connection)), Error::ConnectionTimeout));
+        assert!(matches!(error_of(&too_late(Wait::Head)), Error::HttpResponseTimeout));
+        let certificate = Failure::OriginCertificate("expired".to_owned());
+        assert!(matches!(error_of(&certificate), Error::TlsCertificateError));
+        let dns = error_of(&Failure::OriginDns("no such name".to_owned()));
+        assert!(matches!(dns, Error::DnsError { rcode: None, .. }), "no text where a code belongs");
+    }
+}

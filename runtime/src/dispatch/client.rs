@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::http::Client;
 
 /// Who asks, and by way of whom.
-pub(super) struct From {
+pub(super) struct Caller {
     pub(super) client: Arc<Client>,
     /// The peer, where it is a proxy that node.toml trusts.
     pub(super) proxy: Option<IpAddr>,
@@ -19,7 +19,7 @@ pub(super) struct From {
     scheme: Option<Scheme>,
 }
 
-impl From {
+impl Caller {
     /// The client of a request, from its connection and its header section.
     ///
     /// # Errors
@@ -113,8 +113,8 @@ mod tests {
         for line in lines {
             headers.append("x-forwarded-for", http::HeaderValue::from_bytes(line).unwrap());
         }
-        let from = From::read(&client, &headers, &["10.0.0.0/8".parse().unwrap()])?;
-        Ok((from.client.address.ip().to_string(), from.proxy))
+        let caller = Caller::read(&client, &headers, &["10.0.0.0/8".parse().unwrap()])?;
+        Ok((caller.client.address.ip().to_string(), caller.proxy))
     }
 
     #[test]

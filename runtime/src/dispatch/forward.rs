@@ -4,7 +4,7 @@ use http::header::{HeaderName, MAX_FORWARDS, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
-use super::client::From;
+use super::client::Caller;
 use super::finish::Exchange;
 use super::http::Core;
 use super::{body, respond};
@@ -16,7 +16,7 @@ use crate::http::Body;
 
 /// Who asks an origin.
 pub(super) struct Asked<'a> {
-    pub(super) from: &'a From,
+    pub(super) caller: &'a Caller,
     pub(super) identity: Option<&'a Identity>,
 }
 
@@ -42,11 +42,11 @@ impl Core {
         let limited = body::limited(incoming, self.dispatcher.origin_request_body, limits.request_body_idle)?;
         exchange.reads(limited.read);
         let claims = asked.identity.map(|who| (HeaderName::from_static(CLAIMS_HEADER), who.header_value()));
-        let client = &asked.from.client;
+        let client = &asked.caller.client;
         let (request_id, trace) = (exchange.id, exchange.trace.child());
         let forward = Forward {
             client,
-            trusted_proxy: asked.from.proxy,
+            trusted_proxy: asked.caller.proxy,
             request_id: &request_id,
             trace: &trace,
             claims,

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::body::{self, Limited};
-use super::client::{From, contains};
+use super::client::{Caller, contains};
 use super::finish::Exchange;
 use super::forward::Asked;
 use super::respond::Detail;
@@ -85,9 +85,9 @@ impl Core {
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
         let head = head::read(&mut request, client, &shared.limits)?;
-        let from = From::read(client, request.headers(), &shared.trusted_proxies)?;
-        from.correct_scheme(&mut request);
-        let host = exchange.came_from(&from.client, head.host);
+        let caller = Caller::read(client, request.headers(), &shared.trusted_proxies)?;
+        caller.correct_scheme(&mut request);
+        let host = exchange.came_from(&caller.client, head.host);
         if head.path == "*" && *request.method() == Method::OPTIONS {
             return Ok(respond::options());
         }
@@ -101,9 +101,9 @@ impl Core {
         };
         request.headers_mut().insert(X_REQUEST_ID.clone(), exchange.id.header_value());
         match &destination.target {
-            Target::Worker(worker) => self.invoke(exchange, &active, worker, from.client, identity, request).await,
+            Target::Worker(worker) => self.invoke(exchange, &active, worker, caller.client, identity, request).await,
             Target::Origin(origin) => {
-                let asked = Asked { from: &from, identity: identity.as_deref() };
+                let asked = Asked { caller: &caller, identity: identity.as_deref() };
                 self.forward(exchange, &active, *origin, &asked, request).await
             }
             Target::Redirect { status, location } => redirect::to(*status, location, &found, &request),

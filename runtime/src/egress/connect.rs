@@ -32,6 +32,10 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// When a silent connection is probed, so that a peer that vanished does not hold it for ever.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// What to do where a worker asks for a server that is not public.
+pub(super) const AS_ORIGIN: &str =
+    "a private server is asked as an origin: add it to node.toml as [[origin]], and its name to origins in eyot.toml";
+
 /// Which addresses may be dialled. The node's own listeners never are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
@@ -72,9 +76,7 @@ impl Dial {
             addresses.retain(|address| is_public(address.ip()));
             if addresses.is_empty() {
                 // Which addresses these are is not told: a worker is not to learn the names of a private network.
-                return Err(Failure::EgressDenied(format!(
-                    "{host} has no public address; for a private server, name an origin in node.toml"
-                )));
+                return Err(Failure::EgressDenied(format!("{host}:{port} has no public address; {AS_ORIGIN}")));
             }
         }
         addresses.truncate(MOST_ADDRESSES);

@@ -9,8 +9,10 @@ use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use super::OriginId;
+use super::connect::AS_ORIGIN;
 use crate::config::Egress as Allowed;
 use crate::failure::Failure;
+use crate::http::is_public;
 
 /// The names below which a worker finds the origins of node.toml. They are never looked up.
 const ORIGINS: &str = ".origin.internal";
@@ -96,9 +98,12 @@ impl Policy {
         let written = if port == default { host.clone() } else { format!("{host}:{port}") };
         if !self.open && !self.hosts.iter().any(|allowed| matches(allowed, https, &host, port)) {
             let place = format!("{}://{written}", url.scheme());
-            return Err(denied(format!(
-                "{place} is not among what this worker may ask; add egress = [\"{place}\"] to eyot.toml"
-            )));
+            let private = host.trim_matches(['[', ']']).parse().is_ok_and(|address| !is_public(address));
+            let help = match private {
+                true => AS_ORIGIN.to_owned(),
+                false => format!("add egress = [\"{place}\"] to eyot.toml"),
+            };
+            return Err(denied(format!("{place} is not among what this worker may ask; {help}")));
         }
         let authority = Authority::try_from(written).map_err(|error| denied(error.to_string()))?;
         Ok(Destination::Host { scheme: if https { Scheme::HTTPS } else { Scheme::HTTP }, authority })
@@ -264,5 +269,7 @@ mod tests {
         let refused = Policy::default().destination(&"http://A.com:8080/secret".parse().unwrap()).unwrap_err();
         assert!(refused.to_string().ends_with("add egress = [\"http://a.com:8080\"] to eyot.toml"), "{refused}");
         assert!(!refused.to_string().contains("secret"));
+        let refused = Policy::default().destination(&"http://10.0.0.7/".parse().unwrap()).unwrap_err();
+        assert!(refused.to_string().contains("add it to node.toml as [[origin]]"), "{refused}");
     }
 }

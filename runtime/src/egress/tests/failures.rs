@@ -98,6 +98,8 @@ async fn heads_and_interim_responses_are_bounded() {
     assert_eq!(bomb(format!("HTTP/1.1 200 OK\r\n{}{end}", "set-cookie: a=b\r\n".repeat(1000))).await, "origin_invalid");
     let interim = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     assert_eq!(bomb(interim.repeat(1000)).await, "origin_invalid");
+    let answered = format!("{}HTTP/1.1 204 No Content\r\n\r\n", interim.repeat(50));
+    assert_eq!(bomb(answered).await, "origin_invalid", "an answer behind them changes nothing");
     // A few are no harm.
     let few = format!("{}HTTP/1.1 204 No Content\r\n\r\n", interim.repeat(3));
     let (address, _) = canned(Box::leak(few.into_boxed_str())).await;

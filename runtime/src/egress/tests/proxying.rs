@@ -132,6 +132,15 @@ async fn what_a_trusted_proxy_wrote_is_kept_and_the_proxy_is_added() {
 }
 
 #[tokio::test]
+async fn a_malformed_forwarded_of_a_trusted_proxy_does_not_swallow_ours() {
+    let (address, mut heads) = canned(OK).await;
+    let request = Request::get("http://a/").header("forwarded", "for=\"6.6.6.6").body(Body::empty()).unwrap();
+    forward_from(&egress(address), &client("6.6.6.6:1"), "10.0.0.1".parse().ok(), request).await.unwrap();
+    let head = heads.recv().await.unwrap();
+    assert!(head.contains("\r\nforwarded: for=10.0.0.1;host=a;proto=http\r\n"), "{head}");
+}
+
+#[tokio::test]
 async fn the_path_goes_below_the_base_path_and_cannot_leave_it() {
     let (address, mut heads) = canned(OK).await;
     let mut below = origin("o", &format!("http://{address}/base/"));

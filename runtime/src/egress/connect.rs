@@ -62,7 +62,9 @@ impl Dial {
             Ok(address) => vec![SocketAddr::new(address, port)],
             Err(_) => {
                 let resolved = self.resolver.resolve(host, port).await;
-                resolved.map_err(|error| exhausted(&error).unwrap_or(Failure::OriginDns(format!("{host}: {error}"))))?
+                resolved.map_err(|error| {
+                    exhausted(&error).unwrap_or_else(|| Failure::OriginDns(format!("{host}: {error}")))
+                })?
             }
         };
         if addresses.is_empty() {

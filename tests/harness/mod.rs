@@ -69,7 +69,7 @@ impl Node {
 
     /// The same with an access log, whose lines are among those of [`Node::log`].
     pub fn start_logged(configuration: &str, files: Files<'_>) -> Self {
-        Self::serve(&format!("{configuration}\n{LISTENERS}"), files, "stdout")
+        Self::start_by(eyot(), &format!("{configuration}\n{LISTENERS}"), files, "stdout")
     }
 
     /// Starts a node from exactly this node.toml.

@@ -2,7 +2,7 @@
 //! tried well below and well past their bound, because a machine with other work has no exact ones.
 //!
 //! Here: the limits of an invocation. Those of workers and of the node are in `limits/node.rs`, those of connections in
-//! `limits/connection.rs`.
+//! `limits/connection.rs`, those of origins in `limits/origin.rs`.
 
 mod harness;
 
@@ -10,6 +10,8 @@ mod harness;
 mod connection;
 #[path = "limits/node.rs"]
 mod node;
+#[path = "limits/origin.rs"]
+mod origin;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -41,6 +43,19 @@ const TESTED: &[(&str, fn())] = &[
     ("queue_wait", node::a_wait_longer_than_queue_wait_is_503),
     ("node_concurrency", node::isolates_of_all_workers_together_are_bounded),
     ("node_memory", node::the_memory_of_all_isolates_together_is_bounded),
+    (
+        "origin_concurrency",
+        origin::past_origin_concurrency_and_origin_queue_the_next_request_is_503_at_once_until_a_body_is_over,
+    ),
+    (
+        "origin_queue",
+        origin::past_origin_concurrency_and_origin_queue_the_next_request_is_503_at_once_until_a_body_is_over,
+    ),
+    (
+        "origin_queue_wait",
+        origin::a_request_waits_for_an_origin_as_long_as_origin_queue_wait_and_an_origin_may_have_its_own_concurrency,
+    ),
+    ("loop_hops", origin::a_request_that_comes_back_more_often_than_loop_hops_is_508),
     ("drain_delay", node::a_node_serves_on_for_drain_delay_while_it_says_that_it_is_not_ready),
     ("drain", node::a_request_within_drain_is_answered_and_one_past_it_is_cut),
     ("half_close", connection::a_client_that_has_closed_its_side_is_answered_within_half_close_and_gone_past_it),

@@ -19,6 +19,27 @@ pub enum Fault {
     Node,
 }
 
+/// What an origin was too slow with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// To be connected to.
+    Connection,
+    /// To send its response head.
+    Head,
+    /// To go on with its response body.
+    Body,
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "to be connected to",
+            Self::Head => "to begin its answer",
+            Self::Body => "to go on with its answer",
+        })
+    }
+}
+
 /// Why there is no answer of the worker's or the origin's own.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Failure {
@@ -83,6 +104,12 @@ pub enum Failure {
     /// A transfer coding that we do not decode (RFC 9112 §6.1).
     #[error("not implemented: {0}")]
     NotImplemented(&'static str),
+    /// The request asks for another protocol on its connection, on a route where there is none.
+    #[error("this route does not switch to {protocol}")]
+    UpgradeUnavailable {
+        /// What was asked for.
+        protocol: &'static str,
+    },
     /// The client closed its connection before the response head.
     #[error("the client went away")]
     ClientGone,
@@ -184,17 +211,28 @@ pub enum Failure {
     /// TLS with the origin failed.
     #[error("TLS with the origin failed: {0}")]
     OriginTls(String),
+    /// The origin's certificate is not one that we trust for its name.
+    #[error("the origin's certificate cannot be trusted: {0}")]
+    OriginCertificate(String),
     /// The origin closed or reset the connection before its response head.
     #[error("the origin closed the connection: {0}")]
     OriginReset(String),
     /// The origin sent what is not HTTP.
     #[error("the origin's answer is not valid HTTP: {0}")]
     OriginInvalid(String),
-    /// The origin took too long to connect, or to the first byte.
-    #[error("the origin took more than {limit:?}")]
+    /// The origin took too long.
+    #[error("the origin took more than {limit:?} {wait}")]
     OriginTimeout {
+        /// What we waited for.
+        wait: Wait,
         /// The time it had.
         limit: Duration,
+    },
+    /// Limit `loop_hops`: an origin, or a worker, sends requests back to this node.
+    #[error("the request has passed this node {limit} times already: an origin or a worker leads back here")]
+    LoopDetected {
+        /// How often it may.
+        limit: u64,
     },
 
     /// The worker or the node has all the work that it may have.
@@ -248,10 +286,13 @@ impl Failure {
             | Self::OriginDns(_)
             | Self::OriginRefused(_)
             | Self::OriginTls(_)
+            | Self::OriginCertificate(_)
             | Self::OriginReset(_)
             | Self::OriginInvalid(_) => 502,
             Self::Overloaded { .. } => 503,
+            Self::UpgradeUnavailable { .. } => 501,
             Self::WorkerTimeout { .. } | Self::OriginTimeout { .. } => 504,
+            Self::LoopDetected { .. } => 508,
         }
     }
 
@@ -271,6 +312,7 @@ impl Failure {
             Self::UriTooLong { .. } => "uri_too_long",
             Self::RequestHeaderTooLarge => "request_header_too_large",
             Self::NotImplemented(_) => "not_implemented",
+            Self::UpgradeUnavailable { .. } => "upgrade_unavailable",
             Self::ClientGone => "client_gone",
             Self::WorkerTrapped(_) => "worker_trapped",
             Self::WorkerNoResponse => "worker_no_response",
@@ -292,9 +334,11 @@ impl Failure {
             Self::OriginDns(_) => "origin_dns",
             Self::OriginRefused(_) => "origin_refused",
             Self::OriginTls(_) => "origin_tls",
+            Self::OriginCertificate(_) => "origin_certificate",
             Self::OriginReset(_) => "origin_reset",
             Self::OriginInvalid(_) => "origin_invalid",
             Self::OriginTimeout { .. } => "origin_timeout",
+            Self::LoopDetected { .. } => "loop_detected",
             Self::Overloaded { .. } => "overloaded",
             Self::Internal(_) => "internal",
         }
@@ -317,6 +361,7 @@ impl Failure {
             | Self::UriTooLong { .. }
             | Self::RequestHeaderTooLarge
             | Self::NotImplemented(_)
+            | Self::UpgradeUnavailable { .. }
             | Self::ClientGone => Fault::Client,
             Self::WorkerTrapped(_)
             | Self::WorkerNoResponse
@@ -338,9 +383,11 @@ impl Failure {
             Self::OriginDns(_)
             | Self::OriginRefused(_)
             | Self::OriginTls(_)
+            | Self::OriginCertificate(_)
             | Self::OriginReset(_)
             | Self::OriginInvalid(_)
-            | Self::OriginTimeout { .. } => Fault::Origin,
+            | Self::OriginTimeout { .. }
+            | Self::LoopDetected { .. } => Fault::Origin,
             Self::Overloaded { .. } | Self::Internal(_) => Fault::Node,
         }
     }

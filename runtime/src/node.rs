@@ -16,10 +16,10 @@ use crate::config::{self, Diagnostic, Diagnostics, Listener, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher};
 use crate::egress::Own;
 use crate::failure::Failure;
-use crate::http::{Body, Client};
+use crate::http::{Body, Client, Gate};
 use crate::ingress::{self, Closed, Cores, Handle, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
-use crate::sandbox::{Engines, Gate};
+use crate::sandbox::Engines;
 
 /// How a node runs, besides its configuration.
 pub struct Options {

@@ -14,9 +14,10 @@ use crate::auth::Verifier;
 use crate::bindings::{Capabilities, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place};
 use crate::deploy::RouteTable;
-use crate::egress::{Egress, Own, Policy};
+use crate::egress::{Egress, OriginId, Own, Policy};
+use crate::http::Gate;
 use crate::observe::{self, GuestLog, Metrics};
-use crate::sandbox::{self, Engines, Gate, Prepared};
+use crate::sandbox::{self, Engines, Prepared};
 
 /// What activations share.
 pub struct Activator {
@@ -92,8 +93,8 @@ impl Activator {
             }
         }
         let table = RouteTable::build(routes).map_err(|more| faults.extend(more.0)).ok();
-        let egress = (0..self.cores).map(|_| Egress::new(&node.origins, self.own.clone()).map(Arc::new));
-        let egress = egress.collect::<Result<Vec<_>, _>>().map_err(|more| faults.extend(more.0)).ok();
+        let egress = Egress::for_cores(self.cores, &node.origins, &self.own, &node.limits.node_limits());
+        let egress = egress.map_err(|more| faults.extend(more.0)).ok();
         match (table, egress) {
             (Some(routes), Some(egress)) if faults.is_empty() => {
                 Ok(Active { routes, destinations: resolved, workers, egress })
@@ -116,8 +117,7 @@ impl Activator {
             .compiled
             .load(&self.engines, inspection.engine, &digest, &bytes)
             .map_err(|error| fault(format!("the component does not compile: {error:#}")))?;
-        let policy =
-            Policy { origins: worker.origins.clone(), hosts: worker.egress.clone(), open: self.egress == Mode::Open };
+        let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);
         let share = self.shares.of(&worker.name);
         let capabilities = Arc::new(Capabilities::new(worker, share, policy, self.log.clone(), Arc::clone(&metrics)));
@@ -214,7 +214,11 @@ impl Destinations<'_> {
                 owner = self.node.workers.iter().find(|worker| worker.name == *name);
                 (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
             }
-            config::Target::Origin(name) => (Target::Origin(name.as_str().into()), observe::Target::Origin(name)),
+            config::Target::Origin(name) => {
+                let origin = OriginId::find(&self.node.origins, name);
+                let origin = origin.ok_or_else(|| fault(format!("there is no origin `{name}`")))?;
+                (Target::Origin(origin), observe::Target::Origin(name))
+            }
             config::Target::Redirect { status, location } => (
                 Target::Redirect { status: status_code(*status).map_err(fault)?, location: location.as_str().into() },
                 observe::Target::Redirect,

@@ -8,9 +8,10 @@ use ipnet::IpNet;
 
 use crate::auth::Verifier;
 use crate::deploy::RouteTable;
-use crate::egress::Egress;
+use crate::egress::{Egress, OriginId};
+use crate::http::Gate;
 use crate::observe::{TargetMetrics, WorkerMetrics};
-use crate::sandbox::{Gate, Prepared};
+use crate::sandbox::Prepared;
 
 /// Everything that a request is decided by. The empty one serves nothing.
 #[derive(Default)]
@@ -22,7 +23,7 @@ pub struct Active {
     /// The versions that serve.
     pub workers: Vec<Arc<Worker>>,
     /// One for each core, with connection pools of its own.
-    pub egress: Vec<Arc<Egress>>,
+    pub egress: Vec<Egress>,
 }
 
 /// Where a route leads, with all names resolved.
@@ -41,8 +42,8 @@ pub struct Destination {
 pub enum Target {
     /// An isolate of this version.
     Worker(Arc<Worker>),
-    /// The origin of this name.
-    Origin(Arc<str>),
+    /// This origin.
+    Origin(OriginId),
     /// Another place.
     Redirect {
         /// 301, 302, 303, 307 or 308.

@@ -20,4 +20,6 @@ pub struct Event {
     pub trace: crate::observe::Trace,
     /// Where their spans go, if anywhere.
     pub tracer: Option<crate::observe::Tracer>,
+    /// The nodes that it has passed, for subrequests to tell.
+    pub passed: crate::egress::Passed,
 }

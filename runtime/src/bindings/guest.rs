@@ -80,7 +80,7 @@ impl Guest {
         event: Event,
         usage: &Arc<Usage>,
         node_memory: &Arc<NodeMemory>,
-        egress: &Arc<Egress>,
+        egress: &Egress,
     ) -> Self {
         let limits = &capabilities.limits;
         let mut table = ResourceTable::new();

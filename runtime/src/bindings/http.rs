@@ -9,8 +9,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::{Capabilities, Event, Usage};
 use crate::config::WorkerLimits;
-use crate::egress::{Egress, Policy, Timeouts};
-use crate::failure::Failure;
+use crate::egress::{Egress, Passed, Policy, Subrequest, Timeouts};
+use crate::failure::{Failure, Wait};
 use crate::http::Body;
 use crate::observe::{Call, Trace, Tracer};
 
@@ -24,12 +24,14 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// The outgoing side of one invocation.
 pub struct Outbound {
-    egress: Arc<Egress>,
+    egress: Egress,
+    worker: Arc<str>,
     policy: Arc<Policy>,
     limits: Arc<WorkerLimits>,
     usage: Arc<Usage>,
     trace: Trace,
     tracer: Option<Tracer>,
+    passed: Passed,
     made: u64,
     /// Bodies that the guest has opened to write to.
     bodies: usize,
@@ -38,14 +40,16 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    pub(super) fn new(capabilities: &Capabilities, egress: &Arc<Egress>, usage: &Arc<Usage>, event: &Event) -> Self {
+    pub(super) fn new(capabilities: &Capabilities, egress: &Egress, usage: &Arc<Usage>, event: &Event) -> Self {
         Self {
-            egress: Arc::clone(egress),
+            egress: egress.clone(),
+            worker: Arc::clone(&capabilities.worker),
             policy: Arc::clone(&capabilities.policy),
             limits: Arc::clone(&capabilities.limits),
             usage: Arc::clone(usage),
             trace: event.trace.clone(),
             tracer: event.tracer.clone(),
+            passed: event.passed.clone(),
             made: 0,
             bodies: 0,
             waiting: None,
@@ -69,28 +73,38 @@ impl Outbound {
 impl WasiHttpHooks for Outbound {
     fn send_request(
         &mut self,
-        mut request: http::Request<WasiBody>,
+        request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         sent: Io,
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
         // What the library reports about the response body is for the guest's own future; nothing waits for it here.
         drop(sent);
+        if *request.method() == http::Method::CONNECT {
+            return Box::new(std::future::ready(Err(Error::HttpRequestMethodInvalid)));
+        }
         let waiting = match self.count() {
             Ok(waiting) => waiting,
             Err(failure) => return Box::new(std::future::ready(Err(error_of(&failure)))),
         };
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let url = || self.egress.url(&uri);
-        let call = Call::begin(self.tracer.as_ref(), &self.trace, &method, url, request.headers_mut());
-        let request = request.map(Body::boxed);
-        let timeouts = timeouts(options, self.limits.wall_time);
-        let fetch = self.egress.fetch(&self.policy, request, timeouts);
+        let (method, uri) = (request.method(), request.uri());
+        let (call, trace) = Call::begin(self.tracer.as_ref(), &self.trace, method, || self.egress.url(uri));
+        let subrequest = Subrequest {
+            request: request.map(Body::boxed),
+            timeouts: timeouts(options, self.limits.wall_time),
+            trace,
+            passed: self.passed.clone(),
+        };
+        let fetch = self.egress.fetch(&self.policy, subrequest);
+        let (worker, policy) = (Arc::clone(&self.worker), Arc::clone(&self.policy));
         Box::new(async move {
             // The permit is for waiting: it is given back when the head is there.
             let _permit = waiting.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
             let response = fetch.await;
             call.ended(response.as_ref().map(|response| response.status().as_u16()).map_err(Failure::code));
-            let response = response.map_err(|failure| error_of(&failure))?;
+            let response = response.map_err(|failure| {
+                tell(&worker, &policy, &failure);
+                error_of(&failure)
+            })?;
             let response = response.map(|body| {
                 body.map_err(|error| {
                     tracing::debug!(%error, "a response body of a subrequest broke off");
@@ -125,19 +139,46 @@ fn timeouts(options: Option<RequestOptions>, most: Duration) -> Timeouts {
     }
 }
 
+/// A guest learns no more than an error code, so what must be changed to let it through is told to the operator, once.
+fn tell(worker: &str, policy: &Policy, failure: &Failure) {
+    match failure {
+        Failure::EgressDenied(why) if policy.is_news(why) => tracing::warn!(worker, "{failure}"),
+        failure => tracing::debug!(worker, %failure, code = failure.code(), "a subrequest failed"),
+    }
+}
+
 /// The nearest error code of `wasi:http`.
 fn error_of(failure: &Failure) -> Error {
-    tracing::debug!(%failure, code = failure.code(), "a subrequest failed");
     match failure {
         Failure::EgressDenied(_) => Error::HttpRequestDenied,
-        Failure::WorkerSubrequestsExceeded { .. } => Error::ConnectionLimitReached,
-        Failure::OriginDns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
+        Failure::WorkerSubrequestsExceeded { .. } | Failure::Overloaded { .. } => Error::ConnectionLimitReached,
+        // The system's resolver does not tell the response code of the DNS.
+        Failure::OriginDns(_) => Error::DnsError { rcode: None, info_code: None },
         Failure::OriginRefused(_) => Error::ConnectionRefused,
         Failure::OriginTls(_) => Error::TlsProtocolError,
+        Failure::OriginCertificate(_) => Error::TlsCertificateError,
         Failure::OriginReset(_) => Error::ConnectionTerminated,
         Failure::OriginInvalid(_) => Error::HttpProtocolError,
-        Failure::OriginTimeout { .. } => Error::ConnectionTimeout,
+        Failure::OriginTimeout { wait: Wait::Connection, .. } => Error::ConnectionTimeout,
+        Failure::OriginTimeout { wait: Wait::Head | Wait::Body, .. } => Error::HttpResponseTimeout,
+        Failure::LoopDetected { .. } => Error::LoopDetected,
         Failure::BadRequest(_) => Error::HttpRequestUriInvalid,
         other => Error::InternalError(Some(other.code().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_told_what_went_wrong_by_the_nearest_code() {
+        let too_late = |wait| Failure::OriginTimeout { wait, limit: Duration::ZERO };
+        assert!(matches!(error_of(&too_late(Wait::Connection)), Error::ConnectionTimeout));
+        assert!(matches!(error_of(&too_late(Wait::Head)), Error::HttpResponseTimeout));
+        let certificate = Failure::OriginCertificate("expired".to_owned());
+        assert!(matches!(error_of(&certificate), Error::TlsCertificateError));
+        let dns = error_of(&Failure::OriginDns("no such name".to_owned()));
+        assert!(matches!(dns, Error::DnsError { rcode: None, .. }), "no text where a code belongs");
     }
 }

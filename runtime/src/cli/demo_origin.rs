@@ -58,7 +58,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
     let (head, mut body) = request.into_parts();
     let (origin, path) = split(head.uri.path());
     if path.starts_with("/echo") {
-        return Ok(Response::new(Body::from(body)));
+        return Ok(Response::new(Body::received(body, head.version)));
     }
     while let Some(Ok(_)) = body.frame().await {}
     let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

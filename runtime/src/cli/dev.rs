@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use clap::Args;
 
@@ -168,14 +167,6 @@ fn default_route(worker: &Worker) -> Route {
 }
 
 fn open_origin(name: String) -> anyhow::Result<Origin> {
-    Ok(Origin {
-        url: format!("http://127.0.0.1/{name}").parse()?,
-        name,
-        preserve_host: false,
-        connect_timeout: Duration::from_secs(1),
-        first_byte_timeout: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(30),
-        http2: false,
-        certificate_authority: None,
-    })
+    let url = format!("http://127.0.0.1/{name}").parse()?;
+    Ok(Origin::new(name, url))
 }

@@ -170,7 +170,7 @@ mod tests {
         assert!(lines[1].contains("   64MiB  512MiB  invocation  worker_memory_exceeded"), "{}", lines[1]);
         for line in &lines[1..] {
             let scope: String = line.chars().skip(column).take_while(|c| c.is_ascii_lowercase()).collect();
-            assert!(["node", "connection", "worker", "invocation"].contains(&&*scope), "{line}");
+            assert!(["node", "connection", "worker", "invocation", "origin"].contains(&&*scope), "{line}");
         }
     }
 

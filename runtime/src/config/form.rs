@@ -217,6 +217,11 @@ pub(super) fn egress(text: &str) -> Result<Egress, Wrong> {
         _ => (authority, None),
     };
     let host = host_pattern(host)?;
+    let literal = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    if literal.is_ok_and(|address| !crate::http::is_public(address)) {
+        let help = "name it in node.toml as an [[origin]], and list that name in `origins`";
+        return Err(Wrong::new("this address is not public, so no worker may ask it by itself", help));
+    }
     if matches!(&*host, "*.internal" | "origin.internal") || host.ends_with(".origin.internal") {
         return Err(Wrong::new("origins are asked by name", "list it in `origins` instead: origins = [\"NAME\"]"));
     }

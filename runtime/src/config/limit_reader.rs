@@ -26,7 +26,7 @@ pub(super) fn read_overrides(table: Table<'_>) -> Vec<LimitOverride> {
 }
 
 const CODE: Key = key("code", "a string", "\"overloaded\"");
-const SCOPE: Key = key("scope", "node, connection, worker or invocation", "\"worker\"");
+const SCOPE: Key = key("scope", "node, connection, worker, invocation or origin", "\"worker\"");
 const WHY: Key = key("why", "a string", "\"…\"");
 const SOURCE: Key = key("source", "a string", "\"…\"");
 

@@ -19,6 +19,8 @@ pub enum Scope {
     Worker,
     /// One run of one handler.
     Invocation,
+    /// All requests to one origin.
+    Origin,
 }
 
 impl Scope {
@@ -30,6 +32,7 @@ impl Scope {
             Self::Connection => "connection",
             Self::Worker => "worker",
             Self::Invocation => "invocation",
+            Self::Origin => "origin",
         }
     }
 
@@ -215,6 +218,14 @@ limits! {
         half_close: Time or 0,
         /// HTTP/2 streams of one connection.
         h2_streams: Count,
+        /// Requests of one origin at once.
+        origin_concurrency: Count,
+        /// Requests waiting for one of these.
+        origin_queue: Count or 0,
+        /// How long they may wait.
+        origin_queue_wait: Time or 0,
+        /// How often a request may leave this node.
+        loop_hops: Count,
         /// The time to finish after SIGTERM.
         drain: Time or 0,
         /// How long the node still serves after SIGTERM, not ready.

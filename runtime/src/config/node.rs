@@ -25,7 +25,7 @@ pub struct Node {
     pub admin: Option<Admin>,
     /// Where compiled components are kept. `None`: a folder of this user's cache.
     pub state: Option<PathBuf>,
-    /// Whose `X-Forwarded-For` and `Forwarded` are believed. Empty: nobody's.
+    /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Empty: nobody's. `Forwarded` is passed on, not read.
     pub trusted_proxies: Vec<IpNet>,
     /// The workers of this node, each with its limits resolved.
     pub workers: Vec<Worker>,

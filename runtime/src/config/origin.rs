@@ -1,5 +1,6 @@
 //! `[[origin]]` of node.toml: the upstream HTTP servers that we were told about.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,10 +25,35 @@ pub struct Origin {
     pub first_byte_timeout: Duration,
     /// Time without a byte in the response body.
     pub idle_timeout: Duration,
-    /// Prior-knowledge HTTP/2 over plain text. Over TLS, ALPN decides.
+    /// How long a connection may wait for its next request.
+    pub keepalive_idle: Duration,
+    /// Requests at once, in place of limit `origin_concurrency`.
+    pub concurrency: Option<u64>,
+    /// HTTP/2: by ALPN over TLS, by prior knowledge over plain text. Else HTTP/1.1.
     pub http2: bool,
     /// Roots to trust in place of the system's, PEM. For private certificate authorities and tests.
     pub certificate_authority: Option<PathBuf>,
+}
+
+impl Origin {
+    /// An origin about which nothing else is said.
+    #[must_use]
+    pub fn new(name: String, url: url::Url) -> Self {
+        Self {
+            name,
+            url,
+            preserve_host: false,
+            connect_timeout: Duration::from_secs(1),
+            first_byte_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
+            // Node.js, Apache and uvicorn close an idle connection after 5 s. It is better that we do: a request that meets a
+            // closing connection may be lost.
+            keepalive_idle: Duration::from_secs(4),
+            concurrency: None,
+            http2: false,
+            certificate_authority: None,
+        }
+    }
 }
 
 pub(super) const NAME: Key = key("name", "a name", "\"shop\"");
@@ -36,6 +62,8 @@ const PRESERVE_HOST: Key = key("preserve_host", "true or false", "true");
 const CONNECT: Key = key("connect_timeout", "a time", "\"1s\"");
 const FIRST_BYTE: Key = key("first_byte_timeout", "a time", "\"30s\"");
 const IDLE: Key = key("idle_timeout", "a time", "\"30s\"");
+const KEEPALIVE: Key = key("keepalive_idle", "a time", "\"4s\"");
+const CONCURRENCY: Key = key("concurrency", "a whole number from 1", "100");
 const HTTP2: Key = key("http2", "true or false", "true");
 const AUTHORITY: Key = key("certificate_authority", "the path of a PEM file", "\"ca.pem\"");
 
@@ -43,37 +71,33 @@ pub(super) fn read_origin(table: &Table<'_>) -> (Option<Spanned<String>>, Option
     let name = table.required_with(NAME, form::name);
     let url = table.required_with(URL, form::base_url);
     let flag = |key| table.optional::<bool>(key).is_some_and(Spanned::into_inner);
-    let time = |key, default| {
-        table.optional_with(key, units::positive_time).map_or(Duration::from_secs(default), Spanned::into_inner)
-    };
+    let time = |key| table.optional_with(key, units::positive_time).map(Spanned::into_inner);
     let http2 = flag(HTTP2);
     let authority = table.optional::<String>(AUTHORITY);
     if let Some(url) = &url {
         let secure = url.get_ref().scheme() == "https";
-        if http2
-            && secure
-            && let Some(value) = table.value(HTTP2.name)
-        {
-            let help = "leave `http2` out: over TLS, ALPN chooses HTTP/2 where the origin has it";
-            table.source.fault(value.span(), "`http2` is for plain text, and the origin's URL is https", help);
-        }
         if let Some(authority) = authority.as_ref().filter(|_| !secure) {
             let message = "`certificate_authority` is for TLS, and the origin's URL is http";
             table.source.fault(authority.span(), message, "write an https URL, or leave it out");
         }
     }
     let certificate_authority = authority.map(|path| existing_file(table.source, AUTHORITY.name, &path));
-    let preserve_host = flag(PRESERVE_HOST);
-    let (connect_timeout, first_byte_timeout, idle_timeout) = (time(CONNECT, 1), time(FIRST_BYTE, 30), time(IDLE, 30));
-    let origin = name.clone().zip(url).map(|(name, url)| Origin {
-        name: name.into_inner(),
-        url: url.into_inner(),
-        preserve_host,
-        connect_timeout,
-        first_byte_timeout,
-        idle_timeout,
-        http2,
-        certificate_authority,
+    let (preserve_host, concurrency) = (flag(PRESERVE_HOST), table.optional::<NonZeroU64>(CONCURRENCY));
+    let (connect, first_byte, idle) = (time(CONNECT), time(FIRST_BYTE), time(IDLE));
+    let keepalive = time(KEEPALIVE);
+    let origin = name.clone().zip(url).map(|(name, url)| {
+        let unsaid = Origin::new(name.into_inner(), url.into_inner());
+        Origin {
+            preserve_host,
+            connect_timeout: connect.unwrap_or(unsaid.connect_timeout),
+            first_byte_timeout: first_byte.unwrap_or(unsaid.first_byte_timeout),
+            idle_timeout: idle.unwrap_or(unsaid.idle_timeout),
+            keepalive_idle: keepalive.unwrap_or(unsaid.keepalive_idle),
+            concurrency: concurrency.map(|most| most.into_inner().get()),
+            http2,
+            certificate_authority,
+            ..unsaid
+        }
     });
     (name, origin)
 }

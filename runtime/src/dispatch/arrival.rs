@@ -37,9 +37,8 @@ pub(super) struct Last(Option<Arc<AtomicBool>>);
 
 impl Arrival {
     /// Takes the body out of a request, to watch over it.
-    pub(super) fn of(request: Request<impl Into<Body>>, patience: Duration) -> (Request<Self>, Last) {
+    pub(super) fn of(request: Request<Body>, patience: Duration) -> (Request<Self>, Last) {
         let (parts, body) = request.into_parts();
-        let body = body.into();
         let (empty, http1) = (body.is_end_stream(), parts.version <= Version::HTTP_11);
         // After CONNECT the client may believe in a tunnel (RFC 9110 §9.3.6).
         let tunnel = parts.method == Method::CONNECT;

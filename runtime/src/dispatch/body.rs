@@ -15,9 +15,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::arrival::Arrival;
-use super::head;
 use crate::failure::Failure;
-use crate::http::{Body, BodyError};
+use crate::http::{Body, BodyError, strip_ours};
 
 /// The body, and what becomes known of it while it is read.
 pub(super) struct Limited {
@@ -134,7 +133,7 @@ impl http_body::Body for Counted {
                 }
                 self.read.store(read, Relaxed);
                 if let Some(trailers) = frame.trailers_mut() {
-                    head::remove_ours(trailers);
+                    strip_ours(trailers);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -15,11 +15,11 @@ use jiff::Timestamp;
 
 use super::content;
 use super::http::{Core, Gone};
-use super::respond::{self, ERROR};
+use super::respond;
 use crate::activate::{Destination, Worker};
 use crate::bindings::Usage;
 use crate::failure::Failure;
-use crate::http::{Body, BodyError, Client};
+use crate::http::{Body, BodyError, Client, strip_ours};
 use crate::observe::id::X_REQUEST_ID;
 use crate::observe::{Record, RequestId, Start, TargetMetrics, Trace, Tracer};
 
@@ -109,8 +109,8 @@ impl Exchange {
             // Written down when dropped.
             Err(Failure::ClientGone) => return Err(Gone),
             Ok((mut response, length)) => {
-                // The name is ours: a guest or an origin that uses it would be mistaken for the node.
-                response.headers_mut().remove(ERROR);
+                // The names are ours: a guest or an origin that uses one would be mistaken for the node.
+                strip_ours(response.headers_mut());
                 (response, None, length)
             }
             Err(failure) => {

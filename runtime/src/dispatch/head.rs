@@ -4,16 +4,13 @@ use std::borrow::Cow;
 
 use http::header::{COOKIE, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use super::respond::METHODS;
 use crate::config::NodeLimits;
 use crate::deploy::{host, path};
 use crate::failure::Failure;
-use crate::http::{Client, tokens};
-
-/// Names that only we give a meaning to: nobody else sets them.
-const OURS: &str = "eyot-";
+use crate::http::{Client, strip_ours, tokens};
 
 /// What the head says, in the one form that routing, authentication, guests and origins see.
 pub(super) struct Head {
@@ -50,7 +47,7 @@ pub(super) fn read<B>(
     let (path, target) = target(request.uri())?;
     *request.uri_mut() = absolute(client.scheme(), authority, target)?;
     join_cookies(request.headers_mut());
-    remove_ours(request.headers_mut());
+    strip_ours(request.headers_mut());
     Ok(Head { host, path })
 }
 
@@ -87,7 +84,7 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Failure> {
     if !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
     }
-    let mut codings = tokens(headers, &TRANSFER_ENCODING).map(|coding| coding.eq_ignore_ascii_case("chunked"));
+    let mut codings = tokens(headers, &TRANSFER_ENCODING).map(|coding| coding.eq_ignore_ascii_case(b"chunked"));
     match (codings.next(), codings.next()) {
         (Some(true), None) => Ok(()),
         (Some(true), Some(true)) => Err(Failure::BadRequest("chunked more than once")),
@@ -170,12 +167,4 @@ fn absolute(scheme: Scheme, authority: Authority, path: PathAndQuery) -> Result<
     parts.authority = Some(authority);
     parts.path_and_query = Some(path);
     Uri::from_parts(parts).map_err(|_| Failure::BadRequest("the target is not a path"))
-}
-
-/// Takes off what nobody else may set, from a header or trailer section.
-pub(super) fn remove_ours(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
 }

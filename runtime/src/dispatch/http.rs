@@ -1,28 +1,28 @@
 //! A request from top to bottom: one function, in the order in which it is decided.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::arrival::Arrival;
 use super::body::{self, Broken, Limited};
+use super::client::{Caller, contains};
 use super::finish::Exchange;
+use super::forward::Asked;
 use super::respond::Detail;
 use super::{head, redirect, respond};
 use crate::activate::{Active, Target, Worker};
-use crate::auth::{CLAIMS_HEADER, Identity};
+use crate::auth::Identity;
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
 use crate::config::NodeLimits;
-use crate::egress::Forward;
 use crate::failure::Failure;
-use crate::http::{Body, Client, strip_hop_by_hop};
+use crate::http::{Body, Client, Gate, Permit, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, Call, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
-use crate::sandbox::{self, Gate, Invocation, Ledger, Permit};
+use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
+use crate::sandbox::{self, Invocation, Ledger};
 
 /// What all cores share.
 pub struct Dispatcher {
@@ -36,7 +36,7 @@ pub struct Dispatcher {
     pub limits: NodeLimits,
     /// What a request body to an origin may have, in bytes.
     pub origin_request_body: u64,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How much a client is told about failures.
     pub detail: Detail,
@@ -73,6 +73,8 @@ impl Core {
         client: &Arc<Client>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Gone> {
+        let version = request.version();
+        let request = request.map(|body| Body::received(body, version));
         let (request, last) = Arrival::of(request, self.dispatcher.limits.header_timeout);
         let mut exchange = Exchange::begin(self, client, &request);
         let result = self.answer(&mut exchange, client, request).await;
@@ -94,10 +96,11 @@ impl Core {
         mut request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
-        let trusted = contains(&shared.trusted_proxies, client.address.ip());
-        let (client, trusted_proxy) = believed(client, &request, &shared.trusted_proxies);
-        exchange.came_from(&client);
-        let head = head::read(&mut request, &client, &shared.limits, trusted)?;
+        // First, so that a head that is refused is written down with whoever sent it.
+        let caller = Caller::read(client, request.headers(), &shared.trusted_proxies)?;
+        exchange.came_from(&caller.client);
+        let head = head::read(&mut request, &caller.client, &shared.limits, caller.proxy.is_some())?;
+        caller.correct_scheme(&mut request);
         let host = exchange.asks_for(head.host);
         if head.path == "*" && *request.method() == Method::OPTIONS {
             return Ok(respond::options());
@@ -112,11 +115,10 @@ impl Core {
         };
         request.headers_mut().insert(X_REQUEST_ID.clone(), exchange.id.header_value());
         match &destination.target {
-            Target::Worker(worker) => self.invoke(exchange, &active, worker, client, identity, request).await,
-            Target::Origin(name) => {
-                let identity = identity.as_deref();
-                self.forward(exchange, &active, name, &Asked { client: &client, trusted_proxy, identity }, request)
-                    .await
+            Target::Worker(worker) => self.invoke(exchange, &active, worker, caller.client, identity, request).await,
+            Target::Origin(origin) => {
+                let asked = Asked { caller: &caller, identity: identity.as_deref() };
+                self.forward(exchange, &active, *origin, &asked, request).await
             }
             Target::Redirect { status, location } => redirect::to(*status, location, &found, &request),
             Target::Respond { status, headers, body } => {
@@ -141,6 +143,8 @@ impl Core {
         if !worker.allow_addresses.is_empty() && !contains(&worker.allow_addresses, client.address.ip()) {
             return Err(Failure::Forbidden("this address is not let in"));
         }
+        let egress = &active.egress[self.index];
+        let passed = egress.pass(request.headers(), self.dispatcher.limits.loop_hops)?;
         let capabilities = &worker.prepared.capabilities;
         let (mut parts, arrival) = request.into_parts();
         strip_hop_by_hop(&mut parts.headers);
@@ -163,8 +167,8 @@ impl Core {
             request_id: exchange.id,
             trace: exchange.trace.clone(),
             tracer: self.dispatcher.tracer.clone(),
+            passed,
         };
-        let egress = &active.egress[self.index];
         let guest = Guest::new(capabilities, event, &usage, &self.dispatcher.memory, egress);
         let ledger = Box::new(Held {
             _permits: permits,
@@ -185,40 +189,6 @@ impl Core {
         let response = sandbox::run(invocation).await;
         if reads { broken.judge(response) } else { response }
     }
-
-    /// Passes the request on to an origin.
-    async fn forward(
-        &self,
-        exchange: &mut Exchange,
-        active: &Active,
-        origin: &str,
-        asked: &Asked<'_>,
-        request: Request<Arrival>,
-    ) -> Result<Response<Body>, Failure> {
-        let limits = &self.dispatcher.limits;
-        let (mut parts, arrival) = request.into_parts();
-        let limited = body::limited(arrival, self.dispatcher.origin_request_body, limits.request_body_idle)?;
-        exchange.reads(limited.read);
-        let egress = &active.egress[self.index];
-        let url = || egress.origin_url(origin, parts.uri.path());
-        let tracer = self.dispatcher.tracer.as_ref();
-        let call = Call::begin(tracer, &exchange.trace, &parts.method, url, &mut parts.headers);
-        let mut headers = HeaderMap::new();
-        if let Some(identity) = asked.identity {
-            headers.insert(CLAIMS_HEADER, identity.header_value());
-        }
-        let forward = Forward { client: asked.client, trusted_proxy: asked.trusted_proxy, headers: &headers };
-        let response = egress.forward(origin, Request::from_parts(parts, limited.body), forward).await;
-        call.ended(response.as_ref().map(|response| response.status().as_u16()).map_err(Failure::code));
-        response
-    }
-}
-
-/// Who asks an origin.
-struct Asked<'a> {
-    client: &'a Client,
-    trusted_proxy: Option<IpAddr>,
-    identity: Option<&'a Identity>,
 }
 
 /// What an isolate holds until it is gone.
@@ -248,30 +218,4 @@ impl Ledger for Held {
             metrics.limit_reached(met.code());
         }
     }
-}
-
-/// The client as a trusted proxy names it: the last address of `X-Forwarded-For` that is not such a proxy itself.
-fn believed<B>(client: &Arc<Client>, request: &Request<B>, trusted: &[IpNet]) -> (Arc<Client>, Option<IpAddr>) {
-    if trusted.is_empty() || !contains(trusted, client.address.ip()) {
-        return (Arc::clone(client), None);
-    }
-    let fields = request.headers().get_all("x-forwarded-for").iter().rev();
-    let addresses = fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.rsplit(','));
-    let mut address = client.address.ip();
-    for named in addresses {
-        match named.trim().parse::<IpAddr>() {
-            Ok(named) => address = named,
-            Err(_) => break,
-        }
-        if !contains(trusted, address) {
-            break;
-        }
-    }
-    let peer = client.address.ip();
-    (Arc::new(Client { address: SocketAddr::new(address, 0), ..(**client).clone() }), Some(peer))
-}
-
-fn contains(nets: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    nets.iter().any(|net| net.contains(&address))
 }

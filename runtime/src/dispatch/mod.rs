@@ -6,8 +6,10 @@
 
 mod arrival;
 mod body;
+mod client;
 mod content;
 mod finish;
+mod forward;
 mod head;
 mod http;
 mod redirect;

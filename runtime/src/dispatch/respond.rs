@@ -124,6 +124,7 @@ fn message(failure: &Failure, detail: Detail) -> String {
         Failure::WorkerError(_) => "the worker answered with an error".to_owned(),
         Failure::EgressDenied(_) => "egress denied".to_owned(),
         Failure::Internal(_) => "internal error".to_owned(),
+        Failure::LoopDetected { .. } => "the request went round in a circle".to_owned(),
         failure if failure.fault() == Fault::Origin => "the origin gave no good answer".to_owned(),
         failure => failure.to_string(),
     }

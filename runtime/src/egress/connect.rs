@@ -13,15 +13,17 @@ use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::BoxFuture;
 use super::own::Own;
 use super::resolve::Resolve;
-use super::{BoxFuture, guard};
-use crate::failure::Failure;
+use crate::failure::{Failure, Wait};
+use crate::http::is_public;
 
 /// How many addresses of one name are tried.
 const MOST_ADDRESSES: usize = 8;
@@ -30,12 +32,16 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// When a silent connection is probed, so that a peer that vanished does not hold it for ever.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// What to do where a worker asks for a server that is not public.
+pub(super) const AS_ORIGIN: &str =
+    "a private server is asked as an origin: add it to node.toml as [[origin]], and its name to origins in eyot.toml";
+
 /// Which addresses may be dialled. The node's own listeners never are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// Any: the operator named the origin, or opened the egress.
     Anywhere,
-    /// Only those that [`guard::allowed`] lets through.
+    /// Only those that [`is_public`] lets through.
     Public,
 }
 
@@ -56,7 +62,9 @@ impl Dial {
             Ok(address) => vec![SocketAddr::new(address, port)],
             Err(_) => {
                 let resolved = self.resolver.resolve(host, port).await;
-                resolved.map_err(|error| Failure::OriginDns(format!("{host}: {error}")))?
+                resolved.map_err(|error| {
+                    exhausted(&error).unwrap_or_else(|| Failure::OriginDns(format!("{host}: {error}")))
+                })?
             }
         };
         if addresses.is_empty() {
@@ -67,12 +75,10 @@ impl Dial {
             return Err(Failure::EgressDenied(format!("{host}:{port} is a listener of this node")));
         }
         if self.reach == Reach::Public {
-            addresses.retain(|address| guard::allowed(address.ip()));
+            addresses.retain(|address| is_public(address.ip()));
             if addresses.is_empty() {
                 // Which addresses these are is not told: a worker is not to learn the names of a private network.
-                return Err(Failure::EgressDenied(format!(
-                    "{host} has no public address; for a private server, name an origin in node.toml"
-                )));
+                return Err(Failure::EgressDenied(format!("{host}:{port} has no public address; {AS_ORIGIN}")));
             }
         }
         addresses.truncate(MOST_ADDRESSES);
@@ -84,14 +90,24 @@ impl Dial {
         let default = if target.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
         let port = target.port_u16().unwrap_or(default);
         let addresses = self.addresses(host, port).await?;
-        let stream = first_to_answer(addresses)
-            .await
-            .map_err(|error| Failure::OriginRefused(format!("{host}:{port}: {error}")))?;
+        let stream = first_to_answer(addresses).await;
+        let stream = stream.map_err(|error| {
+            exhausted(&error).unwrap_or_else(|| Failure::OriginRefused(format!("{host}:{port}: {error}")))
+        })?;
         // Neither is worth a request: without them it is only slower.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
         Ok(TokioIo::new(stream))
     }
+}
+
+/// That there are no descriptors left, in this process or on this machine, is not the origin's fault.
+fn exhausted(error: &io::Error) -> Option<Failure> {
+    let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| none_left.contains(&code)).then_some(Failure::Overloaded {
+        reason: "the node has no file descriptors left",
+        retry_after: Duration::from_secs(1),
+    })
 }
 
 impl Service<Uri> for Dial {
@@ -168,11 +184,29 @@ impl Service<Uri> for Connector {
                 // What is not a failure of `Dial` comes from TLS.
                 Ok(Err(error)) => Err(match error.downcast::<Failure>() {
                     Ok(failure) => *failure,
-                    Err(error) => Failure::OriginTls(error.to_string()),
+                    Err(error) => tls(error.as_ref()),
                 }),
-                Err(_) => Err(Failure::OriginTimeout { limit }),
+                Err(_) => Err(Failure::OriginTimeout { wait: Wait::Connection, limit }),
             }
         })
+    }
+}
+
+type Cause = dyn std::error::Error + Send + Sync + 'static;
+
+/// Whether it is the certificate, or TLS itself.
+fn tls(error: &Cause) -> Failure {
+    match is_certificate(error) {
+        true => Failure::OriginCertificate(error.to_string()),
+        false => Failure::OriginTls(error.to_string()),
+    }
+}
+
+/// rustls' error comes in one or more of `io::Error`, whose `source` passes over what it holds.
+fn is_certificate(error: &Cause) -> bool {
+    match error.downcast_ref::<rustls::Error>() {
+        Some(error) => matches!(error, rustls::Error::InvalidCertificate(_)),
+        None => error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(is_certificate),
     }
 }
 
@@ -248,5 +282,19 @@ impl AsyncWrite for Line {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_descriptors_is_overloaded_and_the_origin_is_not_blamed() {
+        for code in [Errno::MFILE, Errno::NFILE] {
+            let failure = exhausted(&io::Error::from_raw_os_error(code.raw_os_error()));
+            assert_eq!(failure.map(|failure| failure.code()), Some("overloaded"));
+        }
+        assert_eq!(exhausted(&io::Error::from_raw_os_error(Errno::CONNREFUSED.raw_os_error())), None);
     }
 }

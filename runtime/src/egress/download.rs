@@ -6,30 +6,36 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::upload::Progress;
 use super::{exchange, headers};
-use crate::failure::Failure;
-use crate::http::BodyError;
+use crate::failure::{Failure, Wait};
+use crate::http::{self, BodyError, Permit};
 
 /// A response body from an origin.
 pub(super) struct Download {
     /// Gone after an error, and the connection with it: it is not used again.
-    body: Option<Incoming>,
+    body: Option<http::Body>,
     idle: Duration,
     /// Runs only while somebody waits for a frame: a reader that stands still is not the origin's fault.
     timer: Option<Pin<Box<Sleep>>>,
     armed: bool,
     upload: Option<(Progress, oneshot::Sender<()>)>,
+    /// The right to be asking the origin; given back as soon as the body is over.
+    permit: Option<Permit>,
 }
 
 impl Download {
     /// Wraps a body. The upload is stopped when the response is over, or nobody wants it any more.
-    pub(super) fn new(body: Incoming, idle: Duration, upload: Option<(Progress, oneshot::Sender<()>)>) -> Self {
-        Self { body: Some(body), idle, timer: None, armed: false, upload }
+    pub(super) fn new(
+        body: http::Body,
+        idle: Duration,
+        upload: Option<(Progress, oneshot::Sender<()>)>,
+        permit: Option<Permit>,
+    ) -> Self {
+        Self { body: Some(body), idle, timer: None, armed: false, upload, permit }
     }
 
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -44,7 +50,7 @@ impl Download {
 
     fn fail(&mut self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let sender = self.upload.take().and_then(|(progress, _)| progress.failure());
-        self.body = None;
+        (self.body, self.permit) = (None, None);
         Poll::Ready(Some(Err(sender.unwrap_or(failure).into())))
     }
 }
@@ -69,23 +75,23 @@ impl Body for Download {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => this.fail(exchange::failure(&error)),
+            Poll::Ready(Some(Err(error))) => this.fail(exchange::failure(error.as_ref())),
             Poll::Ready(None) => {
-                this.upload = None;
+                (this.upload, this.permit) = (None, None);
                 Poll::Ready(None)
             }
             Poll::Pending if this.poll_idle(context).is_ready() => {
-                this.fail(Failure::OriginTimeout { limit: this.idle })
+                this.fail(Failure::OriginTimeout { wait: Wait::Body, limit: this.idle })
             }
             Poll::Pending => Poll::Pending,
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -20,8 +20,8 @@ use super::download::Download;
 use super::pool::Pool;
 use super::upload::{Handle, Progress, Sender, Upload};
 use super::{Timeouts, headers};
-use crate::failure::Failure;
-use crate::http::Body;
+use crate::failure::{Failure, Wait};
+use crate::http::{Body, Permit, strip_hop_by_hop, strip_ours};
 
 /// How many interim responses one request may get. Few servers send more than one (RFC 9110 §15.2).
 const MOST_INTERIM: usize = 16;
@@ -31,6 +31,8 @@ pub(super) struct Outgoing {
     pub(super) head: Head,
     pub(super) body: Body,
     pub(super) sender: Sender,
+    /// Held until the response body is over.
+    pub(super) permit: Option<Permit>,
 }
 
 /// The head of a request. Host is among the headers; the target has scheme and authority.
@@ -43,18 +45,18 @@ pub(super) struct Head {
 
 /// Sends a request and waits for the head of its response.
 pub(super) async fn send(pool: &Pool, outgoing: Outgoing, times: Timeouts) -> Result<Response<Body>, Failure> {
-    let Outgoing { mut head, body, sender } = outgoing;
+    let Outgoing { mut head, body, sender, permit } = outgoing;
     let expect = head.headers.contains_key(header::EXPECT);
     let upload = Upload::new(body, sender, expect);
     let length = upload.as_ref().map_or(Some(0), |(body, _)| body.size_hint().exact());
     headers::set_framing(&mut head.headers, &head.method, length);
     let Some((body, handle)) = upload else {
         head.headers.remove(header::EXPECT);
-        return send_without_body(pool, head, times).await;
+        return send_without_body(pool, head, times, permit).await;
     };
     let Handle { progress, stop, proceed } = handle;
     match attempt(pool, head.request(Body::boxed(body)), times, proceed, Some(&progress)).await {
-        Ok(response) => Ok(finish(response, times.idle, Some((progress, stop)))),
+        Ok(response) => Ok(finish(response, times.idle, Some((progress, stop)), permit)),
         Err(broken) => {
             let own = progress.failure().or_else(|| broken.short.then(|| sender.broke_off("it was too short")));
             Err(own.unwrap_or(broken.failure))
@@ -64,13 +66,18 @@ pub(super) async fn send(pool: &Pool, outgoing: Outgoing, times: Timeouts) -> Re
 
 /// A request without a body may be sent again, once, when it is idempotent (RFC 9110 §9.2.2) and went out on a connection that had
 /// served before and closed without one byte in answer: the origin closed it while it was idle, and has not seen the request.
-async fn send_without_body(pool: &Pool, head: Head, times: Timeouts) -> Result<Response<Body>, Failure> {
+async fn send_without_body(
+    pool: &Pool,
+    head: Head,
+    times: Timeouts,
+    permit: Option<Permit>,
+) -> Result<Response<Body>, Failure> {
     let mut answer = attempt(pool, head.clone().request(Body::empty()), times, None, None).await;
     if matches!(&answer, Err(broken) if broken.unseen && head.method.is_idempotent()) {
         answer = attempt(pool, head.request(Body::empty()), times, None, None).await;
     }
     match answer {
-        Ok(response) => Ok(finish(response, times.idle, None)),
+        Ok(response) => Ok(finish(response, times.idle, None, permit)),
         Err(broken) => Err(broken.failure),
     }
 }
@@ -103,7 +110,7 @@ impl From<Failure> for Broken {
 /// Interim responses, counted.
 #[derive(Default)]
 struct Interim {
-    seen: AtomicUsize,
+    count: AtomicUsize,
     too_many: Notify,
 }
 
@@ -119,7 +126,7 @@ async fn attempt(
     let mut response = pin!(pool.request(request));
     let connected = timeout(times.connect, connected(&mut captured, response.as_mut())).await;
     let Ok(answer) = connected else {
-        return Err(Failure::OriginTimeout { limit: times.connect }.into());
+        return Err(Failure::OriginTimeout { wait: Wait::Connection, limit: times.connect }.into());
     };
     let history = captured.connection_metadata().as_ref().and_then(history);
     let reused = history.as_ref().is_some_and(History::begin);
@@ -130,14 +137,18 @@ async fn attempt(
             let flood = interim.too_many.notified();
             tokio::select! {
                 biased;
+                // First, because all of them may be here together with the answer.
+                () = flood => return Err(too_many_interim()),
                 answer = response => answer,
-                () = flood => return Err(Failure::OriginInvalid("too many interim responses".to_owned()).into()),
                 () = too_late(times.first_byte, upload) => {
-                    return Err(Failure::OriginTimeout { limit: times.first_byte }.into());
+                    return Err(Failure::OriginTimeout { wait: Wait::Head, limit: times.first_byte }.into());
                 }
             }
         }
     };
+    if interim.count.load(Ordering::Relaxed) > MOST_INTERIM {
+        return Err(too_many_interim());
+    }
     let response = answer.map_err(|error| {
         let silent = history.as_ref().is_some_and(|history| history.reads() == before);
         broken(&error, reused, silent)
@@ -149,6 +160,10 @@ async fn attempt(
         return Err(Failure::OriginInvalid(why.to_owned()).into());
     }
     Ok(response)
+}
+
+fn too_many_interim() -> Broken {
+    Failure::OriginInvalid("too many interim responses".to_owned()).into()
 }
 
 /// Waits until the request has a connection; the answer, if it came to that first.
@@ -180,7 +195,7 @@ fn watch_interim(request: &mut http::Request<Body>, proceed: Option<oneshot::Sen
         {
             let _ = proceed.send(());
         }
-        if seen.seen.fetch_add(1, Ordering::Relaxed) >= MOST_INTERIM {
+        if seen.count.fetch_add(1, Ordering::Relaxed) >= MOST_INTERIM {
             seen.too_many.notify_one();
         }
     });
@@ -206,6 +221,10 @@ fn unacceptable(response: &Response<Incoming>) -> Option<&'static str> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Some("101 Switching Protocols, which was not asked for");
     }
+    // A client would not know the class of such a status, which is all that it may go by (RFC 9110 §15).
+    if response.status().as_u16() > 599 {
+        return Some("a status above 599");
+    }
     headers::bad_framing(response.headers())
 }
 
@@ -213,16 +232,20 @@ fn finish(
     response: Response<Incoming>,
     idle: Duration,
     upload: Option<(Progress, oneshot::Sender<()>)>,
+    permit: Option<Permit>,
 ) -> Response<Body> {
     let (head, body) = response.into_parts();
     // Not the extensions, and not the version: they are of that connection.
-    let body = if body.is_end_stream() { Body::empty() } else { Body::boxed(Download::new(body, idle, upload)) };
+    let body = match Body::received(body, head.version) {
+        body if body.is_end_stream() => body,
+        body => Body::boxed(Download::new(body, idle, upload, permit)),
+    };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     let received = head.version;
-    headers::strip_hop_by_hop(response.headers_mut());
-    headers::strip_ours(response.headers_mut());
+    strip_hop_by_hop(response.headers_mut());
+    strip_ours(response.headers_mut());
     response.extensions_mut().insert(Received(received));
     response
 }

@@ -1,24 +1,42 @@
 //! The origins of node.toml, each with its pool.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Uri, request};
+use http::{Response, Uri, request};
 use percent_encoding::percent_decode_str;
 
 use super::connect::Dial;
-use super::exchange::{Head, Outgoing};
+use super::exchange::{self, Head, Outgoing};
 use super::pool::{self, Pool, Protocol};
 use super::upload::Sender;
-use super::{Timeouts, refuse_connect};
-use crate::config::{self, Diagnostic, Diagnostics, Place};
+use super::{Timeouts, headers, refuse_connect};
+use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::failure::Failure;
-use crate::http::Body;
+use crate::http::{Body, Gate};
 
 /// As long as for ever, but a clock can still be set to it.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How many streams an HTTP/2 origin can be expected to allow on one connection (RFC 9113 §6.5.2). What is sent beyond that would
+/// wait inside hyper, and look like an origin that is slow.
+const STREAMS: u64 = 100;
+
+/// How many requests an origin may have at once.
+fn most(origin: &config::Origin, limits: &NodeLimits) -> u64 {
+    let unsaid = if origin.http2 { limits.origin_concurrency.min(STREAMS) } else { limits.origin_concurrency };
+    origin.concurrency.unwrap_or(unsaid)
+}
+
+/// The gates of these origins, in their order, for all cores.
+pub(super) fn gates(origins: &[config::Origin], limits: &NodeLimits) -> Vec<Arc<Gate>> {
+    let reason = "the origin has all the requests it may have";
+    let gate = |origin| Gate::new(most(origin, limits), limits.origin_queue, limits.origin_queue_wait, reason);
+    origins.iter().map(|origin| Arc::new(gate(origin))).collect()
+}
 
 /// One origin, ready to be asked.
 pub(super) struct Origin {
@@ -30,8 +48,10 @@ pub(super) struct Origin {
     /// Without a slash at its end; empty: none.
     base: String,
     preserve_host: bool,
-    pub(super) times: Timeouts,
-    pub(super) pool: Pool,
+    http2: bool,
+    gate: Arc<Gate>,
+    times: Timeouts,
+    pool: Pool,
 }
 
 impl std::fmt::Debug for Origin {
@@ -41,14 +61,19 @@ impl std::fmt::Debug for Origin {
 }
 
 /// All origins, or everything that is wrong with any.
-pub(super) fn all(origins: &[config::Origin], dial: &Dial) -> Result<Vec<Origin>, Diagnostics> {
+pub(super) fn all(
+    origins: &[config::Origin],
+    gates: &[Arc<Gate>],
+    limits: &NodeLimits,
+    dial: &Dial,
+) -> Result<Vec<Origin>, Diagnostics> {
     let (mut ready, mut faults): (Vec<Origin>, Vec<Diagnostic>) = (Vec::new(), Vec::new());
-    for origin in origins {
+    for (origin, gate) in origins.iter().zip(gates) {
         if ready.iter().any(|other| other.name == origin.name) {
             faults.push(fault(format!("origin {} is there twice", origin.name), "rename one of them"));
             continue;
         }
-        match one(origin, dial.clone()) {
+        match one(origin, gate, most(origin, limits), dial.clone()) {
             Ok(origin) => ready.push(origin),
             Err(fault) => faults.push(fault),
         }
@@ -69,7 +94,7 @@ fn fault(message: String, help: &str) -> Diagnostic {
     }
 }
 
-fn one(origin: &config::Origin, dial: Dial) -> Result<Origin, Diagnostic> {
+fn one(origin: &config::Origin, gate: &Arc<Gate>, streams: u64, dial: Dial) -> Result<Origin, Diagnostic> {
     let (name, url) = (&origin.name, &origin.url);
     let fault = |what: &str, help: &str| fault(format!("origin {name}: {what}"), help);
     let secure = url.scheme() == "https";
@@ -79,9 +104,9 @@ fn one(origin: &config::Origin, dial: Dial) -> Result<Origin, Diagnostic> {
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(fault("its URL may have a host, a port and a path, and nothing else", "leave the rest out"));
     }
-    if origin.preserve_host && origin.http2 && !secure {
+    if origin.preserve_host && origin.http2 {
         // Over HTTP/2 the host is part of the target by which connections are pooled: each name that a client makes up would
-        // get a connection of its own. Over TLS such an origin is asked by HTTP/1.1.
+        // get a connection of its own.
         return Err(fault("preserve_host and http2 do not go together", "leave one of them out"));
     }
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
@@ -102,15 +127,12 @@ fn one(origin: &config::Origin, dial: Dial) -> Result<Origin, Diagnostic> {
             "install the package ca-certificates, or set certificate_authority",
         ));
     }
-    let protocol = match (origin.preserve_host, origin.http2 && !secure) {
-        (true, _) => Protocol::Http1,
-        (false, true) => Protocol::Http2,
-        (false, false) => Protocol::Negotiated,
-    };
+    let protocol = if origin.http2 { Protocol::Http2 { streams } } else { Protocol::Http1 };
     let times =
         Timeouts { connect: origin.connect_timeout, first_byte: origin.first_byte_timeout, idle: origin.idle_timeout };
     let times = times.within(Timeouts { connect: YEAR, first_byte: YEAR, idle: YEAR });
-    let pool = pool::pool(dial, roots, protocol, times.connect).map_err(|why| fault(&why, "report it"))?;
+    let pool_times = pool::Times { connect: times.connect, idle: origin.keepalive_idle };
+    let pool = pool::pool(dial, roots, protocol, pool_times).map_err(|why| fault(&why, "report it"))?;
     Ok(Origin {
         name: name.clone(),
         scheme: if secure { Scheme::HTTPS } else { Scheme::HTTP },
@@ -118,21 +140,32 @@ fn one(origin: &config::Origin, dial: Dial) -> Result<Origin, Diagnostic> {
         host,
         base: url.path().trim_end_matches('/').to_owned(),
         preserve_host: origin.preserve_host,
+        http2: origin.http2,
+        gate: Arc::clone(gate),
         times,
         pool,
     })
 }
 
 impl Origin {
-    /// The request as this origin gets it; `host` is the one that was asked for.
-    pub(super) fn outgoing(
+    /// Asks, as soon as it may; `host` is the one that was asked for. A worker may have less time than the origin.
+    pub(super) async fn send(
         &self,
         head: request::Parts,
         host: Option<HeaderValue>,
         body: Body,
         sender: Sender,
-    ) -> Result<Outgoing, Failure> {
+        times: Option<Timeouts>,
+    ) -> Result<Response<Body>, Failure> {
         refuse_connect(&head.method)?;
+        let head = self.head(head, host)?;
+        let permit = Some(self.gate.enter().await?);
+        let times = times.map_or(self.times, |times| times.within(self.times));
+        exchange::send(&self.pool, Outgoing { head, body, sender, permit }, times).await
+    }
+
+    /// The head as this origin gets it.
+    fn head(&self, head: request::Parts, host: Option<HeaderValue>) -> Result<Head, Failure> {
         let target = Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())
@@ -142,7 +175,10 @@ impl Origin {
         let mut headers = head.headers;
         let host = host.filter(|_| self.preserve_host).unwrap_or_else(|| self.host.clone());
         headers.insert(header::HOST, host);
-        Ok(Outgoing { head: Head { method: head.method, target, headers }, body, sender })
+        if !self.http2 {
+            headers::name_te(&mut headers);
+        }
+        Ok(Head { method: head.method, target, headers })
     }
 
     pub(super) fn url(&self, path: &str) -> String {

@@ -1,30 +1,51 @@
 //! What a worker may ask, and the one reading of the URL that is both checked and dialled.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use http::Uri;
 use http::uri::{Authority, Scheme};
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
+use super::connect::AS_ORIGIN;
 use crate::config::Egress as Allowed;
 use crate::failure::Failure;
+use crate::http::is_public;
 
 /// The names below which a worker finds the origins of node.toml. They are never looked up.
 pub(super) const ORIGINS: &str = ".origin.internal";
 
+/// Name look-ups of one worker under way at once, on all cores: fewer than a core has for all workers, so that names which are slow
+/// to resolve hold up nobody but the worker that asks for them.
+const LOOKUPS: usize = 4;
+/// How many different refusals of one worker are told. A guest can make up any number of destinations.
+const MOST_TOLD: usize = 32;
+
 /// What one worker may ask. Without any entry: nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// Origins of node.toml, asked as `http://NAME.origin.internal/`.
-    pub origins: Vec<String>,
+    pub(super) origins: Vec<String>,
     /// Other hosts. `*.example.com` stands for every name below `example.com`, at any depth, and not for `example.com`.
-    pub hosts: Vec<Allowed>,
+    pub(super) hosts: Vec<Allowed>,
     /// Any host, private ones too, without a look at `hosts`: only for `eyot serve X.wasm`.
-    pub open: bool,
+    pub(super) open: bool,
+    /// The worker's places for look-ups.
+    pub(super) lookups: Arc<Semaphore>,
+    told: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new(Vec::new(), Vec::new(), false)
+    }
 }
 
 /// Where a request of a worker goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Destination {
-    /// To this origin of node.toml.
+    /// To the origin of node.toml that has this name.
     Origin(String),
     /// To this host.
     Host {
@@ -36,6 +57,19 @@ pub(super) enum Destination {
 }
 
 impl Policy {
+    /// What a worker may ask: the origins of these names and these hosts, or any host at all.
+    #[must_use]
+    pub fn new(origins: Vec<String>, hosts: Vec<Allowed>, open: bool) -> Self {
+        Self { origins, hosts, open, lookups: Arc::new(Semaphore::new(LOOKUPS)), told: Arc::default() }
+    }
+
+    /// Whether this is the first time that the worker is refused this destination, or what else the text says.
+    #[must_use]
+    pub fn is_news(&self, refusal: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < MOST_TOLD && !told.contains(refusal) && told.insert(refusal.to_owned())
+    }
+
     /// Where this URI leads, if the worker may go there.
     ///
     /// Scheme and authority are parsed once, by the URL standard, which gives numeric spellings, letter case and trailing dots
@@ -63,9 +97,12 @@ impl Policy {
         let written = if port == default { host.clone() } else { format!("{host}:{port}") };
         if !self.open && !self.hosts.iter().any(|allowed| matches(allowed, https, &host, port)) {
             let place = format!("{}://{written}", url.scheme());
-            return Err(denied(format!(
-                "{place} is not among what this worker may ask; add egress = [\"{place}\"] to eyot.toml"
-            )));
+            let private = host.trim_matches(['[', ']']).parse().is_ok_and(|address| !is_public(address));
+            let help = match private {
+                true => AS_ORIGIN.to_owned(),
+                false => format!("add egress = [\"{place}\"] to eyot.toml"),
+            };
+            return Err(denied(format!("{place} is not among what this worker may ask; {help}")));
         }
         let authority = Authority::try_from(written).map_err(|error| denied(error.to_string()))?;
         Ok(Destination::Host { scheme: if https { Scheme::HTTPS } else { Scheme::HTTP }, authority })
@@ -75,12 +112,13 @@ impl Policy {
         if port.is_some() {
             return Err(denied(format!("{name}{ORIGINS} takes no port: the origin has its own in node.toml")));
         }
-        if !self.origins.iter().any(|allowed| allowed == name) {
-            return Err(denied(format!(
+        let found = self.origins.iter().find(|allowed| *allowed == name);
+        let origin = found.ok_or_else(|| {
+            denied(format!(
                 "origin {name} is not among what this worker may ask; add origins = [\"{name}\"] to eyot.toml"
-            )));
-        }
-        Ok(Destination::Origin(name.to_owned()))
+            ))
+        })?;
+        Ok(Destination::Origin(origin.clone()))
     }
 }
 
@@ -139,10 +177,10 @@ mod tests {
     }
 
     fn asked(allowed: &[&str], uri: &str) -> Option<String> {
-        let policy = Policy { hosts: allowed.iter().map(|text| entry(text)).collect(), ..Policy::default() };
+        let policy = Policy::new(Vec::new(), allowed.iter().map(|text| entry(text)).collect(), false);
         match policy.destination(&uri.parse().ok()?).ok()? {
             Destination::Host { scheme, authority } => Some(format!("{scheme}://{authority}")),
-            Destination::Origin(name) => Some(name),
+            Destination::Origin(_) => None,
         }
     }
 
@@ -206,8 +244,7 @@ mod tests {
 
     #[test]
     fn origins_are_asked_by_name_and_never_looked_up() {
-        let policy =
-            Policy { origins: vec!["api".to_owned()], hosts: vec![entry("http://*.origin.internal")], open: true };
+        let policy = Policy::new(vec!["api".to_owned()], vec![entry("http://*.origin.internal")], true);
         let destination = |uri: &str| policy.destination(&uri.parse().unwrap());
         assert_eq!(destination("http://api.origin.internal/x").unwrap(), Destination::Origin("api".to_owned()));
         assert_eq!(destination("http://API.origin.internal./x").unwrap(), Destination::Origin("api".to_owned()));
@@ -218,9 +255,19 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_news_once_and_not_without_end() {
+        let policy = Policy::default();
+        assert!(policy.is_news("a") && !policy.is_news("a") && policy.is_news("b"));
+        let told = (0..1000).filter(|number| policy.is_news(&number.to_string())).count();
+        assert!(told < 100, "{told}");
+    }
+
+    #[test]
     fn a_refusal_says_what_to_add() {
         let refused = Policy::default().destination(&"http://A.com:8080/secret".parse().unwrap()).unwrap_err();
         assert!(refused.to_string().ends_with("add egress = [\"http://a.com:8080\"] to eyot.toml"), "{refused}");
         assert!(!refused.to_string().contains("secret"));
+        let refused = Policy::default().destination(&"http://10.0.0.7/".parse().unwrap()).unwrap_err();
+        assert!(refused.to_string().contains("add it to node.toml as [[origin]]"), "{refused}");
     }
 }

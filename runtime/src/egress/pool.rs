@@ -19,9 +19,6 @@ use super::connect::{Connector, Dial};
 use crate::http::Body;
 use crate::observe;
 
-/// How long a connection may wait for its next request. Shorter than the 60 s after which common servers and balancers close
-/// theirs, so that it is mostly we who close.
-const IDLE: Duration = Duration::from_secs(45);
 /// How many connections of one authority may wait.
 const MOST_IDLE: usize = 64;
 /// An HTTP/1.1 response head; also what is read and written at a time.
@@ -30,7 +27,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 const HEADER_LIST_BYTES: u32 = 64 * 1024;
 /// What an HTTP/2 origin may send ahead of a reader that stands still.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The largest window that there is (RFC 9113 §6.9.1).
+const LARGEST_WINDOW: u64 = (1 << 31) - 1;
 /// When a silent HTTP/2 connection is asked whether it lives, and how long it has to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,45 +36,56 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pooled client of hyper-util, over our own connector.
 pub(super) type Pool = Client<Connector, Body>;
 
-/// What is spoken on a connection.
+/// What is spoken on a pool's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// HTTP/1.1, or HTTP/2 where TLS agrees on it (ALPN, RFC 7301).
-    Negotiated,
-    /// HTTP/1.1 only.
+    /// HTTP/1.1, a connection for each request that is under way: none waits for another.
     Http1,
-    /// HTTP/2 by prior knowledge over plain text (RFC 9113 §3.3); over TLS as [`Protocol::Negotiated`].
-    Http2,
+    /// HTTP/2, by ALPN (RFC 7301) or, over plain text, by prior knowledge (RFC 9113 §3.3). All requests of a core share one
+    /// connection, so its window holds the windows of all of them: a client that does not read its response stops no other.
+    Http2 {
+        /// How many there may be at once.
+        streams: u64,
+    },
 }
 
-/// Makes a pool. `timeout` bounds every attempt to connect.
+/// The times of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// To resolve, connect and shake hands, each time.
+    pub(super) connect: Duration,
+    /// How long a connection may wait for its next request.
+    pub(super) idle: Duration,
+}
+
+/// Makes a pool.
 ///
 /// `retry_canceled_requests` stays on, hyper-util's default: it takes a request back that was not begun because the pooled
 /// connection it was meant for had closed, and gives it to another one. Not a byte was sent, so that is safe for any request.
 /// What was sent and met a closing connection is decided in [`super::exchange`].
-pub(super) fn pool(
-    dial: Dial,
-    roots: Arc<RootCertStore>,
-    protocol: Protocol,
-    timeout: Duration,
-) -> Result<Pool, String> {
+pub(super) fn pool(dial: Dial, roots: Arc<RootCertStore>, protocol: Protocol, times: Times) -> Result<Pool, String> {
+    let streams = match protocol {
+        Protocol::Http1 => None,
+        Protocol::Http2 { streams } => Some(streams),
+    };
+    let window = streams.unwrap_or(1).saturating_mul(u64::from(STREAM_WINDOW)).min(LARGEST_WINDOW);
     let tls = client_config(roots, protocol)?;
     let https = HttpsConnector::new(dial, tls, false, Arc::new(DefaultServerNameResolver::default()));
     Ok(Client::builder(Tasks)
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
+        .pool_idle_timeout(times.idle)
         .pool_max_idle_per_host(MOST_IDLE)
         .http1_max_buf_size(HEAD_BYTES)
-        .http2_only(protocol == Protocol::Http2)
+        .http2_only(streams.is_some())
         .http2_max_header_list_size(HEADER_LIST_BYTES)
         .http2_initial_stream_window_size(STREAM_WINDOW)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_initial_connection_window_size(u32::try_from(window).unwrap_or(STREAM_WINDOW))
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
         // Host is set by `headers`, always.
         .set_host(false)
-        .build(Connector { https, timeout }))
+        .build(Connector { https, timeout: times.connect }))
 }
 
 fn client_config(roots: Arc<RootCertStore>, protocol: Protocol) -> Result<ClientConfig, String> {
@@ -87,8 +96,8 @@ fn client_config(roots: Arc<RootCertStore>, protocol: Protocol) -> Result<Client
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = match protocol {
-        Protocol::Negotiated | Protocol::Http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         Protocol::Http1 => vec![b"http/1.1".to_vec()],
+        Protocol::Http2 { .. } => vec![b"h2".to_vec()],
     };
     Ok(tls)
 }

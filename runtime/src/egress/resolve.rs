@@ -8,6 +8,12 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+tokio::task_local! {
+    /// The worker's own places for look-ups, while a request of its is being sent. hyper's pool hands no more than a URI to what
+    /// connects, so this is how a look-up knows for whom it is.
+    pub(super) static PLACES: Arc<Semaphore>;
+}
+
 /// The addresses of a name, when they are known.
 pub(super) type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
@@ -24,7 +30,8 @@ pub(super) struct System {
 
 impl System {
     /// A resolver that has at most so many look-ups under way. A look-up cannot be called off, so its permit stays with its
-    /// thread when nobody waits for it any more: names that never resolve cannot take every thread of the core.
+    /// thread when nobody waits for it any more: names that never resolve cannot take every thread of the core. Nor can one
+    /// worker's take all permits, because each of its look-ups takes one of its own [`PLACES`] first.
     pub(super) fn new(at_once: usize) -> Self {
         Self { lookups: Arc::new(Semaphore::new(at_once)) }
     }
@@ -33,10 +40,15 @@ impl System {
 impl Resolve for System {
     fn resolve(&self, host: &str, port: u16) -> Resolving {
         let (host, lookups) = (host.to_owned(), Arc::clone(&self.lookups));
+        let places = PLACES.try_with(Arc::clone).ok();
         Box::pin(async move {
+            let place = match places {
+                Some(places) => Some(places.acquire_owned().await.map_err(io::Error::other)?),
+                None => None,
+            };
             let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
             tokio::task::spawn_blocking(move || {
-                let _permit = permit;
+                let _held = (permit, place);
                 (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
             })
             .await

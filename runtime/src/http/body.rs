@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::Version;
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -20,7 +21,7 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    Incoming(hyper::body::Incoming),
+    Incoming(Received),
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
 }
 
@@ -41,6 +42,15 @@ impl Body {
         }
     }
 
+    /// A body that is received in a message of this version.
+    #[must_use]
+    pub fn received(body: hyper::body::Incoming, version: Version) -> Self {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Kind::Incoming(Received { body, http2: version == Version::HTTP_2 }))
+    }
+
     /// Any other body.
     pub fn boxed<B>(body: B) -> Self
     where
@@ -57,9 +67,26 @@ impl From<Bytes> for Body {
     }
 }
 
-impl From<hyper::body::Incoming> for Body {
-    fn from(incoming: hyper::body::Incoming) -> Self {
-        Self(Kind::Incoming(incoming))
+/// The other side ended the body before its end: an HTTP/2 stream was reset without an error and without END_STREAM.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream was reset before its end")]
+pub struct Cut;
+
+/// A body that hyper receives.
+#[derive(Debug)]
+struct Received {
+    body: hyper::body::Incoming,
+    /// Whether its end must have been said. hyper takes RST_STREAM(NO_ERROR) for an end, but only END_STREAM is one (RFC 9113
+    /// §8.1); over HTTP/1.1 it knows the end by itself.
+    http2: bool,
+}
+
+impl Received {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(None) if self.http2 && !self.body.is_end_stream() => Poll::Ready(Some(Err(Cut.into()))),
+            frame => frame.map_err(Into::into),
+        }
     }
 }
 
@@ -76,7 +103,7 @@ impl http_body::Body for Body {
                 this.0 = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Kind::Incoming(incoming) => Pin::new(incoming).poll_frame(context).map_err(Into::into),
+            Kind::Incoming(incoming) => incoming.poll_frame(context),
             Kind::Boxed(body) => Pin::new(body).poll_frame(context),
         }
     }
@@ -85,7 +112,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty => true,
             Kind::Full(_) => false,
-            Kind::Incoming(incoming) => incoming.is_end_stream(),
+            Kind::Incoming(incoming) => incoming.body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -94,7 +121,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Incoming(incoming) => incoming.size_hint(),
+            Kind::Incoming(incoming) => incoming.body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }

@@ -9,7 +9,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// hop-by-hop by definition.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> =
-        tokens(headers, &header::CONNECTION).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
+        tokens(headers, &header::CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
     for name in named {
         // Framing and Host are decided elsewhere; nobody may switch them off.
         if name != header::CONTENT_LENGTH && name != header::HOST {
@@ -30,8 +30,8 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The elements of a list field (RFC 9110 §5.6.1), whatever lines they stand on.
-pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+/// The elements of a list field (RFC 9110 §5.6.1), whatever lines they stand on, and whatever bytes stand in the others.
+pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let values = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    values.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }

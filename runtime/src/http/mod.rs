@@ -1,12 +1,19 @@
-//! What crosses rooms as plain data: a [`Body`] and the [`Client`] at the other end of a connection.
+//! What crosses rooms as plain data: a [`Body`], the [`Client`] at the other end of a connection, the [`Gate`] before something
+//! that is bounded, which addresses are public, and which fields are ours or meant for one connection.
 //!
-//! May import: `failure`. The way in: the two types, the same for HTTP/1.1, HTTP/2 and tests.
+//! May import: `failure`. The way in: these types, the same for HTTP/1.1, HTTP/2 and tests.
 //! Invariants: nothing here does I/O of its own; nothing here knows a worker.
 
+mod address;
 mod body;
 mod client;
+mod gate;
 mod hop_by_hop;
+mod ours;
 
-pub use body::{Body, BodyError};
+pub use address::is_public;
+pub use body::{Body, BodyError, Cut};
 pub use client::{Client, Tls};
+pub use gate::{Gate, Permit};
 pub use hop_by_hop::{strip_hop_by_hop, tokens};
+pub use ours::{strip_names, strip_ours, strip_prefix};

@@ -7,7 +7,6 @@
 
 mod bulk;
 mod engine;
-mod gate;
 mod inspect;
 mod isolate;
 mod lane;
@@ -19,7 +18,6 @@ mod ticker;
 
 pub use bulk::interruptible;
 pub use engine::{EngineKind, Engines};
-pub use gate::{Gate, Permit};
 pub use inspect::{Handler, Inspection, InspectionError, inspect};
 pub use isolate::{Invocation, run};
 pub use metered::Ledger;

@@ -86,9 +86,9 @@ fn a_destination_is_scheme_host_and_port_and_nothing_else() {
     assert_eq!(parts("https://api.example.com"), Ok((Some("https".into()), "api.example.com".into(), None)));
     assert_eq!(parts("*.example.com:8443"), Ok((None, "*.example.com".into(), Some(8443))));
     assert_eq!(parts("http://X.test:8080"), Ok((Some("http".into()), "x.test".into(), Some(8080))));
-    assert_eq!(parts("http://[::1]:80"), Ok((Some("http".into()), "[::1]".into(), Some(80))));
+    assert_eq!(parts("http://[2600::1]:80"), Ok((Some("http".into()), "[2600::1]".into(), Some(80))));
     assert_eq!(parts("myorigin.internal"), Ok((None, "myorigin.internal".into(), None)));
-    assert_eq!(parts("[::1]"), Ok((None, "[::1]".into(), None)));
+    assert_eq!(parts("[2600::1]"), Ok((None, "[2600::1]".into(), None)));
     for wrong in [
         "",
         "*",
@@ -102,6 +102,10 @@ fn a_destination_is_scheme_host_and_port_and_nothing_else() {
         "a.com:99999",
         "a.com:",
         "https://a.com?x",
+        "http://127.0.0.1:3000",
+        "10.0.0.1",
+        "http://[::1]",
+        "[::ffff:8.8.8.8]",
         "a.origin.internal",
         "*.origin.internal",
     ] {

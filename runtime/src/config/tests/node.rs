@@ -288,7 +288,7 @@ http2 = "yes"
 [[origin]]
 name = "b"
 url = "https://b"
-http2 = true
+concurrency = 0
 [[route]]
 path = "/a"
 [[route]]
@@ -310,7 +310,7 @@ redirect = "/x"
             "node.toml:5:19: bad `connect_timeout` \"0s\": 0 leaves no time at all",
             "node.toml:6:16: `idle_timeout` must be a time, not the integer 5",
             "node.toml:7:9: `http2` must be true or false, not the string \"yes\"",
-            "node.toml:11:9: `http2` is for plain text, and the origin's URL is https",
+            "node.toml:11:15: `concurrency` must be a whole number from 1, not the integer 0",
             "node.toml:12:1: [[route]]: the route leads nowhere",
             "node.toml:14:1: [[route]]: the route has more than one target",
             "node.toml:18:23: 200 is not a redirect",

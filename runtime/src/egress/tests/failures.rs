@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{body_failure, canned, egress, forward, get, origin, raw, read_head, says, soon, text};
 use crate::egress::{Egress, Own};
-use crate::failure::Failure;
+use crate::failure::{Failure, Wait};
 use crate::http::Body;
 
 async fn failure_of(answer: &'static str) -> Failure {
@@ -62,6 +62,8 @@ async fn what_is_not_http_is_no_answer() {
         "SSH-2.0-OpenSSH_9.6\r\n\r\n",
         "HTTP/1.1 99 Low\r\n\r\n",
         "HTTP/1.1 20 OK\r\n\r\n",
+        "HTTP/1.1 600 Beyond\r\n\r\n",
+        "HTTP/1.1 999 Beyond\r\n\r\n",
         "HTTP/1.1 200 OK\r\nbad name: 1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nx: a\0b\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 1x\r\n\r\n",
@@ -96,6 +98,8 @@ async fn heads_and_interim_responses_are_bounded() {
     assert_eq!(bomb(format!("HTTP/1.1 200 OK\r\n{}{end}", "set-cookie: a=b\r\n".repeat(1000))).await, "origin_invalid");
     let interim = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     assert_eq!(bomb(interim.repeat(1000)).await, "origin_invalid");
+    let answered = format!("{}HTTP/1.1 204 No Content\r\n\r\n", interim.repeat(50));
+    assert_eq!(bomb(answered).await, "origin_invalid", "an answer behind them changes nothing");
     // A few are no harm.
     let few = format!("{}HTTP/1.1 204 No Content\r\n\r\n", interim.repeat(3));
     let (address, _) = canned(Box::leak(few.into_boxed_str())).await;
@@ -136,20 +140,19 @@ async fn silent_after(part: &'static str) -> Egress {
 
 #[tokio::test]
 async fn an_origin_that_is_too_slow_times_out() {
-    let limit = Duration::from_millis(60);
+    let too_late = |wait, millis| Failure::OriginTimeout { wait, limit: Duration::from_millis(millis) };
     for part in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
         let failure = forward(&silent_after(part).await, get("/")).await.unwrap_err();
-        assert_eq!(failure, Failure::OriginTimeout { limit });
+        assert_eq!(failure, too_late(Wait::Head, 60));
     }
     let request = Request::post("/").body(Body::from(bytes::Bytes::from("body"))).unwrap();
     let failure = forward(&silent_after("").await, request).await.unwrap_err();
-    assert_eq!(failure, Failure::OriginTimeout { limit });
+    assert_eq!(failure, too_late(Wait::Head, 60));
 
-    let limit = Duration::from_millis(70);
     for part in ["content-length: 10\r\n\r\nfive!", "transfer-encoding: chunked\r\n\r\n", "\r\nuntil closed"] {
         let head = Box::leak(format!("HTTP/1.1 200 OK\r\n{part}").into_boxed_str());
         let response = forward(&silent_after(head).await, get("/")).await.unwrap();
-        assert_eq!(body_failure(response).await, Failure::OriginTimeout { limit });
+        assert_eq!(body_failure(response).await, too_late(Wait::Body, 70));
     }
 }
 
@@ -166,7 +169,7 @@ async fn connecting_has_a_time_of_its_own() {
     let never = std::sync::Arc::new(Never);
     let egress = Egress::with_resolvers(&[far], Own::default(), never.clone(), never).unwrap();
     let failure = soon(forward(&egress, get("/"))).await.unwrap_err();
-    assert_eq!(failure, Failure::OriginTimeout { limit: Duration::from_millis(50) });
+    assert_eq!(failure, Failure::OriginTimeout { wait: Wait::Connection, limit: Duration::from_millis(50) });
 }
 
 #[tokio::test]

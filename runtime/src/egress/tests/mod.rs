@@ -1,5 +1,6 @@
 //! The room from outside, with real sockets on 127.0.0.1: origins that behave, and origins that do not.
 
+mod bounds;
 mod failures;
 mod proxying;
 mod tls;
@@ -8,25 +9,26 @@ mod workers;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::resolve::{Resolve, Resolving};
-use super::{Egress, Forward, Own};
-use crate::config::Origin;
+use super::resolve::{Resolve, Resolving, System};
+use super::{Egress, Forward, OriginId, Own, origin as origins};
+use crate::config::{Diagnostics, LimitTable, Origin};
 use crate::failure::Failure;
 use crate::http::{Body, BodyError, Client};
+use crate::observe::{RequestId, Trace};
 
 #[allow(clippy::disallowed_methods, reason = "a test has no core to name tasks on")]
 fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) {
@@ -88,15 +90,27 @@ async fn read_exactly(stream: &mut TcpStream, expected: &str) {
 }
 
 fn origin(name: &str, url: &str) -> Origin {
-    Origin {
-        name: name.to_owned(),
-        url: url.parse().unwrap(),
-        preserve_host: false,
-        connect_timeout: Duration::from_secs(5),
-        first_byte_timeout: Duration::from_secs(5),
-        idle_timeout: Duration::from_secs(5),
-        http2: false,
-        certificate_authority: None,
+    let (connect_timeout, first_byte_timeout, idle_timeout) =
+        (Duration::from_secs(5), Duration::from_secs(5), Duration::from_secs(5));
+    let unsaid = Origin::new(name.to_owned(), url.parse().unwrap());
+    Origin { connect_timeout, first_byte_timeout, idle_timeout, ..unsaid }
+}
+
+impl Egress {
+    /// The way out of a node with one core.
+    fn new(origins: &[Origin], own: Own) -> Result<Self, Diagnostics> {
+        Self::with_resolvers(origins, own, Arc::new(System::new(4)), Arc::new(System::new(4)))
+    }
+
+    fn with_resolvers(
+        origins: &[Origin],
+        own: Own,
+        of_origins: Arc<dyn Resolve>,
+        of_workers: Arc<dyn Resolve>,
+    ) -> Result<Self, Diagnostics> {
+        let mut limits = LimitTable::builtin().node_limits();
+        (limits.origin_queue, limits.origin_queue_wait) = (1, Duration::from_millis(50));
+        Self::with(origins, &origins::gates(origins, &limits), &own, &limits, [of_origins, of_workers])
     }
 }
 
@@ -109,11 +123,23 @@ fn client(address: &str) -> Client {
     Client { address: address.parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), tls: None }
 }
 
-/// Forwards to origin `o` for a client of no interest.
+/// Forwards to the first origin for a client of no interest.
 async fn forward(egress: &Egress, request: Request<Body>) -> Result<Response<Body>, Failure> {
-    let (client, headers) = (client("198.51.100.1:5000"), HeaderMap::new());
-    let forward = Forward { client: &client, trusted_proxy: None, headers: &headers };
-    soon(egress.forward("o", request, forward)).await
+    forward_from(egress, &client("198.51.100.1:5000"), None, request).await
+}
+
+/// The same for this client, which may have come by a proxy.
+async fn forward_from(
+    egress: &Egress,
+    client: &Client,
+    trusted_proxy: Option<IpAddr>,
+    request: Request<Body>,
+) -> Result<Response<Body>, Failure> {
+    let passed = egress.pass(request.headers(), 4)?;
+    let (request_id, trace) = (RequestId::parse(b"its-id").unwrap(), Trace::root());
+    let claims = Some((HeaderName::from_static("eyot-claims"), HeaderValue::from_static("true-ones")));
+    let said = Forward { client, trusted_proxy, request_id: &request_id, trace: &trace, claims, passed: &passed };
+    soon(egress.forward(OriginId(0), request, said)).await
 }
 
 fn get(uri: &str) -> Request<Body> {

@@ -1,11 +1,11 @@
 //! What an origin and a client see of a proxied exchange.
 
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{Request, Version};
 use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
 
-use super::{canned, client, egress, forward, get, origin, raw, read_head, soon, spawn, text};
-use crate::egress::{Egress, Forward, Own};
+use super::{canned, client, egress, forward, forward_from, get, origin, raw, read_head, soon, spawn, text};
+use crate::egress::{Egress, Own};
 use crate::http::Body;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -18,7 +18,11 @@ async fn hop_by_hop_fields_end_here_in_both_directions() {
     )
     .await;
     let request = Request::get("http://front.example/")
-        .header("connection", "x-hop, close, te, host")
+        .header("connection", "x-hop, close, te, host, x-request-id, traceparent, cdn-loop")
+        .header("connection", http::HeaderValue::from_bytes(b"x-binary, \xff").unwrap())
+        .header("x-binary", "1")
+        .header("content_length", "7")
+        .header("transfer_encoding", "chunked")
         .header("connection", "X-Other")
         .header("x-hop", "1")
         .header("x-other", "1")
@@ -34,11 +38,29 @@ async fn hop_by_hop_fields_end_here_in_both_directions() {
         .unwrap();
     let response = forward(&egress(address), request).await.unwrap();
     let head = heads.recv().await.unwrap();
-    for gone in ["connection", "x-hop", "x-other", "keep-alive", "authorization", "upgrade", "transfer-encoding"] {
+    for gone in [
+        "x-hop",
+        "x-binary",
+        "content_length",
+        "transfer_encoding",
+        "x-other",
+        "keep-alive",
+        "authorization",
+        "upgrade",
+        "transfer-encoding",
+    ] {
         assert!(!head.contains(gone), "{gone} in {head}");
     }
-    for there in ["\r\nte: trailers\r\n", "\r\nx-stays: 1\r\n", "\r\nvia: 1.0 cdn, 1.1 eyot\r\n", "\r\nhost: 127.0.0.1"]
-    {
+    for there in [
+        "\r\nx-request-id: its-id\r\n",
+        "\r\ntraceparent: 00-",
+        "\r\ncdn-loop: eyot;node=",
+        "\r\nte: trailers\r\n",
+        "\r\nconnection: te\r\n",
+        "\r\nx-stays: 1\r\n",
+        "\r\nvia: 1.0 cdn, 1.1 eyot\r\n",
+        "\r\nhost: 127.0.0.1",
+    ] {
         assert!(head.contains(there), "{there} in {head}");
     }
     for gone in ["connection", "x-hop", "keep-alive", "proxy-authenticate", "proxy-connection", "upgrade", "eyot-error"]
@@ -60,11 +82,7 @@ async fn only_the_node_sets_eyot_fields() {
         .header("eyotish", "stays")
         .body(Body::empty())
         .unwrap();
-    let mut headers = HeaderMap::new();
-    headers.insert("eyot-claims", HeaderValue::from_static("true-ones"));
-    let client = client("198.51.100.1:5000");
-    let said = Forward { client: &client, trusted_proxy: None, headers: &headers };
-    soon(egress(address).forward("o", request, said)).await.unwrap();
+    forward(&egress(address), request).await.unwrap();
     let head = heads.recv().await.unwrap();
     assert!(!head.contains("forged"), "{head}");
     assert!(head.contains("eyot-claims: true-ones") && head.contains("eyotish: stays"), "{head}");
@@ -81,10 +99,8 @@ async fn forwarded(peer: &str, trusted: Option<&str>, host: &str) -> String {
         .header("x-real-ip", "6.6.6.6")
         .body(Body::empty())
         .unwrap();
-    let (client, headers) = (client(peer), HeaderMap::new());
-    let said =
-        Forward { client: &client, trusted_proxy: trusted.map(|address| address.parse().unwrap()), headers: &headers };
-    soon(egress(address).forward("o", request, said)).await.unwrap();
+    let proxy = trusted.map(|address| address.parse().unwrap());
+    forward_from(&egress(address), &client(peer), proxy, request).await.unwrap();
     heads.recv().await.unwrap()
 }
 
@@ -113,6 +129,15 @@ async fn what_a_trusted_proxy_wrote_is_kept_and_the_proxy_is_added() {
     ] {
         assert!(head.contains(there), "{there} in {head}");
     }
+}
+
+#[tokio::test]
+async fn a_malformed_forwarded_of_a_trusted_proxy_does_not_swallow_ours() {
+    let (address, mut heads) = canned(OK).await;
+    let request = Request::get("http://a/").header("forwarded", "for=\"6.6.6.6").body(Body::empty()).unwrap();
+    forward_from(&egress(address), &client("6.6.6.6:1"), "10.0.0.1".parse().ok(), request).await.unwrap();
+    let head = heads.recv().await.unwrap();
+    assert!(head.contains("\r\nforwarded: for=10.0.0.1;host=a;proto=http\r\n"), "{head}");
 }
 
 #[tokio::test]
@@ -168,7 +193,8 @@ async fn an_origin_is_asked_by_http2_with_prior_knowledge() {
             assert_eq!(request.version(), Version::HTTP_2);
             assert_eq!(request.headers()["te"], "trailers");
             let host = request.uri().authority().unwrap().to_string();
-            let response = http::Response::builder().header("x-authority", host).body(Body::from(request.into_body()));
+            let body = Body::received(request.into_body(), Version::HTTP_2);
+            let response = http::Response::builder().header("x-authority", host).body(body);
             Ok::<_, std::convert::Infallible>(response.unwrap())
         });
         let stream = hyper_util::rt::TokioIo::new(stream);

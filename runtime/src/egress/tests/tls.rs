@@ -77,19 +77,23 @@ async fn ask(origin: Origin) -> Result<http::Response<Body>, Failure> {
 
 async fn reason(origin: Origin) -> String {
     match ask(origin).await.unwrap_err() {
-        Failure::OriginTls(reason) => reason,
+        Failure::OriginCertificate(reason) => reason,
         other => panic!("{other}"),
     }
 }
 
 #[tokio::test]
-async fn an_origin_that_the_operators_authority_signed_is_asked_by_http2() {
+async fn an_origin_that_the_operators_authority_signed_is_asked_by_http1_and_by_http2_where_that_is_wanted() {
     let (authority, folder) = (authority(), TempDir::new().unwrap());
     let address = serve(&authority, "secure.test", |_| {}).await;
-    let response = ask(trusting(&authority, &folder, address)).await.unwrap();
-    assert_eq!(response.headers()["via"], "2 eyot");
-    assert_eq!(response.version(), Version::HTTP_11);
-    assert!(text(response).await.unwrap().starts_with("HTTP/2.0"));
+    for (http2, via, version) in [(false, "1.1 eyot", "HTTP/1.1"), (true, "2 eyot", "HTTP/2.0")] {
+        let mut origin = trusting(&authority, &folder, address);
+        origin.http2 = http2;
+        let response = ask(origin).await.unwrap();
+        assert_eq!(response.headers()["via"], via);
+        assert_eq!(response.version(), Version::HTTP_11);
+        assert!(text(response).await.unwrap().starts_with(version));
+    }
 }
 
 #[tokio::test]
@@ -130,5 +134,5 @@ async fn a_server_without_tls_is_refused() {
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     })
     .await;
-    reason(trusting(&authority, &folder, address)).await;
+    assert_eq!(ask(trusting(&authority, &folder, address)).await.unwrap_err().code(), "origin_tls");
 }

@@ -5,24 +5,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio::sync::mpsc;
 
 use super::{Says, canned, fed, feed, get, origin, raw, read_head, says, soon, text};
 use crate::config;
 use crate::egress::connect::{Dial, Reach};
-use crate::egress::{Egress, Own, Policy, Timeouts};
-use crate::failure::Failure;
+use crate::egress::{Egress, Own, Policy, Subrequest, Timeouts};
+use crate::failure::{Failure, Wait};
 use crate::http::Body;
+use crate::observe::Trace;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 async fn fetch(egress: &Egress, policy: &Policy, request: Request<Body>) -> Result<Response<Body>, Failure> {
-    soon(egress.fetch(&Arc::new(policy.clone()), request, Timeouts::MAX)).await
+    fetch_within(egress, policy, request, Timeouts::MAX).await
+}
+
+async fn fetch_within(
+    egress: &Egress,
+    policy: &Policy,
+    request: Request<Body>,
+    timeouts: Timeouts,
+) -> Result<Response<Body>, Failure> {
+    let passed = egress.pass(&HeaderMap::new(), 1).unwrap();
+    let subrequest = Subrequest { request, timeouts, trace: Trace::root(), passed };
+    soon(egress.fetch(&Arc::new(policy.clone()), subrequest)).await
 }
 
 fn open() -> Policy {
-    Policy { open: true, ..Policy::default() }
+    Policy::new(Vec::new(), Vec::new(), true)
 }
 
 fn hosts(entries: &[(&str, u16)]) -> Policy {
@@ -31,7 +43,7 @@ fn hosts(entries: &[(&str, u16)]) -> Policy {
         host: host.to_owned(),
         port: Some(port),
     };
-    Policy { hosts: entries.iter().map(entry).collect(), ..Policy::default() }
+    Policy::new(Vec::new(), entries.iter().map(entry).collect(), false)
 }
 
 fn resolving(resolver: &Arc<Says>, own: Own) -> Egress {
@@ -48,22 +60,26 @@ async fn a_named_origin_is_reached_by_its_name_and_no_other_is() {
     let (address, mut heads) = canned(OK).await;
     let origins = [origin("api", &format!("http://{address}/v1")), origin("db", &format!("http://{address}"))];
     let egress = Egress::new(&origins, Own::default()).unwrap();
-    let policy = Policy { origins: vec!["api".to_owned(), "gone".to_owned()], ..Policy::default() };
+    let policy = Policy::new(vec!["api".to_owned()], Vec::new(), false);
     let request = Request::get("http://api.origin.internal/x?y")
         .header("eyot-claims", "forged")
-        .header("connection", "x-hop")
+        .header("connection", "x-hop, traceparent, cdn-loop")
         .header("x-hop", "1")
+        .header("cdn-loop", "forged")
         .body(Body::empty())
         .unwrap();
     assert_eq!(text(fetch(&egress, &policy, request).await.unwrap()).await.unwrap(), "ok");
     let head = heads.recv().await.unwrap();
     assert!(head.starts_with("get /v1/x?y http/1.1\r\n"), "{head}");
     assert!(head.contains(&format!("host: {address}\r\n")), "{head}");
-    assert!(!head.contains("eyot") && !head.contains("hop") && !head.contains("forwarded"), "{head}");
+    assert!(head.contains("\r\ntraceparent: 00-") && head.contains("\r\ncdn-loop: eyot;node="), "{head}");
+    assert!(
+        !head.contains("eyot-") && !head.contains("hop") && !head.contains("forged") && !head.contains("forwarded"),
+        "{head}"
+    );
 
     for (uri, hint) in [
         ("http://db.origin.internal/", "add origins = [\"db\"] to eyot.toml"),
-        ("http://gone.origin.internal/", "node.toml has no origin gone"),
         ("http://example.com/", "add egress = [\"http://example.com\"] to eyot.toml"),
     ] {
         let failure = fetch(&egress, &policy, get(uri)).await.unwrap_err();
@@ -176,14 +192,14 @@ async fn a_worker_cannot_wait_without_bound_and_zero_is_no_panic() {
     let mut slow = origin("slow", &format!("http://{address}"));
     slow.first_byte_timeout = Duration::from_millis(50);
     let egress = Egress::new(&[slow], Own::default()).unwrap();
-    let policy = Arc::new(Policy { origins: vec!["slow".to_owned()], open: true, ..Policy::default() });
+    let policy = Policy::new(vec!["slow".to_owned()], Vec::new(), true);
     let forever = Timeouts { connect: Duration::MAX, first_byte: Duration::MAX, idle: Duration::MAX };
     let request = get("http://slow.origin.internal/");
-    let failure = soon(egress.fetch(&policy, request, forever)).await.unwrap_err();
-    assert_eq!(failure, Failure::OriginTimeout { limit: Duration::from_millis(50) });
+    let failure = fetch_within(&egress, &policy, request, forever).await.unwrap_err();
+    assert_eq!(failure, Failure::OriginTimeout { wait: Wait::Head, limit: Duration::from_millis(50) });
     let zero = Timeouts { connect: Duration::ZERO, first_byte: Duration::ZERO, idle: Duration::ZERO };
     for uri in ["http://slow.origin.internal/".to_owned(), format!("http://{address}/")] {
-        let failure = soon(egress.fetch(&policy, get(&uri), zero)).await.unwrap_err();
+        let failure = fetch_within(&egress, &policy, get(&uri), zero).await.unwrap_err();
         assert_eq!(failure.code(), "origin_timeout");
     }
 }

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use super::*;
-use crate::config::NodeLimits;
+use crate::config::{LimitTable, NodeLimits};
 use crate::http::BodyError;
 
 /// Time-outs that a test can wait for, each of its own length.
@@ -41,6 +41,8 @@ pub(crate) fn limits() -> NodeLimits {
         h2_streams: 10,
         drain: Duration::from_secs(5),
         drain_delay: Duration::ZERO,
+        // The rest is about isolates and origins.
+        ..LimitTable::builtin().node_limits()
     }
 }
 

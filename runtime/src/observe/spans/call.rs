@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 
@@ -30,30 +30,28 @@ struct Recording {
 }
 
 impl Call {
-    /// Begins a call below a span and writes the context into its headers. Where the trace is not recorded, the callee becomes a
+    /// Begins a call below a span, with the context that the callee is told. Where the trace is not recorded, the callee becomes a
     /// child of the span above, and nothing else is done.
     pub fn begin(
         tracer: Option<&Tracer>,
         parent: &Trace,
         method: &Method,
         url: impl FnOnce() -> Option<String>,
-        headers: &mut HeaderMap,
-    ) -> Self {
+    ) -> (Self, Trace) {
         let Some(tracer) = tracer.filter(|_| parent.is_sampled()) else {
-            parent.inject(headers);
-            return Self(None);
+            return (Self(None), parent.clone());
         };
         let trace = parent.child();
-        trace.inject(headers);
-        Self(Some(Recording {
+        let recording = Recording {
             tracer: tracer.clone(),
-            trace,
+            trace: trace.clone(),
             method: method.clone(),
             url: url(),
             start: SystemTime::now(),
             began: Instant::now(),
             outcome: Err("cancelled"),
-        }))
+        };
+        (Self(Some(recording)), trace)
     }
 
     /// It is over: with the status of the answer, or the code of the failure.

@@ -1,13 +1,12 @@
-//! Which addresses a worker's own allow list may lead to: public ones, and nothing else.
-//!
-//! The names on the list are the worker's, and so may be their DNS records; what is judged here is the address that is dialled.
+//! Which addresses are public. A worker's own allow list may lead to these and to nothing else: the names on the list are the
+//! worker's, and so may be their DNS records.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether a worker may reach this address by a name on its own allow list: it is globally reachable unicast, by the IANA
-/// special-purpose registries (RFC 6890), and no other address hides in it.
+/// Whether an address is globally reachable unicast, by the IANA special-purpose registries (RFC 6890), and no other address hides
+/// in it.
 #[must_use]
-pub fn allowed(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => v4(address),
         IpAddr::V6(address) => v6(address),
@@ -54,10 +53,10 @@ fn v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::allowed;
+    use super::is_public;
 
     #[test]
-    fn only_public_addresses_are_allowed() {
+    fn private_reserved_and_disguised_addresses_are_not_public() {
         let refused = [
             "0.0.0.0",
             "0.1.2.3",
@@ -112,7 +111,7 @@ mod tests {
             "2600::200:5efe:127.0.0.1",
         ];
         for text in refused {
-            assert!(!allowed(text.parse().unwrap()), "{text} must be refused");
+            assert!(!is_public(text.parse().unwrap()), "{text} is not public");
         }
         let accepted = [
             "1.1.1.1",
@@ -140,7 +139,7 @@ mod tests {
             "2600::5efe:8.8.8.8",
         ];
         for text in accepted {
-            assert!(allowed(text.parse().unwrap()), "{text} must be allowed");
+            assert!(is_public(text.parse().unwrap()), "{text} is public");
         }
     }
 }

@@ -83,7 +83,10 @@ fn a_content_length_that_is_not_kept_never_reaches_a_client_as_a_whole_response(
     for mode in ["/wrong-length?declared=10&sent=5", "/wrong-length?declared=5&sent=10"] {
         for leave in ["", "&leave=1"] {
             let answer = node.raw(one(&format!("GET {mode}{leave}")));
-            assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("worker_error"), "{mode}{leave}: {answer}");
+            let refused = answer.starts_with("HTTP/1.1 500") && answer.contains("worker_error");
+            // On a machine that is so busy that the guest had to let others run before it ended, the head has gone out.
+            let cut = answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n");
+            assert!(refused || cut, "{mode}{leave}: {answer}");
         }
     }
     assert_eq!(node.metric("eyot_failures_total", "worker_error"), 4.0);

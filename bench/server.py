@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 from programs import HOME
 from subjects import Subject
@@ -36,7 +37,7 @@ class Server:
         self._argv = ["taskset", "-c", str(core), *subject.argv(paths, self.address)]
         self._environment = os.environ | {"XDG_CACHE_HOME": str(HOME / "cache")} | subject.environment
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile()
         # A process group of its own tells the server's processes, and children that outlive it, from all others.
         self._process = subprocess.Popen(

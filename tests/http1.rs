@@ -177,7 +177,7 @@ fn rfc9112_section_5_fields() {
         (with("x: a\0b"), 400, Closes),
         (with("x: \u{1}"), 400, Closes),
         // RFC 6585 §5.
-        (with(&"x: y\r\n".repeat(98).trim_end().to_owned()), 431, Stays),
+        (with("x: y\r\n".repeat(98).trim_end()), 431, Stays),
         (with(&format!("x: {}", "y".repeat(33 << 10))), 431, Stays),
         (with(&format!("x: {}", "y".repeat(500 << 10))), 431, Closes),
     ]);

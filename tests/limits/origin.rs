@@ -43,8 +43,8 @@ pub(crate) fn past_origin_concurrency_and_origin_queue_the_next_request_is_503_a
     assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1));
     drop(held);
     until("a request is sent again", || {
-        let socket = ask();
-        asked.recv_timeout(Duration::from_millis(100)).is_ok_and(|()| drop(socket) == ())
+        let _socket = ask();
+        asked.recv_timeout(Duration::from_millis(100)).is_ok()
     });
 }
 

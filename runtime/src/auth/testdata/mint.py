@@ -3,6 +3,7 @@
 It also writes the public keys of RFC 7515 appendix A and RFC 8037 appendix A, whose keys are JWKs, as PEM.
 The other keys were made by openssl for these tests alone; they are no secrets.
 """
+
 import base64
 import json
 from pathlib import Path
@@ -19,7 +20,10 @@ def minted():
     keys = {alg: "rsa.key.pem" for alg in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")}
     keys |= {"HS256": "secret.txt", "HS384": "secret-64.txt", "HS512": "secret-64.txt"}
     keys |= {"ES256": "p256.key.pem", "ES384": "p384.key.pem", "EdDSA": "ed25519.key.pem"}
-    return {alg: jwt.encode(CLAIMS, Path(file).read_bytes(), algorithm=alg, headers={"kid": "one"}) for alg, file in keys.items()}
+    return {
+        alg: jwt.encode(CLAIMS, Path(file).read_bytes(), algorithm=alg, headers={"kid": "one"})
+        for alg, file in keys.items()
+    }
 
 
 def number(text):

@@ -148,5 +148,5 @@ fn modules_in_nested_components_are_rewritten_and_the_rest_is_copied() {
     wasmparser::Validator::new().validate_all(&rewritten).unwrap();
     let has = |text: &[u8]| rewritten.windows(text.len()).any(|window| window == text);
     assert!(has(b"kept") && has(b"outer") && !has(b"branch_hint"));
-    assert!(matches!(interruptible(&rewritten[..40]), Err(_)), "cut off");
+    assert!(interruptible(&rewritten[..40]).is_err(), "cut off");
 }

@@ -367,6 +367,26 @@ fn connections_past_the_limit_wait_until_one_is_free() {
 }
 
 #[test]
+fn a_component_up_to_component_size_is_read_and_a_larger_one_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let component = fixtures::hello();
+    let bytes = std::fs::metadata(&component).expect("a file").len();
+    let manifest = fixtures::worker("hello", &component, "[[route]]\npath = \"/*\"");
+    std::fs::write(folder.path().join("eyot.toml"), manifest).expect("a file");
+    for (limit, code) in [(bytes, 0), (bytes - 1, 2)] {
+        let node = format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n[[worker]]\npath = \".\"\n[limits]\ncomponent_size = \"{limit}B\""
+        );
+        let file = folder.path().join("node.toml");
+        std::fs::write(&file, node).expect("a file");
+        let output = harness::eyot().args(["check", "--config"]).arg(file).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{errors}");
+        assert_eq!(errors.contains("raise limit `component_size`"), code == 2, "{errors}");
+    }
+}
+
+#[test]
 fn every_limit_of_the_file_is_named_in_these_tests() {
     let table: toml::Table = std::fs::read_to_string(harness::root().join("limits.toml"))
         .expect("limits.toml can be read")

@@ -5,21 +5,25 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::serve::wrong;
 use super::{build, find};
 use crate::config::{self, Diagnostic, Diagnostics, LimitTable, Place};
 use crate::node;
 
 /// Say what is wrong with a configuration and its components, without binding a port.
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "eyot check [OPTIONS] --config <FILE>\n       eyot check [OPTIONS] <PATHS>...",
+    after_help = "Examples:
   eyot check --config node.toml
   eyot check examples/hello
   eyot check --json --config node.toml
 
-Exit codes: 0 when all is well, 2 when something is wrong.")]
+Exit codes: 0 when all is well, 2 when something is wrong."
+)]
 pub(super) struct Check {
     /// The node's configuration.
-    #[arg(long, value_name = "FILE", conflicts_with = "paths", required_unless_present = "paths")]
+    #[arg(long, value_name = "FILE", conflicts_with = "paths")]
     config: Option<PathBuf>,
 
     /// Workers: folders with an eyot.toml, or above such folders. They are built if need be.
@@ -67,7 +71,12 @@ impl Check {
 
     fn look(&self) -> anyhow::Result<String> {
         let node = match &self.config {
-            Some(path) => config::Node::load(path, self.limits.as_deref())?,
+            Some(path) => config::Node::read(path, self.limits.as_deref()),
+            None if self.paths.is_empty() => {
+                let help =
+                    "name a node's configuration, eyot check --config node.toml, or folders of workers, eyot check .";
+                return Err(wrong("there is nothing to check".to_owned(), help));
+            }
             None => {
                 let mut limits = LimitTable::builtin();
                 if let Some(file) = &self.limits {
@@ -75,7 +84,7 @@ impl Check {
                 }
                 let workers = build::workers(&find::workers(&self.paths)?, &limits)?;
                 build::all(&workers)?;
-                super::dev::assemble(workers, limits)?
+                super::dev::assemble(workers, limits)?.into()
             }
         };
         let found = node::check(&node)?;

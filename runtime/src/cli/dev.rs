@@ -10,10 +10,10 @@ use clap::Args;
 
 use super::serve::Ending;
 use super::watch::Watch;
-use super::{build, demo_origin, find, show};
+use super::{address, build, demo_origin, find, show};
 use crate::activate::Mode;
 use crate::config::{
-    Admin, Build, LimitTable, Listener, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
+    Admin, Build, LimitTable, Listener, Mentions, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
@@ -33,11 +33,11 @@ pub(super) struct Dev {
     paths: Vec<PathBuf>,
 
     /// Where to listen.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
 
     /// Where health, readiness and metrics are.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090", value_parser = address)]
     admin: SocketAddr,
 
     /// Where compiled components are kept.
@@ -52,10 +52,10 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let log = logs::init(Format::Auto, "")?;
-        let ending = Ending::prepare(None)?;
+        let mut ending = Ending::prepare(None)?;
         let demo = demo_origin::start()?;
         let folders = find::workers(&self.paths)?;
-        let configuration = self.configuration(&folders, demo, |_| true)?;
+        let configuration = ending.unless_it_comes(|| self.configuration(&folders, demo, |_| true))?;
         // Before anybody is told that they may change something.
         let (mut watch, stop) = Watch::start(&self.paths)?;
         watch.also(given_components(&configuration))?;
@@ -65,8 +65,9 @@ impl Dev {
             log: GuestLog::events(),
             access: Some((Destination::Stderr, AccessForm::Text { colour: std::io::stderr().is_terminal() })),
             log_lost: log.lost(),
+            request_headers: Vec::new(),
         };
-        let running = node::Node::start(&configuration, options)?;
+        let running = ending.unless_it_comes(|| node::Node::start(&configuration.clone().into(), options))?;
         show::routes(&configuration, &running);
         std::thread::scope(|scope| {
             let folders = folders.iter().map(|folder| find::canonical(folder)).collect();
@@ -188,6 +189,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         auths: Vec::new(),
         limits,
         telemetry: Telemetry::default(),
+        mentions: Mentions::default(),
     })
 }
 

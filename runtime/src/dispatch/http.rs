@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
@@ -39,6 +39,8 @@ pub struct Dispatcher {
     pub trusted_proxies: Vec<IpNet>,
     /// How much a client is told about failures.
     pub detail: Detail,
+    /// Fields that replace those of every request: `eyot serve X.wasm -H` only.
+    pub request_headers: Vec<(HeaderName, HeaderValue)>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Counts what led nowhere.
@@ -85,6 +87,7 @@ impl Core {
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
         let head = head::read(&mut request, client, &shared.limits)?;
+        replace(request.headers_mut(), &shared.request_headers);
         let (client, trusted_proxy) = believed(client, &request, &shared.trusted_proxies);
         let host = exchange.came_from(&client, head.host);
         if head.path == "*" && *request.method() == Method::OPTIONS {
@@ -225,6 +228,16 @@ impl Ledger for Held {
         {
             metrics.limit_reached(met.code());
         }
+    }
+}
+
+/// All fields of a name go before the first new one comes, so that there can be several of them.
+fn replace(headers: &mut HeaderMap, fields: &[(HeaderName, HeaderValue)]) {
+    for (name, _) in fields {
+        headers.remove(name);
+    }
+    for (name, value) in fields {
+        headers.append(name, value.clone());
     }
 }
 

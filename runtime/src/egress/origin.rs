@@ -1,6 +1,5 @@
 //! The origins of node.toml, each with its pool.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
@@ -62,11 +61,7 @@ pub(super) fn unusable(why: String) -> Diagnostics {
 }
 
 fn fault(message: String, help: &str) -> Diagnostic {
-    Diagnostic {
-        place: Place { file: PathBuf::from("node.toml"), line: 0, column: 0 },
-        message,
-        help: Some(help.to_owned()),
-    }
+    Diagnostic::new(Place::default(), message, help)
 }
 
 fn one(origin: &config::Origin, dial: Dial) -> Result<Origin, Diagnostic> {
@@ -78,11 +73,6 @@ fn one(origin: &config::Origin, dial: Dial) -> Result<Origin, Diagnostic> {
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(fault("its URL may have a host, a port and a path, and nothing else", "leave the rest out"));
-    }
-    if origin.preserve_host && origin.http2 && !secure {
-        // Over HTTP/2 the host is part of the target by which connections are pooled: each name that a client makes up would
-        // get a connection of its own. Over TLS such an origin is asked by HTTP/1.1.
-        return Err(fault("preserve_host and http2 do not go together", "leave one of them out"));
     }
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let (Ok(host), Ok(authority)) = (HeaderValue::from_str(authority), Authority::try_from(authority)) else {
@@ -102,6 +92,8 @@ fn one(origin: &config::Origin, dial: Dial) -> Result<Origin, Diagnostic> {
             "install the package ca-certificates, or set certificate_authority",
         ));
     }
+    // Over HTTP/2 the host is part of the target by which connections are pooled: each name that a client makes up would get a
+    // connection of its own.
     let protocol = match (origin.preserve_host, origin.http2 && !secure) {
         (true, _) => Protocol::Http1,
         (false, true) => Protocol::Http2,

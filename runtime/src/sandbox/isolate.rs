@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use tokio::sync::oneshot::{self, error::TryRecvError};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 use wasmtime::component::Accessor;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -193,7 +193,7 @@ impl Waiting<'_> {
             return result;
         }
         let remaining = self.wall_time.saturating_sub(isolate.usage.age());
-        let mut deadline = pin!(sleep_until(Instant::now() + remaining));
+        let mut deadline = pin!(sleep(remaining));
         let hangup = self.hangup.clone();
         let mut gone = pin!(hangup.wait());
         std::future::poll_fn(|context| {
@@ -232,8 +232,12 @@ impl Waiting<'_> {
             Ok(Ok(response)) => Poll::Ready(Ok(response)),
             Ok(Err(code)) => Poll::Ready(Err(Failure::WorkerError(code))),
             Err(TryRecvError::Empty) if ended.is_pending() => Poll::Pending,
-            // It has returned, or thrown away what it would have to answer with: no response will come.
-            Err(_) => Poll::Ready(Err(isolate.usage.met().cloned().unwrap_or(Failure::WorkerNoResponse))),
+            // It has returned, or thrown away what it would have to answer with: no response will come. A guest of WASI 0.3 answers
+            // by returning, so this one is of 0.2; the words are wasmtime's.
+            Err(_) => {
+                let silent = || Failure::WorkerNoResponse("guest never invoked `response-outparam::set` method");
+                Poll::Ready(Err(isolate.usage.met().cloned().unwrap_or_else(silent)))
+            }
         }
     }
 }

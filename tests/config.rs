@@ -141,3 +141,118 @@ fn the_limits_of_the_product_are_shown_as_json() {
         assert!(text.contains(key), "{key} in {text}");
     }
 }
+
+/// Runs a command on a configuration in a folder, with files that hold neither a certificate nor a key.
+fn run_in(folder: &std::path::Path, command: &str, configuration: &str) -> Run {
+    std::fs::write(folder.join("node.toml"), configuration).expect("a file");
+    for name in ["chain.pem", "key.pem", "ca.pem", "users.pem"] {
+        std::fs::write(folder.join(name), "nothing of use").expect("a file");
+    }
+    let mut run = eyot();
+    run.args([command, "--config", "node.toml"]).current_dir(folder);
+    let output = run.output().expect("it runs");
+    Run {
+        code: output.status.code(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+    }
+}
+
+/// Faults that are found when a file is parsed, when certificates and keys are read, when components are inspected, when origins are made and
+/// when routes are put into one table.
+const OF_EVERY_KIND: &str = r#"statee = "x"
+
+[[listener]]
+address = "127.0.0.1:0"
+tls = { certificate = "chain.pem", key = "key.pem" }
+
+[[worker]]
+path = "w"
+
+[[origin]]
+name = "o"
+url = "https://o.example"
+certificate_authority = "ca.pem"
+
+[[origin]]
+name = "p"
+url = "http://p.example"
+preserve_host = true
+http2 = true
+
+[[auth]]
+name = "a"
+[[auth.key]]
+algorithm = "ES256"
+file = "users.pem"
+
+[[route]]
+path = "/a/{x}"
+origin = "o"
+auth = "a"
+
+[[route]]
+path = "/a/{y}"
+worker = "bad"
+"#;
+
+#[test]
+fn check_and_serve_tell_the_faults_of_every_kind_together_each_at_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let component = fixtures::text("core-module", folder.path());
+    std::fs::create_dir(folder.path().join("w")).expect("a folder");
+    let manifest = fixtures::worker("bad", &component, "");
+    std::fs::write(folder.path().join("w/eyot.toml"), manifest).expect("a file");
+    let check = run_in(folder.path(), "check", OF_EVERY_KIND);
+    assert_eq!(check.code, Some(2), "{}", check.errors);
+    for (place, what) in [
+        ("node.toml:1:1", "unknown key `statee`"),
+        ("node.toml:5:23", "chain.pem: "),
+        ("node.toml:5:42", "key.pem: "),
+        ("node.toml:13:", "certificate_authority"),
+        ("node.toml:18:", "preserve_host"),
+        ("node.toml:25:", "auth `a`"),
+        ("node.toml:32:1", "/a/{y}"),
+        ("w/eyot.toml:2:", "core module"),
+    ] {
+        assert!(check.errors.contains(place) && check.errors.contains(what), "{place} {what} in {}", check.errors);
+    }
+    assert_eq!(check.errors.matches("core module").count(), 1, "{}", check.errors);
+    assert!(!check.errors.contains("cannot serve"), "{}", check.errors);
+    let serve = run_in(folder.path(), "serve", OF_EVERY_KIND);
+    assert_eq!((serve.code, serve.errors), (Some(2), check.errors));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let configuration =
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"none.pem\", key = \"key.pem\" }";
+    let run = run_in(folder.path(), "check", configuration);
+    assert_eq!(run.errors.matches("none.pem:").count(), 1, "{}", run.errors);
+    assert!(run.errors.contains("private key"), "{}", run.errors);
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_at_its_line_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let configuration = format!("{LISTENER}\n[[listener]]\naddress = \"{address}\"\n[[route]]\nrespond = {{}}");
+    let run = run_in(folder.path(), "serve", &configuration);
+    assert_eq!(run.code, Some(2), "{}", run.errors);
+    for part in ["node.toml:5:11", "the port is in use", "choose another port"] {
+        assert!(run.errors.contains(part), "{part} in {}", run.errors);
+    }
+}
+
+#[test]
+fn too_many_isolates_for_the_address_space_are_told_with_the_file_that_asks_for_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let configuration = format!("{LISTENER}\n[[route]]\nrespond = {{}}\n[limits]\nnode_concurrency = 20000");
+    let run = run_in(folder.path(), "check", &configuration);
+    if run.code == Some(0) {
+        return; // There is room for them on this machine.
+    }
+    assert!(run.errors.contains("node.toml") && run.errors.contains("node_concurrency = 20000"), "{}", run.errors);
+}

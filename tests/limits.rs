@@ -56,6 +56,7 @@ const TESTED: &[(&str, fn())] = &[
         origin::a_request_waits_for_an_origin_as_long_as_origin_queue_wait_and_an_origin_may_have_its_own_concurrency,
     ),
     ("loop_hops", origin::a_request_that_comes_back_more_often_than_loop_hops_is_508),
+    ("component_size", node::a_component_up_to_component_size_is_read_and_a_larger_one_is_refused),
     ("drain_delay", node::a_node_serves_on_for_drain_delay_while_it_says_that_it_is_not_ready),
     ("drain", node::a_request_within_drain_is_answered_and_one_past_it_is_cut),
     ("half_close", connection::a_client_that_has_closed_its_side_is_answered_within_half_close_and_gone_past_it),

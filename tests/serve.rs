@@ -5,7 +5,7 @@ mod harness;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use harness::{Answer, Node, eyot, fixtures};
+use harness::{Node, eyot, fixtures};
 
 #[test]
 fn the_first_line_on_stderr_tells_the_address() {
@@ -71,13 +71,109 @@ fn timeout_and_max_memory_size_are_enforced() {
 }
 
 #[test]
-fn an_option_that_we_do_not_do_is_refused_with_what_is_known() {
-    for (option, value) in [("-S", "nn"), ("-W", "fuel=1000"), ("-S", "tcp=y")] {
-        let output = eyot().arg("serve").arg(fixtures::fixture()).args([option, value]).output().expect("it runs");
+fn an_option_that_we_do_not_do_is_refused_with_what_to_do() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["-S", "nonsense"], "known are"),
+        (&["-S", "nn"], "leave it out"),
+        (&["-W", "fuel=1000"], "cpu_time"),
+        (&["-S", "tcp=y"], "wasi:http"),
+        (&["-S", "keyvalue"], "no key-value store"),
+        (&["-D", "coredump=x"], "wasmtime serve"),
+        (&["--dir", "."], "no files"),
+        (&["--allow-precompiled"], "never accepted"),
+        (&["--target", "x86_64"], "leave it out"),
+        (&["-W", "timeout=18446744073709551615"], "longer than a year"),
+        (&["-W", "timeout=18446744073709551615s"], "longer than a year"),
+        (&["-W", "timeout=0"], "above 0"),
+        (&["-W", "max-memory-size=0"], "above 0"),
+        (&["--env", "=x"], "no name"),
+        (&["-S", "config-var==y"], "no name"),
+        (&["-H", "no colon"], "no colon"),
+        (&["-H", "content-length: 3"], "own business"),
+        (&["-H", "@/nonexistent/headers"], "/nonexistent/headers"),
+        (&["--max-instance-reuse-count", "0"], "write 1"),
+        (&["--max-concurrent-requests", "0"], "above 0"),
+        (&["--addr", "8080"], "127.0.0.1:8080"),
+        (&["--access-log", "/nonexistent/log"], "/nonexistent/log"),
+    ];
+    for (arguments, expected) in cases {
+        let mut command = eyot();
+        let output = command.arg("serve").arg(fixtures::hello()).args(*arguments).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+        assert!(errors.contains(expected) && !errors.contains("panicked"), "{arguments:?}: {errors}");
+        assert!(!errors.contains("--> \n"), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn an_environment_that_is_not_utf_8_is_inherited_as_far_as_it_is() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = eyot();
+    command.env("BAD", std::ffi::OsStr::from_bytes(b"\xff\xfe")).env("GOOD", "moin");
+    let node = Node::single_with(command, &fixtures::fixture(), &["-S", "inherit-env"]);
+    let env = node.get("/env").body;
+    assert!(env.contains("moin") && !env.contains("BAD"), "{env}");
+    node.wait_for_log("leaves \"BAD\" out");
+}
+
+#[test]
+fn without_anything_to_do_both_ways_of_saying_it_are_shown() {
+    for (command, one, other) in [("serve", "--config node.toml", "X.wasm"), ("check", "--config node.toml", "check .")]
+    {
+        let output = eyot().arg(command).output().expect("it runs");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{errors}");
-        assert!(errors.contains("known are"), "{errors}");
+        assert!(errors.contains(one) && errors.contains(other), "{errors}");
     }
+}
+
+#[test]
+fn a_node_s_configuration_and_what_is_for_one_component_do_not_go_together() {
+    for argument in ["x.wasm", "--no-logging-prefix", "--max-concurrent-requests=1", "-Scli", "-Oopt-level=2"] {
+        let output = eyot().args(["serve", "--config", "node.toml", argument]).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{argument}: {errors}");
+        assert!(errors.contains("cannot be used with"), "{argument}: {errors}");
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_or_too_large_is_refused_without_reading_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe.wasm");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    refused(&pipe, "not a regular file");
+    refused(std::path::Path::new("/dev/zero"), "not a regular file");
+    let limits = folder.path().join("limits.toml");
+    std::fs::write(&limits, "component_size = \"1KiB\"").expect("a file");
+    let mut command = eyot();
+    let output = command.arg("serve").arg(fixtures::hello()).arg("--limits").arg(limits).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("more than 1024 bytes") && errors.contains("component_size"), "{errors}");
+}
+
+#[test]
+fn a_signal_before_anything_is_served_ends_the_process_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = "name = \"slow\"\ncomponent = \"slow.wasm\"\n[build]\ncommand = \"echo $$ > pid; exec sleep 600\"";
+    std::fs::write(folder.path().join("eyot.toml"), manifest).expect("a file");
+    let mut command = eyot();
+    command.arg("dev").arg(folder.path()).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut building = String::new();
+    harness::until("it builds", || {
+        building = std::fs::read_to_string(folder.path().join("pid")).unwrap_or_default();
+        building.ends_with('\n')
+    });
+    let kill =
+        |id: &str| assert!(Command::new("kill").args(["-TERM", id.trim()]).status().expect("kill runs").success());
+    kill(&child.id().to_string());
+    let began = std::time::Instant::now();
+    assert_eq!(child.wait().expect("a child").code(), Some(128 + 15));
+    assert!(began.elapsed() < harness::PATIENCE);
+    kill(&building);
 }
 
 #[test]
@@ -96,6 +192,8 @@ fn what_is_not_a_component_is_refused_with_what_to_do() {
     }
     refused(&fixtures::text("core-module", folder.path()), "core module");
     refused(&fixtures::text("no-handler", folder.path()), "exports neither");
+    refused(&fixtures::text("wrong-handle", folder.path()), "is not a handler");
+    refused(&fixtures::text("unknown-import", folder.path()), "remove the import");
     refused(&folder.path().join("missing.wasm"), "cannot be read");
 }
 
@@ -105,6 +203,15 @@ fn refused(component: &std::path::Path, expected: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{errors}");
     assert!(errors.contains(expected), "{expected:?} in {errors}");
+    assert_eq!(errors.matches("error: ").count(), 1, "{errors}");
+    assert!(errors.contains("help: "), "{errors}");
+}
+
+#[test]
+fn a_newer_handler_that_cannot_be_used_gives_way_to_the_older_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Node::single(&fixtures::text("both-handlers", folder.path()), &[]);
+    assert_eq!(node.get("/").code(), "worker_no_response");
 }
 
 #[test]
@@ -135,53 +242,6 @@ fn egress_is_open_as_with_wasmtime_serve_and_deny_closes_it() {
 }
 
 #[test]
-fn a_second_start_maps_what_the_first_compiled() {
-    use std::os::unix::fs::MetadataExt;
-    let state = tempfile::tempdir().expect("a folder");
-    let argument = state.path().to_str().expect("text");
-    let component = fixtures::fixture();
-    // Compiled code is written to a new file that then takes its name, so one that was compiled again is another one.
-    let compiled = || {
-        let files = std::fs::read_dir(state.path().join("compiled")).expect("a folder").flatten();
-        let identity = |entry: std::fs::DirEntry| {
-            let about = entry.metadata().expect("a file");
-            (entry.file_name(), about.ino(), about.mtime(), about.mtime_nsec(), about.size())
-        };
-        let mut files: Vec<_> = files.map(identity).collect();
-        files.sort();
-        files
-    };
-    drop(Node::single(&component, &["--state", argument]));
-    let first = compiled();
-    assert_eq!(first.len(), 2, "compiled code and its digest: {first:?}");
-    let node = Node::single(&component, &["--state", argument]);
-    assert_eq!(Answer::of(node.request("GET", "/count")).status, 200);
-    assert_eq!(compiled(), first, "nothing was compiled again");
-    let maps = std::fs::read_to_string(format!("/proc/{}/maps", node.id())).expect("a process");
-    let name = first.iter().map(|file| file.0.to_string_lossy()).find(|name| name.ends_with(".cwasm"));
-    assert!(maps.contains(&*name.expect("compiled code")), "it is mapped:\n{maps}");
-}
-
-#[test]
-fn a_folder_that_others_can_write_to_is_not_trusted_with_compiled_code() {
-    use std::os::unix::fs::PermissionsExt;
-    let state = tempfile::tempdir().expect("a folder");
-    let compiled = state.path().join("compiled");
-    std::fs::create_dir(&compiled).expect("a folder");
-    std::fs::set_permissions(&compiled, std::fs::Permissions::from_mode(0o777)).expect("its owner");
-    let output = eyot()
-        .arg("serve")
-        .arg(fixtures::fixture())
-        .args(["--addr", "127.0.0.1:0", "--state"])
-        .arg(state.path())
-        .output()
-        .expect("it runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains("others can write") && errors.contains("--state"), "{errors}");
-}
-
-#[test]
 fn a_shutdown_address_in_use_is_wrong_input_and_nothing_is_half_started() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
@@ -199,25 +259,6 @@ fn both_streams_of_an_invocation_have_its_number() {
     node.get("/log?bytes=10&to=both");
     node.wait_for_log("stdout [0] :: ");
     node.wait_for_log("stderr [0] :: ");
-}
-
-#[test]
-fn compiled_code_that_was_changed_is_compiled_anew() {
-    let state = tempfile::tempdir().expect("a folder");
-    let component = fixtures::fixture();
-    let argument = state.path().to_str().expect("text");
-    drop(Node::single(&component, &["--state", argument]));
-    let compiled = std::fs::read_dir(state.path().join("compiled")).expect("a folder").flatten();
-    let compiled = compiled.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "cwasm"));
-    let compiled = compiled.expect("compiled code");
-    let mut bytes = std::fs::read(&compiled).expect("bytes");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&compiled, &bytes).expect("written");
-    let node = Node::single(&component, &["--state", argument]);
-    assert_eq!(node.get("/count").status, 200);
-    node.wait_for_log("does not have its digest");
-    assert_ne!(std::fs::read(&compiled).expect("bytes"), bytes, "it was replaced");
 }
 
 #[test]

@@ -118,8 +118,8 @@ pub enum Failure {
     #[error("the worker trapped: {0}")]
     WorkerTrapped(String),
     /// The handler returned without a response.
-    #[error("the worker returned without a response")]
-    WorkerNoResponse,
+    #[error("no response: the {0}")]
+    WorkerNoResponse(&'static str),
     /// The handler answered with an error code of `wasi:http` in place of a response.
     #[error("the worker answered with an error: {0}")]
     WorkerError(String),
@@ -178,7 +178,7 @@ pub enum Failure {
         limit: u64,
     },
     /// Limit `wall_time`: no response head in time.
-    #[error("the worker gave no response within {limit:?}")]
+    #[error("the guest timed out: no response within {limit:?}")]
     WorkerTimeout {
         /// The time it had.
         limit: Duration,
@@ -266,7 +266,7 @@ impl Failure {
             // Never seen by anyone: nginx's number, for the log.
             Self::ClientGone => 499,
             Self::WorkerTrapped(_)
-            | Self::WorkerNoResponse
+            | Self::WorkerNoResponse(_)
             | Self::WorkerError(_)
             | Self::WorkerCpuExceeded { .. }
             | Self::WorkerMemoryExceeded { .. }
@@ -315,7 +315,7 @@ impl Failure {
             Self::UpgradeUnavailable { .. } => "upgrade_unavailable",
             Self::ClientGone => "client_gone",
             Self::WorkerTrapped(_) => "worker_trapped",
-            Self::WorkerNoResponse => "worker_no_response",
+            Self::WorkerNoResponse(_) => "worker_no_response",
             Self::WorkerError(_) => "worker_error",
             Self::WorkerCpuExceeded { .. } => "worker_cpu_exceeded",
             Self::WorkerMemoryExceeded { .. } => "worker_memory_exceeded",
@@ -364,7 +364,7 @@ impl Failure {
             | Self::UpgradeUnavailable { .. }
             | Self::ClientGone => Fault::Client,
             Self::WorkerTrapped(_)
-            | Self::WorkerNoResponse
+            | Self::WorkerNoResponse(_)
             | Self::WorkerError(_)
             | Self::WorkerCpuExceeded { .. }
             | Self::WorkerMemoryExceeded { .. }

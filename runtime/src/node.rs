@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub access: Option<(Destination, AccessForm)>,
     /// Counts the lines of guests that the log had to drop.
     pub log_lost: IntCounter,
+    /// Fields that replace those of every request.
+    pub request_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// A running node. Dropped, it ends at once; see [`Node::drain`].
@@ -70,44 +73,36 @@ impl Node {
     ///
     /// # Errors
     /// Every fault of the configuration and of the components, together.
-    pub fn start(node: &config::Node, options: Options) -> Result<Self, Diagnostics> {
-        let running = Self::open(node, options)?;
-        running.replace(node)?;
+    pub fn start(read: &config::Read, options: Options) -> Result<Self, Diagnostics> {
+        let running = Self::open(read, options)?;
         running.listen();
         Ok(running)
     }
 
-    /// Binds and starts everything but the workers: health and metrics answer, and who connects waits for [`Node::listen`].
+    /// The same, but who connects waits for [`Node::listen`]; health and metrics answer.
     ///
     /// # Errors
-    /// An address that cannot be had, or a part of the node that cannot be started.
-    pub fn open(node: &config::Node, options: Options) -> Result<Self, Diagnostics> {
-        let limits = node.limits.node_limits();
-        ingress::raise_descriptors(limits.connections);
-        let engines = engines(&limits)?;
+    /// Every fault of the configuration and of the components, together.
+    pub fn open(read: &config::Read, options: Options) -> Result<Self, Diagnostics> {
         let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
-        let (listening, operator) = bind(node)?;
+        // What is wrong anyhow takes no port, not even for a moment.
+        let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
+        let made = make(read, purpose, options.log, options.egress, &metrics)?;
+        let Made { node, activator, active, listening, operator } = made;
+        let limits = node.limits.node_limits();
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
         let admin = operator.as_ref().map(Listening::address);
-        let activator = Activator {
-            compiled: compiled_store(node, &engines)?,
-            engines,
-            metrics: Arc::clone(&metrics),
-            shares: WorkerShares::default(),
-            log: options.log,
-            own: Own::new(addresses.iter().copied().chain(admin)),
-            cores: ingress::available(),
-            egress: options.egress,
-        };
+        ingress::raise_descriptors(limits.connections);
         let dispatcher = Arc::new(Dispatcher {
-            active: ArcSwap::from_pointee(Active::default()),
+            active: ArcSwap::from_pointee(active),
             gate: node_gate(&limits),
             memory: NodeMemory::new(limits.node_memory),
             limits: limits.clone(),
             origin_request_body: node.limits.worker_defaults().request_body,
             trusted_proxies: node.trusted_proxies.clone(),
             detail: options.detail,
+            request_headers: options.request_headers,
             metrics: Arc::clone(&metrics),
             unrouted: metrics.target(observe::Target::None),
             tracer: Tracer::start(&node.telemetry, metrics.span_losses())
@@ -115,7 +110,7 @@ impl Node {
         });
         let access = match options.access {
             Some((destination, form)) => AccessLogs::start(&destination, form, metrics.access_log_dropped())
-                .map_err(|error| internal("the access log", &error))?,
+                .map_err(|error| no_access_log(&destination, &error))?,
             None => AccessLogs::none(),
         };
         let ready = Ready::default();
@@ -176,9 +171,15 @@ impl Node {
     /// # Errors
     /// Every fault of the new configuration; the old one serves on.
     pub fn replace(&self, node: &config::Node) -> Result<(), Diagnostics> {
-        let active: Active = self.activator.activate(node)?;
+        let active = self.activator.activate(node)?;
         self.dispatcher.active.store(Arc::new(active));
         Ok(())
+    }
+
+    /// How many workers serve.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.dispatcher.active.load().workers.len()
     }
 
     /// Is no longer ready, serves on for limit `drain_delay`, then takes no further connection, lets what runs finish within limit
@@ -215,34 +216,62 @@ impl Node {
 ///
 /// # Errors
 /// Every fault of the configuration and of the components, together.
-pub fn check(node: &config::Node) -> Result<Vec<String>, Diagnostics> {
+pub fn check(read: &config::Read) -> Result<Vec<String>, Diagnostics> {
+    let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
+    let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, &metrics)?;
+    Ok(made.active.workers.iter().map(|worker| format!("{}@{} is well", worker.name, worker.version)).collect())
+}
+
+/// What a node is made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    /// Binds no port and writes nothing.
+    Check,
+}
+
+/// All of a node that can be made before it serves.
+struct Made<'a> {
+    node: &'a config::Node,
+    activator: Activator,
+    active: Active,
+    listening: Vec<Listening>,
+    operator: Option<Listening>,
+}
+
+/// What check and serve have in common: everything is looked at, whatever has been found wrong before.
+fn make<'a>(
+    read: &'a config::Read,
+    purpose: Purpose,
+    log: GuestLog,
+    egress: Mode,
+    metrics: &Arc<Metrics>,
+) -> Result<Made<'a>, Diagnostics> {
+    let mut faults = read.faults.clone();
+    let Some(node) = &read.node else { return Err(Diagnostics::together(faults)) };
     let limits = node.limits.node_limits();
-    let engines = engines(&limits)?;
-    let mut faults: Vec<Diagnostic> = node
-        .listeners
-        .iter()
-        .filter_map(|listener| ingress::load_tls(listener.tls.as_ref()?).err())
-        .flat_map(|faults| faults.0)
-        .collect();
-    let activator = Activator {
-        compiled: CompiledStore::read_only(node.state.clone().or_else(cache_folder).as_deref(), &engines),
-        engines,
-        metrics: Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?),
-        shares: WorkerShares::default(),
-        log: GuestLog::events(),
-        own: Own::default(),
-        cores: 1,
-        egress: Mode::Listed,
-    };
-    match activator.activate(node) {
-        Ok(active) if faults.is_empty() => {
-            Ok(active.workers.iter().map(|worker| format!("{}@{} is well", worker.name, worker.version)).collect())
+    let (listening, operator) = bind(node, purpose, &mut faults);
+    let own = Own::new(listening.iter().chain(&operator).map(Listening::address));
+    let engines = engines(node).map_err(|fault| faults.push(fault)).ok();
+    let compiled = engines.as_ref().and_then(|engines| match purpose {
+        Purpose::Check => Some(CompiledStore::read_only(state_folder(node).as_deref(), engines)),
+        Purpose::Serve => compiled_store(node, engines).map_err(|fault| faults.push(fault)).ok(),
+    });
+    let made = engines.zip(compiled).and_then(|(engines, compiled)| {
+        let (metrics, cores) = (Arc::clone(metrics), ingress::available());
+        let (component_size, shares) = (limits.component_size, WorkerShares::default());
+        let activator = Activator { engines, compiled, metrics, shares, log, own, cores, egress, component_size };
+        match activator.activate(node) {
+            Ok(active) => Some(Made { node, activator, active, listening, operator }),
+            Err(more) => {
+                add_new(&mut faults, more);
+                None
+            }
         }
-        Ok(_) => Err(Diagnostics(faults)),
-        Err(more) => {
-            faults.extend(more.0);
-            Err(Diagnostics(faults))
-        }
+    });
+    match made {
+        Some(made) if faults.is_empty() => Ok(made),
+        _ => Err(Diagnostics::together(faults)),
     }
 }
 
@@ -288,19 +317,43 @@ fn serve_admin(
     Ok(cores)
 }
 
-/// Binds every listener and the operator's, or none.
-fn bind(node: &config::Node) -> Result<(Vec<Listening>, Option<Listening>), Diagnostics> {
-    let operator = node.admin.as_ref().map(|admin| Listener { address: admin.address, tls: None });
-    let all: Vec<_> = node.listeners.iter().cloned().chain(operator).collect();
-    let mut listening = Listening::bind_all(&all)?;
-    let operator = listening.split_off(node.listeners.len()).pop();
-    Ok((listening, operator))
+/// What is wrong at one place of a file has been said by who found it first: a file that is not there is no certificate either.
+fn add_new(faults: &mut Vec<Diagnostic>, Diagnostics(more): Diagnostics) {
+    let known: Vec<Place> = faults.iter().map(|fault| fault.place.clone()).filter(|place| place.line > 0).collect();
+    faults.extend(more.into_iter().filter(|fault| !known.contains(&fault.place)));
 }
 
-fn engines(limits: &NodeLimits) -> Result<Engines, Diagnostics> {
-    Engines::new(limits.node_concurrency).map_err(|error| {
-        let help = "lower node_concurrency, or raise the limit on address space (ulimit -v)";
-        Diagnostic::new(Place::default(), format!("no room for the isolates' pools: {error:#}"), help).into()
+/// Binds every listener whose certificate and key are good, to serve.
+fn bind(node: &config::Node, purpose: Purpose, faults: &mut Vec<Diagnostic>) -> (Vec<Listening>, Option<Listening>) {
+    let bind = |address, tls, faults: &mut Vec<Diagnostic>| match purpose {
+        Purpose::Check => None,
+        Purpose::Serve => Listening::bind(address, tls)
+            .map_err(|error| faults.push(Diagnostic { place: node.mentions.address(address), ..error.into() }))
+            .ok(),
+    };
+    let mut listening = Vec::new();
+    for listener in &node.listeners {
+        match listener.tls.as_ref().map(ingress::load_tls).transpose() {
+            Ok(tls) => listening.extend(bind(listener.address, tls, faults)),
+            Err(Diagnostics(more)) => {
+                let more = more.into_iter().map(|fault| node.mentions.locate(fault)).collect();
+                add_new(faults, Diagnostics(more));
+            }
+        }
+    }
+    let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None, faults));
+    (listening, operator)
+}
+
+fn engines(node: &config::Node) -> Result<Engines, Diagnostic> {
+    let isolates = node.limits.node_limits().node_concurrency;
+    Engines::new(isolates).map_err(|error| {
+        let place = match node.limits.row("node_concurrency").map(|row| &row.source) {
+            Some(config::Source::File(file) | config::Source::Node(file)) => Place::file(file),
+            _ => Place::default(),
+        };
+        let message = format!("no room for the pools of node_concurrency = {isolates} isolates: {error:#}");
+        Diagnostic::new(place, message, "lower node_concurrency, or raise the limit on address space (ulimit -v)")
     })
 }
 
@@ -310,15 +363,31 @@ fn node_gate(limits: &NodeLimits) -> Gate {
     Gate::new(permits, permits, Duration::from_secs(1), "the node has all the work it may have")
 }
 
-fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStore, Diagnostics> {
-    let folder = node.state.clone().or_else(cache_folder).ok_or_else(|| {
+fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStore, Diagnostic> {
+    let folder = state_folder(node).ok_or_else(|| {
         let message = "no folder for compiled components: neither XDG_CACHE_HOME nor HOME is an absolute path";
         Diagnostic::new(Place::default(), message, "give one with --state DIR")
     })?;
     CompiledStore::open(&folder, engines).map_err(|error| {
         let message = format!("the folder for compiled components cannot be used: {error}");
-        Diagnostic::new(Place::file(folder), message, "give another with --state DIR").into()
+        Diagnostic::new(Place::file(folder), message, "give another with --state DIR")
     })
+}
+
+/// The log's own destinations cannot fail, so it is the file that somebody named.
+fn no_access_log(destination: &Destination, error: &std::io::Error) -> Diagnostics {
+    match destination {
+        Destination::File(file) => {
+            let message = format!("the access log cannot be written: {error}");
+            Diagnostic::new(Place::file(file), message, "name a file in a folder that is there: --access-log FILE")
+                .into()
+        }
+        Destination::Stdout | Destination::Stderr => internal("the access log", error),
+    }
+}
+
+fn state_folder(node: &config::Node) -> Option<PathBuf> {
+    node.state.clone().or_else(cache_folder)
 }
 
 /// A path that is empty or relative counts as not set (XDG Base Directory Specification).

@@ -91,7 +91,11 @@ impl Node {
 
     /// Serves one component as `wasmtime serve` would.
     pub fn single(component: &Path, arguments: &[&str]) -> Self {
-        let mut command = eyot();
+        Self::single_with(eyot(), component, arguments)
+    }
+
+    /// The same, with an environment of its own.
+    pub fn single_with(mut command: Command, component: &Path, arguments: &[&str]) -> Self {
         command.arg("serve").arg(component).args(["--addr", "127.0.0.1:0"]).args(arguments);
         Self::spawn(command, tempfile::tempdir().expect("a folder"))
     }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, PATIENCE, client, until};
+use crate::harness::{Answer, PATIENCE, client, eyot, fixtures, until};
 use crate::{SOON, fails, fixture, fixture_with, outcome, ran_to_its_end};
 
 #[test]
@@ -93,4 +93,24 @@ pub(crate) fn a_node_serves_on_for_drain_delay_while_it_says_that_it_is_not_read
         assert!(began.elapsed() < PATIENCE);
     }
     assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+pub(crate) fn a_component_up_to_component_size_is_read_and_a_larger_one_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let component = fixtures::hello();
+    let bytes = std::fs::metadata(&component).expect("a file").len();
+    let manifest = fixtures::worker("hello", &component, "[[route]]\npath = \"/*\"");
+    std::fs::write(folder.path().join("eyot.toml"), manifest).expect("a file");
+    for (limit, code) in [(bytes, 0), (bytes - 1, 2)] {
+        let node = format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n[[worker]]\npath = \".\"\n[limits]\ncomponent_size = \"{limit}B\""
+        );
+        let file = folder.path().join("node.toml");
+        std::fs::write(&file, node).expect("a file");
+        let output = eyot().args(["check", "--config"]).arg(file).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{errors}");
+        assert_eq!(errors.contains("raise limit `component_size`"), code == 2, "{errors}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Making a snapshot out of a configuration, or telling every reason why not.
 
 use std::collections::HashMap;
-use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::active::{Active, Destination, Target, Worker};
 use super::compiled::{self, CompiledStore};
 use crate::auth::Verifier;
 use crate::bindings::{Capabilities, WorkerShares};
-use crate::config::{self, Diagnostic, Diagnostics, Place};
+use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, OriginId, Own, Policy};
 use crate::http::Gate;
@@ -37,6 +37,8 @@ pub struct Activator {
     pub cores: usize,
     /// Whether workers may reach any address: `eyot serve X.wasm` only.
     pub egress: Mode,
+    /// The largest component that is read, in bytes.
+    pub component_size: u64,
 }
 
 /// Which egress workers have.
@@ -52,8 +54,14 @@ impl Activator {
     /// Reads, checks and compiles all components and builds the snapshot.
     ///
     /// # Errors
-    /// Every fault of every worker, together.
+    /// Every fault of every worker, together, each where the configuration can be put right.
     pub fn activate(&self, node: &config::Node) -> Result<Active, Diagnostics> {
+        self.look_at_all(node).map_err(|Diagnostics(faults)| {
+            Diagnostics::together(faults.into_iter().map(|fault| node.mentions.locate(fault)).collect())
+        })
+    }
+
+    fn look_at_all(&self, node: &config::Node) -> Result<Active, Diagnostics> {
         let mut faults = Vec::new();
         let mut workers = Vec::new();
         for worker in &node.workers {
@@ -83,20 +91,20 @@ impl Activator {
         let routes = routes(node);
         let destinations = Destinations { node, workers: &workers, auths: &auths, metrics: &self.metrics };
         let mut resolved = Vec::new();
-        // A worker or a key that failed has been told of; that its routes now lead nowhere would be no news.
-        if faults.is_empty() {
-            for route in &routes {
-                match destinations.resolve(route) {
-                    Ok(destination) => resolved.push(destination),
-                    Err(fault) => faults.push(fault),
-                }
+        for route in &routes {
+            match destinations.resolve(route) {
+                Ok(Some(destination)) => resolved.push(destination),
+                // What it leads to has a fault of its own.
+                Ok(None) => {}
+                Err(fault) => faults.push(fault),
             }
         }
+        let complete = resolved.len() == routes.len();
         let table = RouteTable::build(routes).map_err(|more| faults.extend(more.0)).ok();
         let egress = Egress::for_cores(self.cores, &node.origins, &self.own, &node.limits.node_limits());
         let egress = egress.map_err(|more| faults.extend(more.0)).ok();
         match (table, egress) {
-            (Some(routes), Some(egress)) if faults.is_empty() => {
+            (Some(routes), Some(egress)) if faults.is_empty() && complete => {
                 Ok(Active { routes, destinations: resolved, workers, egress })
             }
             _ => Err(Diagnostics(faults)),
@@ -109,23 +117,19 @@ impl Activator {
     /// The first fault of the component.
     pub fn prepare(&self, worker: &config::Worker) -> Result<Arc<Worker>, Diagnostic> {
         let path = &worker.component;
-        let bytes = read_component(path)?;
-        let fault = |message: String| fault(path, message, None);
-        let inspection = sandbox::inspect(&self.engines, &bytes).map_err(|error| fault(error.to_string()))?;
+        let bytes = read_component(path, self.component_size)?;
+        let fault = |message: String, help: &str| Diagnostic::new(Place::file(path), message, help);
+        let inspection =
+            sandbox::inspect(&self.engines, &bytes).map_err(|error| fault(error.to_string(), error.help()))?;
         let digest = compiled::digest(&bytes);
-        let (component, start) = self
-            .compiled
-            .load(&self.engines, inspection.engine, &digest, &bytes)
-            .map_err(|error| fault(format!("the component does not compile: {error:#}")))?;
+        let loaded = self.compiled.load(&self.engines, inspection.engine, &digest, &bytes);
+        let (component, start) = loaded.map_err(|error| fault(error.to_string(), error.help()))?;
         let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);
         let share = self.shares.of(&worker.name);
         let capabilities = Arc::new(Capabilities::new(worker, share, policy, self.log.clone(), Arc::clone(&metrics)));
-        let prepared =
-            Prepared::new(&self.engines, &inspection, &component, capabilities).map_err(|error| Diagnostic {
-                help: Some("remove the import, or build with a toolchain that targets wasi:http".to_owned()),
-                ..fault(format!("the component cannot be linked: {error}"))
-            })?;
+        let prepared = Prepared::new(&self.engines, &inspection, &component, capabilities)
+            .map_err(|error| fault(error.to_string(), error.help()))?;
         tracing::debug!(worker = worker.name, ?start, "a component is ready");
         let limits = &worker.limits;
         Ok(Arc::new(Worker {
@@ -144,15 +148,15 @@ impl Activator {
     }
 }
 
-fn read_component(path: &Path) -> Result<Vec<u8>, Diagnostic> {
-    fs::read(path).map_err(|error| {
-        let help = "build it with `eyot build`, or correct `component`".to_owned();
-        fault(path, format!("the component cannot be read: {error}"), Some(help))
+fn read_component(path: &Path, most: u64) -> Result<Vec<u8>, Diagnostic> {
+    read_regular(path, most).map_err(|error| {
+        let help = match error.kind() {
+            io::ErrorKind::FileTooLarge => "if this is the right file, raise limit `component_size`",
+            io::ErrorKind::NotFound => "check the path; `eyot build` makes the components of workers",
+            _ => "name a component (.wasm) that this user can read",
+        };
+        Diagnostic::new(Place::file(path), format!("the component cannot be read: {error}"), help)
     })
-}
-
-fn fault(path: &Path, message: String, help: Option<String>) -> Diagnostic {
-    Diagnostic { place: Place { file: path.to_owned(), line: 0, column: 0 }, message, help }
 }
 
 /// Who verifies, by the name that routes and workers use.
@@ -204,13 +208,13 @@ struct Destinations<'a> {
 }
 
 impl Destinations<'_> {
-    fn resolve(&self, route: &config::Route) -> Result<Destination, Diagnostic> {
+    /// `None` where what the route leads to could not be made, which has been reported.
+    fn resolve(&self, route: &config::Route) -> Result<Option<Destination>, Diagnostic> {
         let fault = |message: String| Diagnostic { place: route.place.clone(), message, help: None };
         let mut owner = None;
         let (target, label) = match &route.target {
             config::Target::Worker(name) => {
-                let worker = self.workers.iter().find(|worker| *worker.name == **name);
-                let worker = worker.ok_or_else(|| fault(format!("worker {name:?} cannot serve")))?;
+                let Some(worker) = self.workers.iter().find(|worker| *worker.name == **name) else { return Ok(None) };
                 owner = self.node.workers.iter().find(|worker| worker.name == *name);
                 (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
             }
@@ -234,13 +238,13 @@ impl Destinations<'_> {
         };
         let verifier = match route.auth.as_ref().or_else(|| owner?.auth.as_ref()) {
             None => None,
-            Some(name) => {
-                let found = self.auths.find(name, owner);
-                Some(Arc::clone(found.ok_or_else(|| fault(format!("there is no auth `{name}`")))?))
-            }
+            Some(name) => match self.auths.find(name, owner) {
+                None => return Ok(None),
+                found => found.map(Arc::clone),
+            },
         };
         let pattern = format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path).into();
-        Ok(Destination { pattern, verifier, target, metrics: self.metrics.target(label) })
+        Ok(Some(Destination { pattern, verifier, target, metrics: self.metrics.target(label) }))
     }
 }
 

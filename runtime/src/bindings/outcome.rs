@@ -28,11 +28,12 @@ pub fn failure_of(error: &wasmtime::Error, usage: &Usage, limits: &WorkerLimits)
     }
     // It ended of its own accord, without an answer.
     if error.downcast_ref::<I32Exit>().is_some() {
-        return Failure::WorkerNoResponse;
+        return Failure::WorkerNoResponse("guest exited");
     }
     match error.downcast_ref::<Trap>() {
-        // A guest of WASI 0.3 that waits for what will never come, or returns without a result.
-        Some(Trap::AsyncDeadlock | Trap::NoAsyncResult) => Failure::WorkerNoResponse,
+        // Of WASI 0.3.
+        Some(Trap::AsyncDeadlock) => Failure::WorkerNoResponse("guest waits for what will never come"),
+        Some(Trap::NoAsyncResult) => Failure::WorkerNoResponse("guest ended without a result"),
         Some(trap) => Failure::WorkerTrapped(trap.to_string()),
         None => Failure::WorkerTrapped(bounded(format_args!("{}", error.root_cause()))),
     }

@@ -5,21 +5,25 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::serve::wrong;
 use super::{build, find, say};
 use crate::config::{self, Diagnostic, Diagnostics, LimitTable, Place};
 use crate::node;
 
 /// Say what is wrong with a configuration and its components, without binding a port.
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "eyot check [OPTIONS] --config <FILE>\n       eyot check [OPTIONS] <PATHS>...",
+    after_help = "Examples:
   eyot check --config node.toml
   eyot check examples/hello
   eyot check --json --config node.toml
 
-Exit codes: 0 when all is well, 1 when the result cannot be written, 2 when something is wrong.")]
+Exit codes: 0 when all is well, 1 when the result cannot be written, 2 when something is wrong."
+)]
 pub(super) struct Check {
     /// The node's configuration.
-    #[arg(long, value_name = "FILE", conflicts_with = "paths", required_unless_present = "paths")]
+    #[arg(long, value_name = "FILE", conflicts_with = "paths")]
     config: Option<PathBuf>,
 
     /// Workers: folders with an eyot.toml, or above such folders. They are built if need be.
@@ -65,8 +69,13 @@ impl Check {
 
     /// A line for each worker that is well.
     fn look(&self) -> anyhow::Result<Vec<String>> {
-        let mut node = match &self.config {
-            Some(path) => config::Node::load(path, self.limits.as_deref())?,
+        let mut read: config::Read = match &self.config {
+            Some(path) => config::Node::read(path, self.limits.as_deref()),
+            None if self.paths.is_empty() => {
+                let help =
+                    "name a node's configuration, eyot check --config node.toml, or folders of workers, eyot check .";
+                return Err(wrong("there is nothing to check".to_owned(), help));
+            }
             None => {
                 let mut limits = LimitTable::builtin();
                 if let Some(file) = &self.limits {
@@ -74,13 +83,15 @@ impl Check {
                 }
                 let found = build::workers(&find::workers(&self.paths)?, &limits)?;
                 build::all(&found)?;
-                super::dev::assemble(found.into_iter().map(|found| found.worker).collect(), limits)?
+                super::dev::assemble(found.into_iter().map(|found| found.worker).collect(), limits)?.into()
             }
         };
-        if self.state.is_some() {
+        if let Some(node) = &mut read.node
+            && self.state.is_some()
+        {
             node.state.clone_from(&self.state);
         }
-        let mut lines = node::check(&node)?;
+        let mut lines = node::check(&read)?;
         if lines.is_empty() {
             lines.push("the configuration is well; it has no workers".to_owned());
         }

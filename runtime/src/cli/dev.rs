@@ -9,10 +9,10 @@ use clap::Args;
 
 use super::serve::Ending;
 use super::watch::Watch;
-use super::{demo_origin, find, show};
+use super::{address, demo_origin, find, show};
 use crate::activate::Mode;
 use crate::config::{
-    Admin, Diagnostics, LimitTable, Listener, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
+    Admin, Diagnostics, LimitTable, Listener, Mentions, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
@@ -39,11 +39,11 @@ pub(super) struct Dev {
     paths: Vec<PathBuf>,
 
     /// Where to listen.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
 
     /// Where health, readiness and metrics are.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090", value_parser = address)]
     admin: SocketAddr,
 
     /// Where compiled components are kept.
@@ -68,9 +68,10 @@ impl Dev {
             log: GuestLog::events(),
             access: Some((Destination::Stderr, AccessForm::Text { colour: show::has_colours() })),
             log_lost: log.lost(),
+            request_headers: Vec::new(),
         };
         // Before anything is built, so that a port in use is told at once.
-        let running = node::Node::open(&self.node(Vec::new(), limits.clone(), demo)?, options)?;
+        let running = node::Node::open(&self.node(Vec::new(), limits.clone(), demo)?.into(), options)?;
         // Before anybody is told that they may change something.
         let (watch, stop) = Watch::start(&self.paths)?;
         let ended = AtomicBool::new(false);
@@ -152,6 +153,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         auths: Vec::new(),
         limits,
         telemetry: Telemetry::default(),
+        mentions: Mentions::default(),
     })
 }
 

@@ -4,6 +4,7 @@
 //! Invariants: what is wrong with input is said in full and ends with exit code 2; what goes wrong later ends with 1; results go to
 //! stdout, everything else to stderr.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -15,6 +16,8 @@ mod demo_origin;
 mod dev;
 mod find;
 mod limits;
+mod options;
+mod rules;
 mod say;
 mod serve;
 mod show;
@@ -42,7 +45,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Subcommand)]
 enum Command {
     Dev(dev::Dev),
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Build(build::Build),
     Check(check::Check),
     Limits(limits::Limits),
@@ -76,4 +79,15 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         Some(LogError::Filter { .. }) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// An address to listen on, with what to write where it is none.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.rsplit_once(':').map_or(text, |(_, port)| port);
+        match port.parse::<u16>() {
+            Ok(port) => format!("say the IP address too: 127.0.0.1:{port}, or 0.0.0.0:{port} for every interface"),
+            Err(_) => "this is not an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned(),
+        }
+    })
 }

@@ -1,13 +1,14 @@
 //! `eyot serve`: a node from its configuration, or one component with wasmtime serve's command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{say, single};
+use super::say;
+use super::single::{self, Parsed};
 use crate::activate::Mode;
 use crate::config::{self, Diagnostics};
 use crate::dispatch::Detail;
@@ -16,16 +17,19 @@ use crate::observe::{AccessForm, Destination, Format, GuestLog, LogGuard, logs};
 
 /// Run a node from node.toml, or serve one component.
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "eyot serve [OPTIONS] --config <FILE>\n       eyot serve [OPTIONS] <X.wasm>",
+    after_help = "Examples:
   eyot serve --config node.toml
   eyot serve hello.wasm
   eyot serve hello.wasm --addr 0.0.0.0:8080 --env GREETING=hello -S config-var=color=blue -W timeout=5s
   eyot serve hello.wasm --egress deny
 
-Exit codes: 0 after a signal, 1 when serving failed, 2 when the input is wrong.")]
+Exit codes: 0 after a signal, 1 when serving failed, 2 when the input is wrong."
+)]
 pub(super) struct Serve {
     /// The node's configuration.
-    #[arg(long, value_name = "FILE", conflicts_with = "component", required_unless_present = "component")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     /// Override limits, key by key, as in limits.toml.
@@ -47,53 +51,70 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let log = logs::init(Format::Auto, "")?;
-        match &self.config {
-            Some(path) => {
-                let mut node = config::Node::load(path, self.limits.as_deref())?;
-                if self.state.is_some() {
+        match (&self.config, &self.single.component) {
+            (Some(config), _) => {
+                let mut node = config::Node::read(config, self.limits.as_deref());
+                if let Some(node) = &mut node.node
+                    && self.state.is_some()
+                {
                     node.state.clone_from(&self.state);
                 }
-                let options = Options {
-                    detail: Detail::Public,
-                    egress: Mode::Listed,
-                    log: GuestLog::events(),
-                    access: self.access_log.unwrap_or(AccessLog::To(Destination::Stdout)).sink(),
-                    log_lost: log.lost(),
-                };
-                let mut ending = Ending::prepare(None)?;
-                let running = Node::start(&node, options)?;
-                for address in &running.addresses {
-                    tracing::info!(%address, workers = node.workers.len(), "listening");
-                }
-                if let Some(address) = running.admin {
-                    tracing::info!(%address, "admin");
-                }
-                tracing::info!("ready");
-                ending.wait()?;
-                ending.end(running);
-                Ok(())
+                self.node(&node, &log)
             }
-            None => self.single(&log),
+            (None, Some(component)) => self.single(component, &log),
+            (None, None) => Err(wrong(
+                "there is nothing to serve".to_owned(),
+                "name a node's configuration, eyot serve --config node.toml, or a component, eyot serve X.wasm",
+            )),
         }
     }
 
-    fn single(self, log: &LogGuard) -> anyhow::Result<()> {
-        let mut node = self.single.node(self.limits.as_deref())?;
-        node.state = self.state;
+    fn node(&self, read: &config::Read, log: &LogGuard) -> anyhow::Result<()> {
+        let options = Options {
+            detail: Detail::Public,
+            egress: Mode::Listed,
+            log: GuestLog::events(),
+            access: self.access_log.clone().unwrap_or(AccessLog::To(Destination::Stdout)).sink(),
+            log_lost: log.lost(),
+            request_headers: Vec::new(),
+        };
+        let mut ending = Ending::prepare(None)?;
+        let running = ending.unless_it_comes(|| Node::start(read, options))?;
+        for address in &running.addresses {
+            tracing::info!(%address, workers = running.workers(), "listening");
+        }
+        if let Some(address) = running.admin {
+            tracing::info!(%address, "admin");
+        }
+        tracing::info!("ready");
+        ending.wait()?;
+        ending.end(running);
+        Ok(())
+    }
+
+    fn single(&self, component: &Path, log: &LogGuard) -> anyhow::Result<()> {
+        let Parsed { mut node, headers, notes } = self.single.parse(component, self.limits.as_deref())?;
+        node.state.clone_from(&self.state);
         let options = Options {
             detail: Detail::Public,
             egress: self.single.egress_mode(),
             log: self.single.guest_log(&log.lost())?,
-            access: self.access_log.unwrap_or(AccessLog::Off).sink(),
+            access: self.access_log.clone().unwrap_or(AccessLog::Off).sink(),
             log_lost: log.lost(),
+            request_headers: headers,
         };
         let mut ending = Ending::prepare(self.single.shutdown_address())?;
-        let running = Node::start(&node, options)?;
+        let running = ending.unless_it_comes(|| Node::start(&node.into(), options))?;
+        // Tools written for wasmtime serve read these two lines, in this order, before anything else on stderr.
+        if let Some(address) = ending.address()? {
+            say::line(format_args!("Listening for shutdown on tcp://{address}/"));
+        }
         for address in &running.addresses {
-            // Tools written for wasmtime serve wait for this line, the first on stderr.
             say::line(format_args!("Serving HTTP on http://{address}/"));
         }
-        self.single.announce();
+        for note in notes {
+            say::line(note);
+        }
         ending.wait()?;
         ending.end(running);
         Ok(())
@@ -154,12 +175,38 @@ impl Ending {
         Ok(Self { runtime, interrupt, terminate, listener })
     }
 
+    /// Where a connection would end this process.
+    pub(super) fn address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.listener.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Does what has to be done before there is anything to drain: a signal that comes meanwhile ends the process at once, with the
+    /// status that a shell gives to it. The handlers stand already, since the first process of a container has no default ones.
+    pub(super) fn unless_it_comes<T: Send>(&mut self, work: impl FnOnce() -> T + Send) -> T {
+        let Self { runtime, interrupt, terminate, .. } = self;
+        std::thread::scope(|scope| {
+            let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+            let worker = scope.spawn(move || {
+                let _done = done;
+                work()
+            });
+            let signal = runtime.block_on(async {
+                tokio::select! {
+                    _ = is_done => None,
+                    _ = interrupt.recv() => Some(SignalKind::interrupt()),
+                    _ = terminate.recv() => Some(SignalKind::terminate()),
+                }
+            });
+            if let Some(signal) = signal {
+                std::process::exit(128 + signal.as_raw_value());
+            }
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     /// Waits for one of them.
     pub(super) fn wait(&mut self) -> anyhow::Result<()> {
         let Self { runtime, interrupt, terminate, listener } = self;
-        if let Some(listener) = listener {
-            say::line(format_args!("Listening for shutdown on tcp://{}/", listener.local_addr()?));
-        }
         let asked = async {
             match listener {
                 Some(listener) => listener.accept().await.map(|_| ()),
@@ -194,6 +241,5 @@ async fn signalled(interrupt: &mut Signal, terminate: &mut Signal) {
 
 /// Diagnostics of one message, for faults of arguments.
 pub(super) fn wrong(message: String, help: &str) -> anyhow::Error {
-    let place = config::Place::default();
-    Diagnostics(vec![config::Diagnostic { place, message, help: Some(help.to_owned()) }]).into()
+    Diagnostics::from(config::Diagnostic::new(config::Place::default(), message, help)).into()
 }

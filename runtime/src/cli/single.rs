@@ -1,18 +1,18 @@
 //! One component, with the command line of wasmtime serve: what it says is done, and what we do not do is refused.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use http::{HeaderName, HeaderValue};
 use prometheus::IntCounter;
 
-use super::say;
-use super::serve::wrong;
+use super::address;
+use super::options::{Asked, time};
+use super::rules;
 use crate::activate::Mode;
 use crate::config::{
-    Build, LimitTable, Listener, Methods, Node, Place, Route, Target, Telemetry, Worker, WorkerLimits,
+    Build, LimitTable, Listener, Mentions, Methods, Node, Place, Route, Target, Telemetry, Value, Worker,
 };
 use crate::observe::GuestLog;
 
@@ -22,15 +22,15 @@ const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 808
 #[derive(Args)]
 pub(super) struct Single {
     /// The component to serve.
-    #[arg(value_name = "X.wasm")]
-    component: Option<PathBuf>,
+    #[arg(value_name = "X.wasm", conflicts_with = "config")]
+    pub(super) component: Option<PathBuf>,
 
     /// Where to listen.
-    #[arg(long, value_name = "ADDR", default_value_t = ADDRESS, conflicts_with = "config")]
+    #[arg(long, value_name = "ADDR", default_value_t = ADDRESS, value_parser = address, conflicts_with = "config")]
     addr: SocketAddr,
 
     /// A connection to this address ends the server.
-    #[arg(long, value_name = "ADDR", conflicts_with = "config")]
+    #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "config")]
     shutdown_addr: Option<SocketAddr>,
 
     /// Print the guest's output as it is, without `stdout [N] :: `.
@@ -41,17 +41,72 @@ pub(super) struct Single {
     #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "config")]
     env: Vec<String>,
 
-    /// WASI options: cli, common, http, p3, config, config-var=NAME=VALUE, inherit-env.
+    /// Replace or add a header field of each request; `@FILE` has one in each line.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", conflicts_with = "config")]
+    headers: Vec<String>,
+
+    /// WASI options: config-var=NAME=VALUE, inherit-env, and limits such as max-resources=N.
     #[arg(short = 'S', long = "wasi", value_name = "KEY[=VALUE]", value_delimiter = ',', conflicts_with = "config")]
     wasi: Vec<String>,
 
-    /// WebAssembly options: timeout=TIME, max-memory-size=BYTES, component-model, component-model-async.
+    /// WebAssembly options: timeout=TIME, max-memory-size=BYTES.
     #[arg(short = 'W', long = "wasm", value_name = "KEY[=VALUE]", value_delimiter = ',', conflicts_with = "config")]
     wasm: Vec<String>,
 
     /// Which addresses the component may reach.
     #[arg(long, value_enum, default_value_t = Egress::Allow, conflicts_with = "config")]
     egress: Egress,
+
+    #[command(flatten)]
+    bounds: Bounds,
+
+    #[command(flatten)]
+    inert: Inert,
+}
+
+/// What wasmtime serve bounds by options of their own.
+#[derive(Args)]
+struct Bounds {
+    /// How many requests may run at once.
+    #[arg(long, value_name = "N", conflicts_with = "config")]
+    max_concurrent_requests: Option<u64>,
+
+    /// How many client connections may be open.
+    #[arg(long, value_name = "N", conflicts_with = "config")]
+    max_concurrent_connections: Option<u64>,
+
+    /// Held by any N from 1: each request has an isolate of its own.
+    #[arg(long, value_name = "N", conflicts_with = "config")]
+    max_instance_reuse_count: Option<u64>,
+
+    /// Held by any N from 1, likewise.
+    #[arg(long, value_name = "N", conflicts_with = "config")]
+    max_instance_concurrent_reuse_count: Option<u64>,
+
+    /// No isolate is ever idle, so any time holds.
+    #[arg(long, value_name = "TIME", conflicts_with = "config")]
+    idle_instance_timeout: Option<String>,
+}
+
+/// What is taken to be answered in a sentence.
+#[derive(Args)]
+struct Inert {
+    #[arg(short = 'O', long = "optimize", value_delimiter = ',', hide = true, conflicts_with = "config")]
+    optimize: Vec<String>,
+    #[arg(short = 'C', long = "codegen", value_delimiter = ',', hide = true, conflicts_with = "config")]
+    codegen: Vec<String>,
+    #[arg(short = 'D', long = "debug", value_delimiter = ',', hide = true, conflicts_with = "config")]
+    debug: Vec<String>,
+    #[arg(long, hide = true, conflicts_with = "config")]
+    dir: Vec<String>,
+    #[arg(long, hide = true, conflicts_with = "config")]
+    allow_precompiled: bool,
+    #[arg(long, hide = true, conflicts_with = "config")]
+    target: Option<String>,
+    #[arg(long, hide = true, conflicts_with = "config")]
+    profile: Option<String>,
+    #[arg(short = 'g', long = "gdbstub", hide = true, conflicts_with = "config")]
+    gdbstub: Option<String>,
 }
 
 /// Which addresses one component may reach.
@@ -63,23 +118,69 @@ enum Egress {
     Deny,
 }
 
+/// What a command line comes to.
+pub(super) struct Parsed {
+    pub(super) node: Node,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What was taken though it changes nothing here.
+    pub(super) notes: Vec<String>,
+}
+
 impl Single {
     /// A configuration of one worker and one route.
-    pub(super) fn node(&self, limits_file: Option<&Path>) -> anyhow::Result<Node> {
+    pub(super) fn parse(&self, component: &Path, limits_file: Option<&Path>) -> anyhow::Result<Parsed> {
         let mut limits = LimitTable::builtin();
         if let Some(file) = limits_file {
             limits.override_from_file(file)?;
         }
-        let worker = self.worker(&limits)?;
+        let mut asked = Asked::new(limits);
+        for option in &self.wasi {
+            asked.option(rules::S, option);
+        }
+        for option in &self.wasm {
+            asked.option(rules::W, option);
+        }
+        for variable in &self.env {
+            asked.variable(variable);
+        }
+        self.bounds.ask(&mut asked);
+        self.inert.ask(&mut asked);
+        let headers = headers(&self.headers, &mut asked);
+        if self.egress == Egress::Allow {
+            asked.note("egress is open, as with wasmtime serve; close it with --egress deny".to_owned());
+        }
+        let mut asked = asked.check()?;
+        let notes = std::mem::take(&mut asked.notes);
+        Ok(Parsed { node: self.node(component, asked), headers, notes })
+    }
+
+    fn node(&self, component: &Path, asked: Asked) -> Node {
+        let name =
+            component.file_stem().map_or_else(|| "worker".to_owned(), |stem| stem.to_string_lossy().into_owned());
         let route = Route {
             host: None,
             path: "/*".to_owned(),
             methods: Methods::Any,
-            target: Target::Worker(worker.name.clone()),
+            target: Target::Worker(name.clone()),
             auth: None,
-            place: Place { file: worker.component.clone(), line: 0, column: 0 },
+            place: Place::file(component),
         };
-        Ok(Node {
+        let worker = Worker {
+            name,
+            folder: component.parent().map(Path::to_owned).unwrap_or_default(),
+            component: component.to_owned(),
+            build: Build::None,
+            env: asked.env,
+            config: asked.config,
+            origins: Vec::new(),
+            egress: Vec::new(),
+            auth: None,
+            own_auth: None,
+            allow_addresses: Vec::new(),
+            routes: Vec::new(),
+            limits: asked.limits.worker_defaults(),
+        };
+        Node {
             listeners: vec![Listener { address: self.addr, tls: None }],
             admin: None,
             state: None,
@@ -88,45 +189,10 @@ impl Single {
             routes: vec![route],
             origins: Vec::new(),
             auths: Vec::new(),
-            limits,
+            limits: asked.limits,
             telemetry: Telemetry::default(),
-        })
-    }
-
-    fn worker(&self, limits: &LimitTable) -> anyhow::Result<Worker> {
-        let component = self.component.clone().unwrap_or_default();
-        let mut env = BTreeMap::new();
-        for variable in &self.env {
-            match variable.split_once('=') {
-                Some((name, value)) => env.insert(name.to_owned(), value.to_owned()),
-                None => std::env::var(variable).ok().and_then(|value| env.insert(variable.clone(), value)),
-            };
+            mentions: Mentions::default(),
         }
-        let mut config = BTreeMap::new();
-        for option in &self.wasi {
-            wasi_option(option, &mut env, &mut config)?;
-        }
-        let mut worker_limits = limits.worker_defaults();
-        for option in &self.wasm {
-            wasm_option(option, &mut worker_limits)?;
-        }
-        let name =
-            component.file_stem().map_or_else(|| "worker".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        Ok(Worker {
-            name,
-            folder: component.parent().map(Path::to_owned).unwrap_or_default(),
-            component,
-            build: Build::None,
-            env,
-            config,
-            origins: Vec::new(),
-            egress: Vec::new(),
-            auth: None,
-            own_auth: None,
-            allow_addresses: Vec::new(),
-            routes: Vec::new(),
-            limits: worker_limits,
-        })
     }
 
     pub(super) fn egress_mode(&self) -> Mode {
@@ -143,62 +209,85 @@ impl Single {
     pub(super) fn shutdown_address(&self) -> Option<SocketAddr> {
         self.shutdown_addr
     }
+}
 
-    /// What somebody should know who expects the defaults of a node.
-    pub(super) fn announce(&self) {
-        if self.egress == Egress::Allow {
-            say::line("egress is open, as with wasmtime serve; close it with --egress deny");
+impl Bounds {
+    fn ask(&self, asked: &mut Asked) {
+        if let Some(most) = self.max_concurrent_requests {
+            asked.limit("--max-concurrent-requests", "concurrency", Value::Count(most));
+        }
+        if let Some(most) = self.max_concurrent_connections {
+            asked.limit("--max-concurrent-connections", "connections", Value::Count(most));
+        }
+        for (flag, most) in [
+            ("--max-instance-reuse-count", self.max_instance_reuse_count),
+            ("--max-instance-concurrent-reuse-count", self.max_instance_concurrent_reuse_count),
+        ] {
+            match most {
+                Some(0) => asked.wrong(format!("{flag} 0: no isolate could serve a request"), "write 1"),
+                Some(2..) => asked.note(format!("{flag} is held: each request has an isolate of its own")),
+                Some(1) | None => {}
+            }
+        }
+        if let Some(Err((why, help))) = self.idle_instance_timeout.as_deref().map(time) {
+            asked.wrong(format!("--idle-instance-timeout: {why}"), help);
         }
     }
 }
 
-/// `-S`: only what gives a component something that we have.
-fn wasi_option(
-    option: &str,
-    env: &mut BTreeMap<String, String>,
-    config: &mut BTreeMap<String, String>,
-) -> anyhow::Result<()> {
-    let (key, value) = split(option);
-    match (key, value) {
-        // All of WASI is always linked, with nothing granted.
-        ("cli" | "common" | "http" | "p3" | "config", "y" | "yes" | "true") => {}
-        ("inherit-env", "y" | "yes" | "true") => env.extend(std::env::vars()),
-        ("config-var", variable) => {
-            let (name, value) = variable
-                .split_once('=')
-                .ok_or_else(|| wrong(format!("-S {option}: no value"), "write -S config-var=NAME=VALUE"))?;
-            config.insert(name.to_owned(), value.to_owned());
+impl Inert {
+    fn ask(&self, asked: &mut Asked) {
+        for (group, given) in [(rules::O, &self.optimize), (rules::C, &self.codegen), (rules::D, &self.debug)] {
+            for option in given {
+                asked.option(group, option);
+            }
         }
-        _ => {
-            let known = "known are cli, common, http, p3, config, config-var=NAME=VALUE, inherit-env; files and sockets are \
-                         never granted";
-            return Err(wrong(format!("-S {option} is not something that this host does"), known));
+        if let Some(dir) = self.dir.first() {
+            let help = "build what it reads into the component, or give it with --env or -S config-var=NAME=VALUE";
+            asked.wrong(format!("--dir {dir}: a component has no files"), help);
+        }
+        if self.allow_precompiled {
+            asked.wrong("--allow-precompiled: compiled code is never accepted", "give the component (.wasm) itself");
+        }
+        if self.target.is_some() {
+            asked.wrong("--target: components are compiled for this machine", "leave it out");
+        }
+        if self.profile.is_some() || self.gdbstub.is_some() {
+            asked.wrong("components are neither profiled nor debugged here", "do that with `wasmtime serve`");
         }
     }
-    Ok(())
 }
 
-/// `-W`: the limits that wasmtime's options name, enforced as ours.
-fn wasm_option(option: &str, limits: &mut WorkerLimits) -> anyhow::Result<()> {
-    let (key, value) = split(option);
-    let known = "known are timeout=TIME, max-memory-size=BYTES, component-model, component-model-async";
-    match (key, value) {
-        ("component-model" | "component-model-async", "y" | "yes" | "true") => {}
-        ("timeout", time) => {
-            limits.wall_time = humantime::parse_duration(time)
-                .or_else(|_| time.parse().map(Duration::from_secs))
-                .map_err(|_| wrong(format!("-W {option}: {time:?} is not a time"), "write -W timeout=5s"))?;
+/// Fields that replace those of each request.
+fn headers(given: &[String], asked: &mut Asked) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    for given in given {
+        let lines = match given.strip_prefix('@') {
+            None => given.clone(),
+            Some(file) => std::fs::read_to_string(file).unwrap_or_else(|error| {
+                asked.wrong(format!("-H {given}: {error}"), "name a text file with a header field in each line");
+                String::new()
+            }),
+        };
+        for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+            match header(line) {
+                Ok(header) => headers.push(header),
+                Err(why) => asked.wrong(format!("-H {line:?}: {why}"), "write -H 'NAME: VALUE'"),
+            }
         }
-        ("max-memory-size", bytes) => {
-            limits.memory = bytes.parse().map_err(|_| {
-                wrong(format!("-W {option}: {bytes:?} is not a number of bytes"), "write -W max-memory-size=67108864")
-            })?;
-        }
-        _ => return Err(wrong(format!("-W {option} is not something that this host does"), known)),
     }
-    Ok(())
+    headers
 }
 
-fn split(option: &str) -> (&str, &str) {
-    option.split_once('=').unwrap_or((option, "y"))
+fn header(line: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let (name, value) = line.split_once(':').ok_or("there is no colon")?;
+    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "this is not the name of a field")?;
+    let value = HeaderValue::from_str(value.trim()).map_err(|_| "this is not the value of a field")?;
+    // RFC 9110 §7.6.1 and §8.6: with another value than the client's, the message would be read as another.
+    match name.as_str() {
+        "connection" | "content-length" | "host" | "keep-alive" | "te" | "trailer" | "transfer-encoding"
+        | "upgrade" => Err("this field is the connection's own business"),
+        name if name.starts_with("eyot-") => Err("names that begin with `eyot-` are this server's"),
+        _ => Ok((name, value)),
+    }
 }

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::file::read_regular;
+use super::reader::LARGEST_FILE;
+
 /// A place in a file. Line and column count from 1; 0 where there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Place {
@@ -21,6 +24,11 @@ impl Place {
     /// The file as a whole, for faults that no line of it is to blame for, such as that it cannot be read.
     pub fn file(file: impl Into<PathBuf>) -> Self {
         Self { file: file.into(), line: 0, column: 0 }
+    }
+
+    /// Whether no file is to blame: the fault is one of the command line, or of the machine.
+    fn is_nowhere(&self) -> bool {
+        self.file.as_os_str().is_empty()
     }
 }
 
@@ -61,7 +69,7 @@ impl Diagnostic {
                     .path(self.place.file.display().to_string())
                     .annotation(AnnotationKind::Primary.span(token_at(line, self.place.column))),
             ),
-            None if self.place == Place::default() => Group::with_title(title),
+            None if self.place.is_nowhere() => Group::with_title(title),
             None => title.element(annotate_snippets::Origin::path(self.place.to_string())),
         };
         let group: Group<'_> = match &self.help {
@@ -88,18 +96,23 @@ impl Diagnostics {
         let mut text = String::new();
         for diagnostic in &self.0 {
             let file = diagnostic.place.file.as_path();
-            let source = files.entry(file).or_insert_with(|| std::fs::read_to_string(file).ok());
-            text.push_str(&diagnostic.render(&renderer, source.as_deref()));
+            let source = match diagnostic.place.line {
+                0 => None,
+                _ => files.entry(file).or_insert_with(|| source_text(file)).as_deref(),
+            };
+            text.push_str(&diagnostic.render(&renderer, source));
             text.push_str("\n\n");
         }
         text
     }
 
-    /// `Ok` where no fault was found; otherwise the faults, those of one file in the order of its lines.
-    pub(super) fn check(mut faults: Vec<Diagnostic>) -> Result<(), Self> {
-        if faults.is_empty() {
-            return Ok(());
-        }
+    /// `Ok` where no fault was found; otherwise all of them.
+    pub(super) fn check(faults: Vec<Diagnostic>) -> Result<(), Self> {
+        if faults.is_empty() { Ok(()) } else { Err(Self::together(faults)) }
+    }
+
+    /// Each fault once, those of one file in the order of its lines.
+    pub(crate) fn together(mut faults: Vec<Diagnostic>) -> Self {
         let mut files: Vec<PathBuf> = Vec::new();
         for fault in &faults {
             if !files.contains(&fault.place.file) {
@@ -117,7 +130,7 @@ impl Diagnostics {
                 once.push(fault);
             }
         }
-        Err(Self(once))
+        Self(once)
     }
 }
 
@@ -130,16 +143,21 @@ impl From<Diagnostic> for Diagnostics {
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for diagnostic in &self.0 {
-            if diagnostic.place != Place::default() {
-                write!(f, "{}: ", diagnostic.place)?;
+            match diagnostic.place.is_nowhere() {
+                true => writeln!(f, "{}", diagnostic.message)?,
+                false => writeln!(f, "{}: {}", diagnostic.place, diagnostic.message)?,
             }
-            writeln!(f, "{}", diagnostic.message)?;
             if let Some(help) = &diagnostic.help {
                 writeln!(f, "  help: {help}")?;
             }
         }
         Ok(())
     }
+}
+
+/// The text of a configuration file, unless something else has its name by now.
+fn source_text(file: &Path) -> Option<String> {
+    String::from_utf8(read_regular(file, LARGEST_FILE).ok()?).ok()
 }
 
 /// Messages quote what stands in files, and must not move a terminal's cursor or add lines to a log.
@@ -207,6 +225,21 @@ mod tests {
             for column in 0..9 {
                 assert!(Diagnostics(vec![fault(line, column)]).render().contains("x.toml"));
             }
+        }
+    }
+
+    #[test]
+    fn a_fault_without_a_place_has_no_empty_one() {
+        let fault = Diagnostics::from(Diagnostic::new(Place::default(), "m", "h"));
+        assert!(!fault.render().contains("-->"), "{}", fault.render());
+        assert_eq!(fault.to_string(), "m\n  help: h\n");
+    }
+
+    #[test]
+    fn rendering_waits_for_no_pipe_and_reads_no_endless_file() {
+        for file in ["/dev/zero", "/dev/stdin", "/proc/self/task"] {
+            let fault = Diagnostic::new(Place { file: file.into(), line: 3, column: 1 }, "m", "h");
+            assert!(Diagnostics::from(fault).render().contains(file));
         }
     }
 

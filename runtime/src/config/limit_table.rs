@@ -21,6 +21,8 @@ pub enum Source {
     Node(PathBuf),
     /// A worker's eyot.toml.
     Worker(String),
+    /// An option of the command line.
+    CommandLine,
 }
 
 impl std::fmt::Display for Source {
@@ -30,6 +32,7 @@ impl std::fmt::Display for Source {
             Self::File(path) => f.pad(&format!("--limits {}", path.display())),
             Self::Node(path) => f.pad(&path.display().to_string()),
             Self::Worker(name) => f.pad(&format!("worker {name}")),
+            Self::CommandLine => f.pad("the command line"),
         }
     }
 }
@@ -129,6 +132,19 @@ impl LimitTable {
         Diagnostics::check(file.into_faults())?;
         *self = changed;
         Ok(())
+    }
+
+    /// Sets one limit as an option of the command line does. False, and nothing is set, where the limit cannot be 0.
+    #[must_use]
+    pub fn set(&mut self, key: &str, value: Value) -> bool {
+        if value.is_zero() && !shape(key).is_some_and(|shape| shape.may_be_zero) {
+            return false;
+        }
+        for row in self.rows.iter_mut().filter(|row| row.key == key) {
+            row.default = value;
+            row.source = Source::CommandLine;
+        }
+        true
     }
 
     /// The limits of one worker: its own values where it sets them, the defaults elsewhere.

@@ -196,6 +196,8 @@ limits! {
         node_concurrency: Count,
         /// Memory of all isolates.
         node_memory: Bytes,
+        /// One component, as a file.
+        component_size: Bytes,
         /// Open client connections.
         connections: Count,
         /// The request target.

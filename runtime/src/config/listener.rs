@@ -41,7 +41,7 @@ const TLS_KEY: Key = key("key", "the path of a PEM file", "\"key.pem\"");
 /// The addresses that are taken, with their places: no two listeners can have one.
 #[derive(Default)]
 pub(super) struct Addresses {
-    taken: Vec<(SocketAddr, Place)>,
+    pub(super) taken: Vec<(SocketAddr, Place)>,
 }
 
 impl Addresses {

@@ -1,17 +1,20 @@
 //! What the operator and the authors of workers wrote down: node.toml, a worker's eyot.toml, limits.toml.
 //!
 //! May import: `failure`, `http`. The way in: [`Node::load`], [`Worker::load`], [`LimitTable::builtin`]; each gives typed values or
-//! every fault of the file as [`Diagnostics`], with file, line, column, what is wrong and what to do.
+//! every fault of the file as [`Diagnostics`], with file, line, column, what is wrong and what to do. [`Node::read`] gives both, for who
+//! looks further before everything is told.
 //! Invariants: parsed once; unknown keys are refused; what is accepted is enforced; paths are absolute after loading.
 
 mod auth;
 mod component;
 mod diagnostic;
+mod file;
 mod form;
 mod limit_reader;
 mod limit_table;
 mod limits;
 mod listener;
+mod mention;
 mod node;
 mod origin;
 mod phrase;
@@ -26,10 +29,14 @@ mod tests;
 
 pub use auth::{Algorithm, Auth, Key, TokenSource, algorithm_named};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
+pub use file::read_regular;
 pub use limit_table::{LimitOverride, LimitRow, LimitTable, Source};
 pub use limits::{Kind, NodeLimits, Scope, Value, WorkerLimits};
 pub use listener::{Admin, Listener, ListenerTls};
-pub use node::{Node, Telemetry};
+pub use mention::Mentions;
+pub use node::{Node, Read, Telemetry};
 pub use origin::Origin;
 pub use route::{Methods, Route, Target};
 pub use worker::{Build, Egress, Reading, Worker};
+
+pub(crate) use units::positive_time;

@@ -10,6 +10,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, Place};
 use super::form;
 use super::limit_table::{LimitTable, Source as LimitSource};
 use super::listener::{Addresses, Admin, Listener};
+use super::mention::Mentions;
 use super::origin::{NAME, Origin, existing_file, read_origin};
 use super::reader::{Key, Source, Table, Wrong, key};
 use super::reference::{Kind, Names, Reference};
@@ -39,6 +40,23 @@ pub struct Node {
     pub limits: LimitTable,
     /// Where traces go.
     pub telemetry: Telemetry,
+    /// Where files and addresses are named.
+    pub mentions: Mentions,
+}
+
+/// What was read of a configuration: as much of a node as could be made out, and what is wrong with the rest.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Parts with faults are missing in it; it is whole when there are none. `None` only together with a fault.
+    pub node: Option<Node>,
+    /// Everything that is wrong.
+    pub faults: Vec<Diagnostic>,
+}
+
+impl From<Node> for Read {
+    fn from(node: Node) -> Self {
+        Self { node: Some(node), faults: Vec::new() }
+    }
 }
 
 /// Traces and what identifies them.
@@ -59,6 +77,15 @@ impl Node {
     /// # Errors
     /// Every fault of all these files together.
     pub fn load(path: &Path, limits_file: Option<&Path>) -> Result<Self, Diagnostics> {
+        let Read { node, faults } = Self::read(path, limits_file);
+        Diagnostics::check(faults)?;
+        // Without a node there is at least one fault; this only says so to the compiler.
+        node.ok_or_else(|| Diagnostic::new(Place::file(path), "nothing was read", "report this").into())
+    }
+
+    /// The same, but what is well can be used to look for more faults before all of them are told.
+    #[must_use]
+    pub fn read(path: &Path, limits_file: Option<&Path>) -> Read {
         let mut limits = LimitTable::builtin();
         let mut faults = match limits_file.map(|file| limits.override_from_file(file)) {
             Some(Err(faults)) => faults.0,
@@ -68,7 +95,7 @@ impl Node {
             Ok(source) => source,
             Err(fault) => {
                 faults.push(fault);
-                return Err(Diagnostics(faults));
+                return Read { node: None, faults };
             }
         };
         let mut other_files = Vec::new();
@@ -78,9 +105,7 @@ impl Node {
         });
         faults.extend(source.into_faults());
         faults.extend(other_files);
-        Diagnostics::check(faults)?;
-        // Without a node there is at least one fault; this only says so to the compiler.
-        node.ok_or_else(|| Diagnostic::new(Place::file(path), "nothing was read", "report this").into())
+        Read { node, faults }
     }
 }
 
@@ -99,6 +124,8 @@ struct Reading {
     origins: Names,
     auths: Names,
     references: Vec<Reference>,
+    /// Files that workers name.
+    named: Vec<(PathBuf, Place)>,
 }
 
 impl Reading {
@@ -108,7 +135,7 @@ impl Reading {
         }
         let names = Names::new;
         let (workers, origins, auths) = (names(Kind::Worker), names(Kind::Origin), names(Kind::Auth));
-        Self { limits, workers, origins, auths, references: Vec::new() }
+        Self { limits, workers, origins, auths, references: Vec::new(), named: Vec::new() }
     }
 
     /// `None` only together with a fault. Faults of the workers' own files go to `other_files`.
@@ -140,6 +167,10 @@ impl Reading {
             auths,
             limits: self.limits,
             telemetry: read_telemetry(root),
+            mentions: Mentions {
+                files: root.source.take_named().into_iter().chain(self.named).collect(),
+                addresses: addresses.taken,
+            },
         })
     }
 
@@ -166,6 +197,7 @@ impl Reading {
                 None => self.workers.incomplete(),
             }
             self.references.extend(loaded.references);
+            self.named.extend(loaded.named);
             other_files.extend(loaded.faults);
             workers.extend(loaded.worker);
         }

@@ -82,7 +82,17 @@ pub(super) fn read_origin(table: &Table<'_>) -> (Option<Spanned<String>>, Option
         }
     }
     let certificate_authority = authority.map(|path| existing_file(table.source, AUTHORITY.name, &path));
-    let (preserve_host, concurrency) = (flag(PRESERVE_HOST), table.optional::<NonZeroU64>(CONCURRENCY));
+    let preserve_host = flag(PRESERVE_HOST);
+    if preserve_host
+        && http2
+        && let Some(value) = table.value(PRESERVE_HOST.name)
+    {
+        // Over HTTP/2 the host is part of the target by which connections are pooled: each name that a client makes up would
+        // get a connection of its own.
+        let help = "leave one of them out: an origin that needs the client's Host is asked by HTTP/1.1";
+        table.source.fault(value.span(), "`preserve_host` and `http2` do not go together", help);
+    }
+    let concurrency = table.optional::<NonZeroU64>(CONCURRENCY);
     let (connect, first_byte, idle) = (time(CONNECT), time(FIRST_BYTE), time(IDLE));
     let keepalive = time(KEEPALIVE);
     let origin = name.clone().zip(url).map(|(name, url)| {
@@ -105,6 +115,7 @@ pub(super) fn read_origin(table: &Table<'_>) -> (Option<Spanned<String>>, Option
 /// A path made absolute. That no file is there is a fault now, when it can be put right, not when it is first used.
 pub(super) fn existing_file(source: &Source, name: &str, path: &Spanned<String>) -> PathBuf {
     let absolute = source.absolute(path.get_ref());
+    source.names(absolute.clone(), &path.span());
     // The kind is looked at first: to open a named pipe would wait for its other end.
     let why = match std::fs::metadata(&absolute) {
         Ok(found) if !found.is_file() => Some("it is not a file".to_owned()),

@@ -18,16 +18,16 @@ use super::diagnostic::{Diagnostic, Place};
 use super::phrase::{found, printable, quoted, suggestion};
 
 /// A configuration file is written by hand; what is larger than this is some other file.
-const LARGEST_FILE: u64 = 4 << 20;
+pub(super) const LARGEST_FILE: u64 = 4 << 20;
 
 /// Nobody reads more, and finding the line of each takes a walk through the file.
 const MOST_FAULTS: usize = 100;
 
 /// A string that is not what its key asks for: why, and what to write.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub(super) why: String,
-    pub(super) help: String,
+pub(crate) struct Wrong {
+    pub(crate) why: String,
+    pub(crate) help: String,
 }
 
 impl Wrong {
@@ -53,6 +53,8 @@ pub(super) struct Source {
     file: PathBuf,
     text: String,
     faults: RefCell<Vec<Diagnostic>>,
+    /// The files that this one names, with their places.
+    named: RefCell<Vec<(PathBuf, Place)>>,
 }
 
 impl Source {
@@ -74,7 +76,7 @@ impl Source {
     }
 
     pub(super) fn new(file: &Path, text: String) -> Self {
-        Self { file: file.to_owned(), text, faults: RefCell::default() }
+        Self { file: file.to_owned(), text, faults: RefCell::default(), named: RefCell::default() }
     }
 
     /// The root table, or `None` where the text is not TOML: then all its syntax faults have been noted, and nothing else is
@@ -128,6 +130,16 @@ impl Source {
                 found.push(fault);
             }
         }
+    }
+
+    /// Notes that another file is named here.
+    pub(super) fn names(&self, file: PathBuf, span: &Range<usize>) {
+        let place = self.place(span.start);
+        self.named.borrow_mut().push((file, place));
+    }
+
+    pub(super) fn take_named(&self) -> Vec<(PathBuf, Place)> {
+        self.named.take()
     }
 
     pub(super) fn into_faults(self) -> Vec<Diagnostic> {

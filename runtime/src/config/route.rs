@@ -128,12 +128,15 @@ fn read_pattern(
     references: &mut Vec<Reference>,
 ) -> Option<Route> {
     let host = table.optional_with(HOST, form::host_pattern).map(Spanned::into_inner);
+    // With a fault in it, this would be a route for any host.
+    let whole = host.is_some() || table.value(HOST.name).is_none();
     let methods = read_methods(table);
     let auth = table.optional_with(AUTH, form::name);
     if let Some(auth) = &auth {
         references.push(Reference::new(table.source, Kind::Auth, auth));
     }
     let auth = auth.map(Spanned::into_inner);
+    whole.then_some(())?;
     Some(Route { host, path: path?, methods, target: target?, auth, place: table.source.place(table.span().start) })
 }
 

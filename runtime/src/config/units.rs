@@ -35,7 +35,7 @@ pub(super) fn time(text: &str) -> Result<Duration, Wrong> {
 }
 
 /// A time in which something is to be done: 0 would mean never.
-pub(super) fn positive_time(text: &str) -> Result<Duration, Wrong> {
+pub(crate) fn positive_time(text: &str) -> Result<Duration, Wrong> {
     match time(text)? {
         Duration::ZERO => Err(Wrong::new("0 leaves no time at all", "write a time above 0, such as \"10s\"")),
         time => Ok(time),

@@ -121,6 +121,8 @@ pub(super) struct Loaded {
     /// Uses of names that node.toml defines.
     pub(super) references: Vec<Reference>,
     pub(super) faults: Vec<Diagnostic>,
+    /// The files that it names, with their places.
+    pub(super) mentioned: Vec<(PathBuf, Place)>,
 }
 
 const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
@@ -160,7 +162,8 @@ pub(super) fn read_worker(
         let (component, build) = component.map_or((found, build), |component| (component, Build::None));
         written.is_some().then_some(Worker { component, build, ..parts? })
     });
-    Loaded { worker, name: own_name, named, references, faults: source.into_faults() }
+    let mentioned = source.take_named();
+    Loaded { worker, name: own_name, named, references, mentioned, faults: source.into_faults() }
 }
 
 /// All but the component. `None` where the limits have faults; other faults leave their part out and are in the source.
@@ -250,7 +253,11 @@ fn read_component(root: &Table<'_>, name: Option<&Spanned<String>>, replaced: bo
         return None;
     }
     let component = match &written {
-        Some(path) => source.absolute(path.get_ref()),
+        Some(path) => {
+            let file = source.absolute(path.get_ref());
+            source.names(file.clone(), &path.span());
+            file
+        }
         None if replaced => PathBuf::new(),
         None if is_cargo => match component::cargo_artifact(&folder, component::target_folder()) {
             Ok(path) => path,

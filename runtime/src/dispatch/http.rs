@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
@@ -40,6 +40,8 @@ pub struct Dispatcher {
     pub trusted_proxies: Vec<IpNet>,
     /// How much a client is told about failures.
     pub detail: Detail,
+    /// Fields that replace those of every request: `eyot serve X.wasm -H` only.
+    pub request_headers: Vec<(HeaderName, HeaderValue)>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Counts what led nowhere.
@@ -101,6 +103,7 @@ impl Core {
         exchange.came_from(&caller.client);
         let head = head::read(&mut request, &caller.client, &shared.limits, caller.proxy.is_some())?;
         caller.correct_scheme(&mut request);
+        replace(request.headers_mut(), &shared.request_headers);
         let host = exchange.asks_for(head.host);
         if head.path == "*" && *request.method() == Method::OPTIONS {
             return Ok(respond::options());
@@ -217,5 +220,15 @@ impl Ledger for Held {
         {
             metrics.limit_reached(met.code());
         }
+    }
+}
+
+/// All fields of a name go before the first new one comes, so that there can be several of them.
+fn replace(headers: &mut HeaderMap, fields: &[(HeaderName, HeaderValue)]) {
+    for (name, _) in fields {
+        headers.remove(name);
+    }
+    for (name, value) in fields {
+        headers.append(name, value.clone());
     }
 }

@@ -1,6 +1,5 @@
 //! The origins of node.toml, each with its pool.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,11 +86,7 @@ pub(super) fn unusable(why: String) -> Diagnostics {
 }
 
 fn fault(message: String, help: &str) -> Diagnostic {
-    Diagnostic {
-        place: Place { file: PathBuf::from("node.toml"), line: 0, column: 0 },
-        message,
-        help: Some(help.to_owned()),
-    }
+    Diagnostic::new(Place::default(), message, help)
 }
 
 fn one(origin: &config::Origin, gate: &Arc<Gate>, streams: u64, dial: Dial) -> Result<Origin, Diagnostic> {
@@ -103,11 +98,6 @@ fn one(origin: &config::Origin, gate: &Arc<Gate>, streams: u64, dial: Dial) -> R
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(fault("its URL may have a host, a port and a path, and nothing else", "leave the rest out"));
-    }
-    if origin.preserve_host && origin.http2 {
-        // Over HTTP/2 the host is part of the target by which connections are pooled: each name that a client makes up would
-        // get a connection of its own.
-        return Err(fault("preserve_host and http2 do not go together", "leave one of them out"));
     }
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let (Ok(host), Ok(authority)) = (HeaderValue::from_str(authority), Authority::try_from(authority)) else {
@@ -127,7 +117,9 @@ fn one(origin: &config::Origin, gate: &Arc<Gate>, streams: u64, dial: Dial) -> R
             "install the package ca-certificates, or set certificate_authority",
         ));
     }
-    let protocol = if origin.http2 { Protocol::Http2 { streams } } else { Protocol::Http1 };
+    // Over HTTP/2 the host is part of the target by which connections are pooled: each name that a client makes up would get a
+    // connection of its own.
+    let protocol = if origin.http2 && !origin.preserve_host { Protocol::Http2 { streams } } else { Protocol::Http1 };
     let times =
         Timeouts { connect: origin.connect_timeout, first_byte: origin.first_byte_timeout, idle: origin.idle_timeout };
     let times = times.within(Timeouts { connect: YEAR, first_byte: YEAR, idle: YEAR });

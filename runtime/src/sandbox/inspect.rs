@@ -4,7 +4,7 @@ use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator};
 
 use super::{EngineKind, Engines};
 
-/// The handler that a component exports.
+/// A handler that a component exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handler {
     /// `wasi:http/incoming-handler@0.2.x`
@@ -18,25 +18,23 @@ pub enum Handler {
 pub struct Inspection {
     /// The engine that it needs.
     pub engine: EngineKind,
-    /// The export that we call.
-    pub handler: Handler,
+    /// What we could call, the better first, each with the full name of its export.
+    pub handlers: Vec<(Handler, String)>,
     /// The interfaces that it imports.
     pub imports: Vec<String>,
 }
 
-/// Why it cannot be a worker. Each says what to do.
+/// Why it cannot be a worker.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InspectionError {
     /// Neither binary nor text.
-    #[error("this is not WebAssembly (it does not begin with \\0asm): build a component for wasm32-wasip2")]
+    #[error("this is not WebAssembly: it does not begin with \\0asm")]
     NotWasm,
     /// A core module.
-    #[error(
-        "this is a core module, not a component: build for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
-    )]
+    #[error("this is a core module, not a component")]
     CoreModule,
     /// Compiled code of wasmtime, which is native code that nobody can check.
-    #[error("this is compiled code (.cwasm), which is never accepted: give the component (.wasm)")]
+    #[error("this is compiled code (.cwasm), which is never accepted")]
     Compiled,
     /// Broken or using proposals that are off.
     #[error("this component is not valid at byte {offset}: {message}")]
@@ -46,15 +44,36 @@ pub enum InspectionError {
         /// What the validator said.
         message: String,
     },
+    /// A draft of WASI 0.3, which differs from the release.
+    #[error("this component exports {export}, a draft of an interface that is final by now")]
+    Draft {
+        /// With its version.
+        export: String,
+    },
     /// Nothing to call.
     #[error(
-        "this component exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3; it exports {}: \
-         export an HTTP handler, for example with eyot-sdk's `serve!`", list(.exports)
+        "this component exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3; it exports {}",
+        list(.exports)
     )]
     NoHandler {
         /// What it exports.
         exports: Vec<String>,
     },
+}
+
+impl InspectionError {
+    /// What to do.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotWasm => "build a component for the target wasm32-wasip2",
+            Self::CoreModule => "build for the target wasm32-wasip2, or wrap it with `wasm-tools component new`",
+            Self::Compiled => "give the component (.wasm) that it was compiled from",
+            Self::Invalid { .. } => "build it again; if that does not help, with a newer version of its toolchain",
+            Self::Draft { .. } => "build it with a version of its toolchain that is for WASI 0.3.0",
+            Self::NoHandler { .. } => "export an HTTP handler, for example with eyot-sdk's `serve!`",
+        }
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -73,22 +92,32 @@ pub fn inspect(engines: &Engines, bytes: &[u8]) -> Result<Inspection, Inspection
         return Err(InspectionError::NotWasm);
     }
     let (imports, exports) = names(bytes)?;
-    let concurrent = imports.iter().chain(&exports).any(|name| name.contains("@0.3."));
+    let concurrent = imports.iter().chain(&exports).any(|name| name.starts_with("wasi:") && name.contains("@0.3."));
     let engine = if !concurrent && validate(engines, bytes, EngineKind::Plain).is_ok() {
         EngineKind::Plain
     } else {
         validate(engines, bytes, EngineKind::Concurrent)?;
         EngineKind::Concurrent
     };
-    let exported = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
-    let handler = if exported("wasi:http/handler@0.3.") {
-        Handler::Handler
-    } else if exported("wasi:http/incoming-handler@0.2.") {
-        Handler::IncomingHandler
-    } else {
-        return Err(InspectionError::NoHandler { exports });
-    };
-    Ok(Inspection { engine, handler, imports })
+    Ok(Inspection { engine, handlers: handlers(exports)?, imports })
+}
+
+fn handlers(exports: Vec<String>) -> Result<Vec<(Handler, String)>, InspectionError> {
+    let known =
+        [(Handler::Handler, "wasi:http/handler@0.3."), (Handler::IncomingHandler, "wasi:http/incoming-handler@0.2.")];
+    let named = |prefix| exports.iter().filter(move |name| name.starts_with(prefix));
+    let is_draft = |name: &String| name.rsplit_once('@').is_some_and(|(_, version)| version.contains('-'));
+    let found: Vec<_> = known
+        .iter()
+        .flat_map(|(handler, prefix)| named(prefix).filter(|name| !is_draft(name)).map(|name| (*handler, name.clone())))
+        .collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    match known.iter().flat_map(|(_, prefix)| named(prefix)).next() {
+        Some(draft) => Err(InspectionError::Draft { export: draft.clone() }),
+        None => Err(InspectionError::NoHandler { exports }),
+    }
 }
 
 fn validate(engines: &Engines, bytes: &[u8], kind: EngineKind) -> Result<(), InspectionError> {
@@ -127,4 +156,29 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), InspectionError> {
 
 fn invalid(error: wasmparser::BinaryReaderError) -> InspectionError {
     InspectionError::Invalid { offset: error.offset(), message: error.message().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(exports: &[&str]) -> Result<Vec<Handler>, InspectionError> {
+        let exports = exports.iter().map(|&export| export.to_owned()).collect();
+        handlers(exports).map(|found| found.into_iter().map(|(handler, _)| handler).collect())
+    }
+
+    #[test]
+    fn the_newer_handler_comes_first_and_a_draft_does_not_hide_the_older() {
+        let (old, new) = ("wasi:http/incoming-handler@0.2.3", "wasi:http/handler@0.3.0");
+        assert_eq!(found(&[old, new]), Ok(vec![Handler::Handler, Handler::IncomingHandler]));
+        assert_eq!(found(&[old, "wasi:http/handler@0.3.0-rc-2025-09-16"]), Ok(vec![Handler::IncomingHandler]));
+    }
+
+    #[test]
+    fn a_draft_alone_is_named() {
+        let draft = "wasi:http/handler@0.3.0-rc-2025-09-16";
+        let error = found(&["other:thing/x", draft]).unwrap_err();
+        assert!(error.to_string().contains(draft) && error.help().contains("0.3.0"), "{error}");
+        assert!(matches!(found(&["other:thing/x"]), Err(InspectionError::NoHandler { .. })));
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use tokio::sync::oneshot::{self, error::TryRecvError};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 use wasmtime::component::Accessor;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -199,7 +199,7 @@ impl Waiting {
             return result;
         }
         let remaining = self.wall_time.saturating_sub(isolate.usage.age());
-        let mut deadline = pin!(sleep_until(Instant::now() + remaining));
+        let mut deadline = pin!(sleep(remaining));
         std::future::poll_fn(|context| {
             if let Poll::Ready(result) = self.poll(isolate, limits, context) {
                 return Poll::Ready(result);

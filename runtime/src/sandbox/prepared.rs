@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
+use wasmtime::component::{Component, InstancePre, Linker, Resource};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use super::ticker::Ticker;
 use super::{EngineKind, Engines, Handler, Inspection, lane};
@@ -27,16 +31,40 @@ pub(super) enum Pre {
     Service(ServicePre<Guest>),
 }
 
-/// Why a compiled component cannot be linked.
+/// Why a compiled component cannot be run. The author's to solve, each.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:#}")]
-pub struct PrepareError(wasmtime::Error);
+pub enum PrepareError {
+    /// It imports what we do not have.
+    #[error("the component cannot be linked: {0:#}")]
+    Import(wasmtime::Error),
+    /// What it exports under the name of a handler is something else.
+    #[error("the component's export {export} is not a handler: {why:#}")]
+    Export {
+        /// With its version.
+        export: String,
+        /// What the check of its type said.
+        why: wasmtime::Error,
+    },
+}
+
+impl PrepareError {
+    /// What to do.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Import(_) => "remove the import, or build with a toolchain that targets wasi:http",
+            Self::Export { .. } => {
+                "export the function `handle` as wasi:http has it: build with a toolchain that targets wasi:http"
+            }
+        }
+    }
+}
 
 impl Prepared {
     /// Links a component with what its capabilities grant.
     ///
     /// # Errors
-    /// When it imports what we do not have.
+    /// When it imports what we do not have, or has no handler of the right type.
     pub fn new(
         engines: &Engines,
         inspection: &Inspection,
@@ -44,7 +72,7 @@ impl Prepared {
         capabilities: Arc<Capabilities>,
     ) -> Result<Self, PrepareError> {
         let engine = engines.engine(inspection.engine);
-        let pre = pre(engine, inspection, component).map_err(PrepareError)?;
+        let pre = pre(engine, inspection, component)?;
         let id = capabilities.share.id;
         Ok(Self { pre, engine: engine.clone(), ticker: Arc::clone(engines.ticker()), id, capabilities })
     }
@@ -57,15 +85,58 @@ impl Prepared {
     }
 }
 
-fn pre(engine: &wasmtime::Engine, inspection: &Inspection, component: &Component) -> wasmtime::Result<Pre> {
+fn pre(engine: &wasmtime::Engine, inspection: &Inspection, component: &Component) -> Result<Pre, PrepareError> {
     let mut linker = Linker::new(engine);
-    match inspection.engine {
-        EngineKind::Plain => bindings::link(&mut linker)?,
-        EngineKind::Concurrent => bindings::link_async(&mut linker)?,
+    let linked = match inspection.engine {
+        EngineKind::Plain => bindings::link(&mut linker),
+        EngineKind::Concurrent => bindings::link_async(&mut linker),
+    };
+    let instance = linked.and_then(|()| linker.instantiate_pre(component)).map_err(PrepareError::Import)?;
+    let mut first = None;
+    for (handler, export) in &inspection.handlers {
+        match pre_of(*handler, export, &linker, component, instance.clone()) {
+            Ok(pre) => return Ok(pre),
+            // As wasmtime serve does: what cannot be used of the newer interface gives way to the older.
+            Err(why) => _ = first.get_or_insert(PrepareError::Export { export: export.clone(), why }),
+        }
     }
-    let instance = linker.instantiate_pre(component)?;
-    Ok(match inspection.handler {
-        Handler::Handler => Pre::Service(ServicePre::new(instance)?),
-        Handler::IncomingHandler => Pre::Proxy(ProxyPre::new(instance)?),
+    Err(first.unwrap_or_else(|| PrepareError::Import(wasmtime::Error::msg("it exports no handler"))))
+}
+
+/// Instantiation would find a wrong type too, but not before the first request.
+fn pre_of(
+    handler: Handler,
+    export: &str,
+    linker: &Linker<Guest>,
+    component: &Component,
+    instance: InstancePre<Guest>,
+) -> wasmtime::Result<Pre> {
+    let types = linker.substituted_component_type(component)?;
+    let function = handle(&types, component.engine(), export)?;
+    Ok(match handler {
+        Handler::Handler => {
+            function.typecheck::<(Resource<p3::Request>,), (Result<Resource<p3::Response>, ErrorCode>,)>(
+                &types.instance_type(),
+            )?;
+            Pre::Service(ServicePre::new(instance)?)
+        }
+        Handler::IncomingHandler => {
+            function.typecheck::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(
+                &types.instance_type(),
+            )?;
+            Pre::Proxy(ProxyPre::new(instance)?)
+        }
     })
+}
+
+/// The function `handle` of an exported interface.
+fn handle(types: &types::Component, engine: &wasmtime::Engine, export: &str) -> wasmtime::Result<ComponentFunc> {
+    let exported = types.get_export(engine, export).map(|found| found.ty);
+    let Some(ComponentItem::ComponentInstance(interface)) = exported else {
+        return Err(wasmtime::Error::msg("it is not an interface"));
+    };
+    match interface.get_export(engine, "handle").map(|found| found.ty) {
+        Some(ComponentItem::ComponentFunc(function)) => Ok(function),
+        _ => Err(wasmtime::Error::msg("it has no function `handle`")),
+    }
 }

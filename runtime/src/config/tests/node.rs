@@ -30,7 +30,6 @@ component = "next.wasm"
 [[origin]]
 name = "shop"
 url = "http://127.0.0.1:3000/base"
-preserve_host = true
 connect_timeout = "500ms"
 http2 = true
 
@@ -105,7 +104,7 @@ fn a_whole_file_is_read_into_typed_values() {
     assert_eq!(node.workers[0].limits.memory, 64 << 20);
     let origin = &node.origins[0];
     assert_eq!((origin.connect_timeout, origin.idle_timeout), (Duration::from_millis(500), Duration::from_secs(30)));
-    assert!(origin.preserve_host && origin.http2);
+    assert!(!origin.preserve_host && origin.http2);
     let auth = &node.auths[0];
     assert_eq!((&auth.source, auth.leeway), (&TokenSource::Cookie("session".into()), Duration::from_secs(300)));
     assert_eq!((auth.keys[1].algorithm, auth.realm.as_str()), (Algorithm::EdDSA, "members"));

@@ -28,6 +28,7 @@ pub(crate) fn limits() -> NodeLimits {
     NodeLimits {
         node_concurrency: 10,
         node_memory: 1 << 20,
+        component_size: 1 << 20,
         connections: 100,
         uri: 4096,
         header_bytes: 8192,

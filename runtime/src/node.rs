@@ -13,7 +13,7 @@ use prometheus::IntCounter;
 use crate::activate::{Activator, Active, CompiledStore, Mode, Worker};
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
-use crate::config::{self, Diagnostic, Diagnostics, Listener, NodeLimits, Place};
+use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher};
 use crate::egress::Own;
 use crate::failure::Failure;

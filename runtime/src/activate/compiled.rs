@@ -113,8 +113,8 @@ impl CompiledStore {
         if let Some(component) = entry.as_ref().and_then(|entry| entry.mapped(engine)) {
             return Ok((component, Start::Mapped));
         }
-        let compiled = interruptible(bytes).and_then(|bytes| engine.precompile_component(&bytes));
-        let compiled = compiled.map_err(CompileError::Compiler)?;
+        let bytes = interruptible(bytes).map_err(|error| CompileError::Compiler(error.into()))?;
+        let compiled = engine.precompile_component(&bytes).map_err(CompileError::Compiler)?;
         // What the pool refuses is not kept: it would be thrown away at each start. The bytes were made by this process a moment ago.
         let component = trusted(engine, Source::Bytes(&compiled)).map_err(CompileError::Pool)?;
         let Some((entry, folder)) = entry.zip(self.folder.as_ref()).filter(|_| self.writes) else {

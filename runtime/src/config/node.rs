@@ -197,7 +197,7 @@ impl Reading {
                 None => self.workers.incomplete(),
             }
             self.references.extend(loaded.references);
-            self.named.extend(loaded.named);
+            self.named.extend(loaded.mentioned);
             other_files.extend(loaded.faults);
             workers.extend(loaded.worker);
         }

@@ -37,6 +37,9 @@ pub(super) struct Metered {
     pub(super) usage: Arc<Usage>,
 }
 
+/// A guest of WASI 0.3 answers by returning, so one that has ended well without an answer is of 0.2. The words are wasmtime's.
+const SILENT: Failure = Failure::WorkerNoResponse("guest never invoked `response-outparam::set` method");
+
 impl Metered {
     pub(super) fn new(guest: Guest, worker: WorkerId, usage: Arc<Usage>, ledger: Box<dyn Ledger>) -> Self {
         Self { guest: Some(guest), worker, result: Ok(()), store: None, ledger: Some(ledger), late: None, usage }
@@ -56,7 +59,7 @@ impl Metered {
     pub(super) fn failure(&self, limits: &WorkerLimits) -> Failure {
         match &self.result {
             Err(error) => failure_of(error, &self.usage, limits),
-            Ok(()) => self.usage.met().cloned().unwrap_or(Failure::WorkerNoResponse),
+            Ok(()) => self.usage.met().cloned().unwrap_or(SILENT),
         }
     }
 

@@ -5,9 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
-
 use super::active::{Active, Destination, Target, Worker};
 use super::compiled::{self, CompiledStore};
 use crate::auth::Verifier;
@@ -188,16 +185,11 @@ impl Destinations<'_> {
                 (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
             }
             config::Target::Origin(name) => (Target::Origin(name.as_str().into()), observe::Target::Origin(name)),
-            config::Target::Redirect { status, location } => (
-                Target::Redirect { status: status_code(*status).map_err(fault)?, location: location.as_str().into() },
-                observe::Target::Redirect,
-            ),
+            config::Target::Redirect { status, location } => {
+                (Target::Redirect { status: *status, location: location.clone() }, observe::Target::Redirect)
+            }
             config::Target::Respond { status, headers, body } => (
-                Target::Respond {
-                    status: status_code(*status).map_err(fault)?,
-                    headers: fields(headers).map_err(fault)?,
-                    body: Bytes::from(body.clone()),
-                },
+                Target::Respond { status: *status, headers: headers.clone(), body: body.clone() },
                 observe::Target::Respond,
             ),
         };
@@ -208,24 +200,8 @@ impl Destinations<'_> {
                 Some(Arc::clone(found.ok_or_else(|| fault(format!("there is no auth `{name}`")))?))
             }
         };
-        let pattern = format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path).into();
+        let host = route.host.as_ref().map(ToString::to_string).unwrap_or_default();
+        let pattern = format!("{host}{}", route.path).into();
         Ok(Destination { pattern, verifier, target, metrics: self.metrics.target(label) })
     }
-}
-
-fn status_code(status: u16) -> Result<StatusCode, String> {
-    StatusCode::from_u16(status).map_err(|_| format!("{status} is not an HTTP status"))
-}
-
-fn fields(headers: &[(String, String)]) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    headers
-        .iter()
-        .map(|(name, value)| {
-            let parsed = (name.parse::<HeaderName>(), HeaderValue::from_str(value));
-            match parsed {
-                (Ok(name), Ok(value)) => Ok((name, value)),
-                _ => Err(format!("{name:?}: {value:?} is not a header field")),
-            }
-        })
-        .collect()
 }

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use crate::auth::Verifier;
+use crate::config::Location;
 use crate::deploy::RouteTable;
 use crate::egress::Egress;
 use crate::observe::{TargetMetrics, WorkerMetrics};
@@ -46,8 +47,8 @@ pub enum Target {
     Redirect {
         /// 301, 302, 303, 307 or 308.
         status: StatusCode,
-        /// With `{name}` for parameters, `{path}` and `{query}`.
-        location: Arc<str>,
+        /// The other place.
+        location: Location,
     },
     /// A fixed answer.
     Respond {

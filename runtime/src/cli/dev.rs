@@ -13,7 +13,8 @@ use super::watch::Watch;
 use super::{build, demo_origin, find, show};
 use crate::activate::Mode;
 use crate::config::{
-    Admin, Build, LimitTable, Listener, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
+    Admin, Build, HostPattern, LimitTable, Listener, Methods, Node, Origin, PathPattern, Place, Route, Target,
+    Telemetry, Worker,
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
@@ -193,8 +194,8 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
 
 fn default_route(worker: &Worker) -> Route {
     Route {
-        host: Some(format!("{}.localhost", worker.name)),
-        path: "/*".to_owned(),
+        host: Some(HostPattern::localhost(&worker.name)),
+        path: PathPattern::everything(),
         methods: Methods::Any,
         target: Target::Worker(worker.name.clone()),
         auth: None,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::config::{self, Diagnostics, Methods, Route, Target};
+use crate::config::{self, Diagnostics, HostPattern, Methods, PathPattern, Route, Target};
 use crate::node::Node;
 
 const DIM: Style = Style::new().dimmed();
@@ -33,7 +33,7 @@ pub(super) fn new_routes(before: &config::Node, now: &config::Node, running: &No
 }
 
 /// What a route is, without the place where it is written.
-fn what(route: &Route) -> (&Option<String>, &String, &Methods) {
+fn what(route: &Route) -> (&Option<HostPattern>, &PathPattern, &Methods) {
     (&route.host, &route.path, &route.methods)
 }
 
@@ -41,8 +41,8 @@ fn lines<'a>(routes: impl IntoIterator<Item = &'a Route>, address: &SocketAddr) 
     let green = AnsiColor::Green.on_default();
     for route in routes {
         let (method, flag) = method(&route.methods);
-        let host = route.host.as_deref().unwrap_or("localhost");
-        let path = route.path.replace("/*", "/");
+        let host = route.host.as_ref().map_or_else(|| "localhost".to_owned(), ToString::to_string);
+        let path = route.path.to_string().replace("/*", "/");
         let name = match &route.target {
             Target::Worker(name) | Target::Origin(name) => name.as_str(),
             Target::Redirect { .. } => "redirect",

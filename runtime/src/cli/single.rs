@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 use super::serve::wrong;
 use crate::activate::Mode;
 use crate::config::{
-    Build, LimitTable, Listener, Methods, Node, Place, Route, Target, Telemetry, Worker, WorkerLimits,
+    Build, LimitTable, Listener, Methods, Node, PathPattern, Place, Route, Target, Telemetry, Worker, WorkerLimits,
 };
 use crate::observe::GuestLog;
 
@@ -72,7 +72,7 @@ impl Single {
         let worker = self.worker(&limits)?;
         let route = Route {
             host: None,
-            path: "/*".to_owned(),
+            path: PathPattern::everything(),
             methods: Methods::Any,
             target: Target::Worker(worker.name.clone()),
             auth: None,

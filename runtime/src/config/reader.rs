@@ -25,9 +25,9 @@ const MOST_FAULTS: usize = 100;
 
 /// A string that is not what its key asks for: why, and what to write.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub(super) why: String,
-    pub(super) help: String,
+pub(crate) struct Wrong {
+    pub(crate) why: String,
+    pub(crate) help: String,
 }
 
 impl Wrong {

@@ -10,6 +10,7 @@ use super::auth::{Auth, read_auth};
 use super::component;
 use super::diagnostic::{Diagnostic, Diagnostics, Place};
 use super::form;
+use super::host::HostPattern;
 use super::limit_reader::read_overrides;
 use super::limit_table::LimitTable;
 use super::limits::WorkerLimits;
@@ -36,7 +37,7 @@ pub struct Worker {
     /// Which origins of node.toml it may ask.
     pub origins: Vec<String>,
     /// What else it may ask; empty: nothing.
-    pub egress: Vec<Egress>,
+    pub egress: Vec<AllowedHost>,
     /// The name of the way to authenticate that all its routes demand, unless a route says otherwise.
     pub auth: Option<String>,
     /// A way to authenticate of its own, under that name. One of node.toml with the same name takes its place, so that keys for
@@ -63,11 +64,11 @@ pub enum Build {
 
 /// One destination that a worker may ask besides its origins: `[scheme://]host[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Egress {
+pub struct AllowedHost {
     /// `http` or `https`; `None` is https only.
     pub scheme: Option<http::uri::Scheme>,
-    /// An exact host in ASCII lower case, or `*.example.com`, which does not match `example.com`.
-    pub host: String,
+    /// Which hosts.
+    pub host: HostPattern,
     /// `None` is the scheme's default port.
     pub port: Option<u16>,
 }

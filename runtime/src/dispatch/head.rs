@@ -8,9 +8,8 @@ use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
 
 use super::respond::METHODS;
 use crate::config::NodeLimits;
-use crate::deploy::{host, path};
 use crate::failure::Failure;
-use crate::http::Client;
+use crate::http::{Client, host, path};
 
 /// Names that only we give a meaning to: nobody else sets them.
 const OURS: &str = "eyot-";

@@ -92,7 +92,7 @@ impl Core {
         }
         let active = shared.active.load_full();
         let found = active.routes.find(host, request.method(), &head.path)?;
-        let destination = &active.destinations[found.index];
+        let destination = &active.destinations[found];
         exchange.leads_to(destination);
         let identity = match &destination.verifier {
             Some(verifier) => Some(Arc::new(verifier.verify(request.headers())?)),
@@ -106,7 +106,7 @@ impl Core {
                 self.forward(exchange, &active, name, &Asked { client: &client, trusted_proxy, identity }, request)
                     .await
             }
-            Target::Redirect { status, location } => redirect::to(*status, location, &found, &request),
+            Target::Redirect { status, location } => redirect::to(*status, location, &request),
             Target::Respond { status, headers, body } => {
                 let mut response = Response::new(Body::from(body.clone()));
                 *response.status_mut() = *status;

@@ -4,7 +4,7 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 use url::{Host, Url};
 
-use crate::config::Egress as Allowed;
+use crate::config::AllowedHost;
 use crate::failure::Failure;
 
 /// The names below which a worker finds the origins of node.toml. They are never looked up.
@@ -16,7 +16,7 @@ pub struct Policy {
     /// Origins of node.toml, asked as `http://NAME.origin.internal/`.
     pub origins: Vec<String>,
     /// Other hosts. `*.example.com` stands for every name below `example.com`, at any depth, and not for `example.com`.
-    pub hosts: Vec<Allowed>,
+    pub hosts: Vec<AllowedHost>,
     /// Any host, private ones too, without a look at `hosts`: only for `eyot serve X.wasm`.
     pub open: bool,
 }
@@ -108,25 +108,21 @@ fn domain(name: &str) -> Result<&str, Failure> {
     Ok(name)
 }
 
-fn matches(allowed: &Allowed, https: bool, host: &str, port: u16) -> bool {
+fn matches(allowed: &AllowedHost, https: bool, host: &str, port: u16) -> bool {
     let scheme = match &allowed.scheme {
         Some(scheme) if *scheme == Scheme::HTTP => !https,
         Some(_) | None => https,
     };
     let same_port = port == allowed.port.unwrap_or(if https { 443 } else { 80 });
-    let same_host = match allowed.host.strip_prefix("*.") {
-        Some(parent) => host.strip_suffix(parent).is_some_and(|front| front.len() > 1 && front.ends_with('.')),
-        None => host == allowed.host,
-    };
-    scheme && same_port && same_host
+    scheme && same_port && allowed.host.matches(host)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Destination, Policy};
-    use crate::config::Egress;
+    use crate::config::{AllowedHost, HostPattern};
 
-    fn entry(text: &str) -> Egress {
+    fn entry(text: &str) -> AllowedHost {
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(scheme.parse().unwrap()), rest),
             None => (None, text),
@@ -135,7 +131,7 @@ mod tests {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().unwrap())),
             _ => (rest, None),
         };
-        Egress { scheme, host: host.to_owned(), port }
+        AllowedHost { scheme, host: HostPattern::parse(host).unwrap(), port }
     }
 
     fn asked(allowed: &[&str], uri: &str) -> Option<String> {

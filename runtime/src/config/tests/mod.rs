@@ -4,7 +4,6 @@ mod form;
 mod limits;
 mod mutation;
 mod node;
-mod route;
 mod worker;
 
 use std::path::Path;

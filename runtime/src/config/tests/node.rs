@@ -109,8 +109,9 @@ fn a_whole_file_is_read_into_typed_values() {
     assert_eq!((&auth.source, auth.leeway), (&TokenSource::Cookie("session".into()), Duration::from_secs(300)));
     assert_eq!((auth.keys[1].algorithm, auth.realm.as_str()), (Algorithm::EdDSA, "members"));
     assert_eq!(node.routes[1].target, Target::Origin("shop".into()));
-    let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
-    assert_eq!(node.routes[3].target, Target::Respond { status: 200, headers, body: "User-agent: *".into() });
+    let headers = vec![(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"))];
+    let (status, body) = (http::StatusCode::OK, "User-agent: *".into());
+    assert_eq!(node.routes[3].target, Target::Respond { status, headers, body });
     assert_eq!(node.telemetry.service_name.as_deref(), Some("edge"));
 }
 

@@ -122,6 +122,15 @@ fn a_component_that_cannot_serve_is_told_with_its_file() {
 }
 
 #[test]
+fn more_isolates_than_a_node_can_have_are_refused_where_they_are_asked_for() {
+    let run = check(&format!("{LISTENER}[limits]\nnode_concurrency = 5001\n"), &[], &[]);
+    assert_eq!(run.code, Some(2), "{}", run.errors);
+    assert!(run.errors.contains("node.toml:4:20") && run.errors.contains("at most 5000"), "{}", run.errors);
+    let run = check(&format!("{LISTENER}[limits]\nnode_concurrency = 5000\n"), &[], &[]);
+    assert_eq!(run.code, Some(0), "{}", run.errors);
+}
+
+#[test]
 fn a_missing_file_of_the_configuration_is_told() {
     let output = eyot().args(["serve", "--config", "/nonexistent/node.toml"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));

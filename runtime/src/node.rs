@@ -249,10 +249,9 @@ fn engines(limits: &NodeLimits) -> Result<Engines, Diagnostics> {
     })
 }
 
-/// How many requests may wait for the node's own permits: as many as run.
 fn node_gate(limits: &NodeLimits) -> Gate {
-    let permits = limits.node_concurrency;
-    Gate::new(permits, permits, Duration::from_secs(1), "the node has all the work it may have")
+    let NodeLimits { node_concurrency, node_queue, node_queue_wait, .. } = *limits;
+    Gate::new(node_concurrency, node_queue, node_queue_wait, "the node is at its concurrency limit")
 }
 
 fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStore, Diagnostics> {

@@ -106,7 +106,7 @@ impl Activator {
                 limits.concurrency,
                 limits.queue,
                 limits.queue_wait,
-                "the worker has all the work it may have",
+                "the worker is at its concurrency limit",
             ),
             allow_addresses: worker.allow_addresses.clone(),
             metrics,

@@ -52,7 +52,7 @@ impl Challenge {
 }
 
 /// The inside of a quoted-string (RFC 9110 §5.6.4). What cannot stand in a header value at all becomes a question mark; the
-/// reader of the configuration has refused it before.
+/// keys' loader has refused it before.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -57,6 +57,19 @@ pub(super) fn load(auth: &Auth) -> Result<Vec<LoadedKey>, Diagnostics> {
     if auth.keys.is_empty() {
         fault(Path::new("node.toml"), ("it has no key, so it can accept no token".into(), "add a key"));
     }
+    // Both are written into the challenge (RFC 6750 §3; scope-token: RFC 6749 §3.3).
+    if !auth.realm.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        fault(
+            Path::new("node.toml"),
+            ("the realm has characters that a header cannot carry".into(), "use printable ASCII"),
+        );
+    }
+    for scope in &auth.scopes {
+        if scope.is_empty() || !scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
+            let message = format!("`{}` is not a scope", scope.escape_debug());
+            fault(Path::new("node.toml"), (message, "write one scope for each entry, without spaces or quotes"));
+        }
+    }
     if faults.is_empty() { Ok(loaded) } else { Err(Diagnostics(faults)) }
 }
 
@@ -270,14 +283,16 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_together() {
-        let bad = auth(&[
+        let mut bad = auth(&[
             key((Algorithm::RS256, "missing.pem"), Some("a")),
             key((Algorithm::ES256, "rsa.pub.pem"), Some("b")),
             key((Algorithm::HS256, "secret.txt"), Some("c")),
             key((Algorithm::HS256, "secret.txt"), Some("c")),
         ]);
+        bad.scopes = vec!["two words".into()];
+        bad.realm = "line\nbreak".into();
         let faults = load(&bad).unwrap_err();
-        assert_eq!(faults.0.len(), 3, "{faults}");
+        assert_eq!(faults.0.len(), 5, "{faults}");
         assert!(faults.0.iter().all(|fault| fault.message.starts_with("auth `test`: ")));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 /// The order of `runtime/src/lib.rs`.
 fn order(lib: &str) -> Vec<String> {
     lib.lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
         .filter(|room| *room != "node")
         .map(str::to_owned)
         .collect()

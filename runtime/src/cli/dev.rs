@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
-use crate::observe::{AccessForm, Destination, Format, GuestLog, logs};
+use crate::observe::{AccessForm, Destination, GuestLog, logs};
 
 /// Build every worker below the given folders and serve them, with reload.
 #[derive(Args)]
@@ -52,7 +52,7 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let log = logs::init(Format::Auto, "")?;
+        let log = logs::init()?;
         let ending = Ending::prepare(None)?;
         let demo = demo_origin::start()?;
         let folders = find::workers(&self.paths)?;

@@ -12,7 +12,7 @@ use crate::activate::Mode;
 use crate::config::{self, Diagnostics};
 use crate::dispatch::Detail;
 use crate::node::{Node, Options};
-use crate::observe::{AccessForm, Destination, Format, GuestLog, LogGuard, logs};
+use crate::observe::{AccessForm, Destination, GuestLog, LogGuard, logs};
 
 /// Run a node from node.toml, or serve one component.
 #[derive(Args)]
@@ -46,7 +46,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let log = logs::init(Format::Auto, "")?;
+        let log = logs::init()?;
         match &self.config {
             Some(path) => {
                 let mut node = config::Node::load(path, self.limits.as_deref())?;

@@ -169,7 +169,6 @@ impl Exchange {
             scheme: if self.client.tls.is_some() { "https" } else { "http" },
             host: &self.host,
             path: self.uri.path(),
-            query: None,
             status,
             failure,
             bytes_in: self.read.as_ref().map_or(0, |read| read.load(Relaxed)),

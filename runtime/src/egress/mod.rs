@@ -3,7 +3,7 @@
 //! May import: `failure`, `http`, `config`, `observe`. The way in: [`Egress::forward`] for routes, [`Egress::fetch`] for workers.
 //! Invariants:
 //! - Egress is denied unless allowed. What is checked is what is dialled: the URL is read once, and each resolved address is judged
-//!   ([`allowed`]) before that same address is connected to. The node's own listeners ([`Own`]) are behind no name.
+//!   (`guard.rs`) before that same address is connected to. The node's own listeners ([`Own`]) are behind no name.
 //! - A connection that a worker's request rides on was opened under the same rules as its own: named origins, allow lists and open
 //!   egress have pools of their own, and the allow list is asked for each request, before the pool.
 //! - Nothing is buffered, no redirect is followed, nothing is decoded. Every wait has a bound.
@@ -34,7 +34,6 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
 
-pub use guard::allowed;
 pub use own::Own;
 pub use policy::Policy;
 

@@ -53,11 +53,8 @@ pub struct Record<'a> {
     pub scheme: &'a str,
     /// The host that it asked for.
     pub host: &'a str,
-    /// The path, without the query.
+    /// The path, without the query, which may hold secrets.
     pub path: &'a str,
-    /// The query, where the operator wants it logged: it may hold secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub query: Option<&'a str>,
     /// The status of the answer.
     pub status: u16,
     /// The code of the failure, if we answered in place of the worker or the origin.
@@ -229,7 +226,6 @@ mod tests {
             scheme: "https",
             host: "shop.example.com",
             path,
-            query: None,
             status: 200,
             failure: None,
             bytes_in: 0,

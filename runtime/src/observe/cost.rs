@@ -63,7 +63,6 @@ fn observing_a_request_costs_less_than_a_microsecond() {
         scheme: "http",
         host: "hello.localhost:8080",
         path: "/",
-        query: None,
         status: 200,
         failure: None,
         bytes_in: 0,

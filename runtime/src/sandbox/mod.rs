@@ -18,7 +18,7 @@ mod ticker;
 
 pub use engine::{EngineKind, Engines};
 pub use gate::{Gate, Permit};
-pub use inspect::{Handler, Inspection, InspectionError, inspect};
+pub use inspect::{Handler, Inspection, inspect};
 pub use isolate::{Invocation, run};
 pub use metered::Ledger;
-pub use prepared::{PrepareError, Prepared};
+pub use prepared::Prepared;

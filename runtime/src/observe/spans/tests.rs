@@ -53,7 +53,6 @@ fn record<'a>(request_id: &'a RequestId, trace: &Trace) -> Record<'a> {
         scheme: "https",
         host: "shop.example.com",
         path: "/cart/4711",
-        query: None,
         status: 500,
         failure: Some("worker_trapped"),
         bytes_in: 0,

@@ -43,7 +43,7 @@ pub enum Failure {
         /// The value of `WWW-Authenticate`.
         challenge: String,
     },
-    /// A client that is known and not allowed, or an address that is not let in.
+    /// A client that is known and not allowed, or a client address that is not allowed.
     #[error("not allowed: {0}")]
     Forbidden(&'static str),
     /// No route for this host and path.
@@ -56,7 +56,7 @@ pub enum Failure {
         allow: String,
     },
     /// The client sent its body too slowly.
-    #[error("the request body came too slowly")]
+    #[error("the request body arrived too slowly")]
     RequestTimeout,
     /// The request body is larger than limit `request_body`.
     #[error("the request body is larger than {limit} bytes")]
@@ -83,7 +83,7 @@ pub enum Failure {
     /// The handler returned without a response.
     #[error("the worker returned without a response")]
     WorkerNoResponse,
-    /// The handler answered with an error code of `wasi:http` in place of a response.
+    /// The handler answered with an error code of `wasi:http` instead of a response.
     #[error("the worker answered with an error: {0}")]
     WorkerError(String),
     /// Limit `cpu_time`.
@@ -147,7 +147,7 @@ pub enum Failure {
         limit: Duration,
     },
     /// Limit `stream_idle` or `stream_total`, after the response head.
-    #[error("the response stream stood still, or lasted, for more than {limit:?}")]
+    #[error("the response stream made no progress, or ran, for more than {limit:?}")]
     WorkerStreamTimeout {
         /// The time it had.
         limit: Duration,
@@ -184,7 +184,7 @@ pub enum Failure {
         limit: Duration,
     },
 
-    /// The worker or the node has all the work that it may have.
+    /// The worker or the node is at its concurrency limit.
     #[error("overloaded: {reason}")]
     Overloaded {
         /// Which bound was met.

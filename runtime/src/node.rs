@@ -147,7 +147,7 @@ impl Node {
     }
 }
 
-/// What starting would find wrong, without binding a port; a line for each worker that is well.
+/// What starting would find wrong, without binding a port; a line for each worker that is valid.
 ///
 /// # Errors
 /// Every fault of the configuration and of the components, together.
@@ -171,7 +171,7 @@ pub fn check(node: &config::Node) -> Result<Vec<String>, Diagnostics> {
     };
     match activator.activate(node) {
         Ok(active) if faults.is_empty() => {
-            Ok(active.workers.iter().map(|worker| format!("{}@{} is well", worker.name, worker.version)).collect())
+            Ok(active.workers.iter().map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect())
         }
         Ok(_) => Err(Diagnostics(faults)),
         Err(more) => {
@@ -225,7 +225,7 @@ fn bind(node: &config::Node) -> Result<(Vec<Listening>, Option<Listening>), Diag
     let mut bind = |address, tls| match Listening::bind(address, tls) {
         Ok(listening) => Some(listening),
         Err(error) => {
-            faults.push(Diagnostic { place: Place::default(), message: error.to_string(), help: None });
+            faults.push(error.into());
             None
         }
     };
@@ -245,7 +245,12 @@ fn bind(node: &config::Node) -> Result<(Vec<Listening>, Option<Listening>), Diag
 fn engines(limits: &NodeLimits) -> Result<Engines, Diagnostics> {
     Engines::new(limits.node_concurrency).map_err(|error| {
         let help = "lower node_concurrency, or raise the limit on address space (ulimit -v)";
-        Diagnostic::new(Place::default(), format!("no room for the isolates' pools: {error:#}"), help).into()
+        Diagnostic::new(
+            Place::default(),
+            format!("cannot reserve address space for the isolate pools: {error:#}"),
+            help,
+        )
+        .into()
     })
 }
 
@@ -272,6 +277,6 @@ fn cache_folder() -> Option<PathBuf> {
 }
 
 fn internal(what: &str, error: &dyn std::fmt::Display) -> Diagnostics {
-    Diagnostic::new(Place::default(), format!("{what} cannot be had: {error}"), "this is not a fault of your input")
+    Diagnostic::new(Place::default(), format!("cannot create {what}: {error}"), "this is not a fault of your input")
         .into()
 }

@@ -71,7 +71,7 @@ pub struct Worker {
     pub prepared: Prepared,
     /// Its permits.
     pub gate: Gate,
-    /// Client addresses that are let in. Empty: all.
+    /// Client addresses that are allowed. Empty: all.
     pub allow_addresses: Vec<IpNet>,
     /// Counts its invocations.
     pub metrics: Arc<WorkerMetrics>,

@@ -19,7 +19,7 @@ const TARGET: &str = "wasm32-wasip2";
 #[derive(Args)]
 #[command(after_help = "Examples:\n  eyot build examples\n  eyot build examples/hello examples/router")]
 pub(super) struct Build {
-    /// Folders with an eyot.toml, or folders above such folders.
+    /// Folders that contain an eyot.toml, directly or below.
     #[arg(default_value = ".")]
     paths: Vec<PathBuf>,
 }

@@ -29,15 +29,15 @@ use crate::observe::{AccessForm, Destination, GuestLog, logs};
 
 A worker without routes of its own answers at http://NAME.localhost:8080/.")]
 pub(super) struct Dev {
-    /// Folders with an eyot.toml, or above such folders.
+    /// Folders that contain an eyot.toml, directly or below.
     #[arg(default_value = ".")]
     paths: Vec<PathBuf>,
 
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 
-    /// Where health, readiness and metrics are.
+    /// Address of the admin listener: health, readiness, metrics.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
 
@@ -45,7 +45,7 @@ pub(super) struct Dev {
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
-    /// Override limits, key by key, as in limits.toml.
+    /// File that overrides individual limits.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
 }

@@ -28,7 +28,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", conflicts_with = "component", required_unless_present = "component")]
     config: Option<PathBuf>,
 
-    /// Override limits, key by key, as in limits.toml.
+    /// File that overrides individual limits.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
 

@@ -56,7 +56,7 @@ fn lines<'a>(routes: impl IntoIterator<Item = &'a Route>, address: &SocketAddr) 
 /// Changes can no longer be seen.
 pub(super) fn blind(error: &anyhow::Error) {
     let red = AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{red}{:>10}{red:#} changes are no longer noticed, start again: {error:#}", "blind");
+    anstream::eprintln!("{red}{:>10}{red:#} file watching stopped; restart `eyot dev`: {error:#}", "stopped");
 }
 
 fn method(methods: &Methods) -> (&str, String) {

@@ -171,7 +171,7 @@ fn wasi_option(
         _ => {
             let known = "known are cli, common, http, p3, config, config-var=NAME=VALUE, inherit-env; files and sockets are \
                          never granted";
-            return Err(wrong(format!("-S {option} is not something that this host does"), known));
+            return Err(wrong(format!("-S {option} is not supported"), known));
         }
     }
     Ok(())
@@ -193,7 +193,7 @@ fn wasm_option(option: &str, limits: &mut WorkerLimits) -> anyhow::Result<()> {
                 wrong(format!("-W {option}: {bytes:?} is not a number of bytes"), "write -W max-memory-size=67108864")
             })?;
         }
-        _ => return Err(wrong(format!("-W {option} is not something that this host does"), known)),
+        _ => return Err(wrong(format!("-W {option} is not supported"), known)),
     }
     Ok(())
 }

@@ -27,7 +27,9 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use auth::{Algorithm, Auth, Key, TokenSource};
+#[cfg(test)]
+pub use auth::Key;
+pub use auth::{Algorithm, Auth, TokenSource};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use host::HostPattern;
 pub use limit_table::{LimitRow, LimitTable, Source};

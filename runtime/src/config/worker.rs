@@ -43,7 +43,7 @@ pub struct Worker {
     /// A way to authenticate of its own, under that name. One of node.toml with the same name takes its place, so that keys for
     /// development stay at home.
     pub own_auth: Option<Auth>,
-    /// Client addresses that are let in. Empty: all.
+    /// Client addresses that are allowed. Empty: all.
     pub allow_addresses: Vec<IpNet>,
     /// Its routes. Without any, `eyot dev` serves it at `NAME.localhost`.
     pub routes: Vec<Route>,
@@ -149,8 +149,8 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
     if let Some(value) = root.value(ADDRESSES.name)
         && allow_addresses.as_ref().is_some_and(Vec::is_empty)
     {
-        let help = "to let everybody in, leave it out; to let nobody in, remove the routes";
-        source.fault(value.span(), "`allow_addresses` lets nobody in", help);
+        let help = "to allow every address, leave it out; to allow none, remove the routes";
+        source.fault(value.span(), "`allow_addresses` allows nobody", help);
     }
     let own = root.table("limits", "{ cpu_time = \"50ms\" }").map(read_overrides).unwrap_or_default();
     let limits = limits.worker_limits(&own).map_err(|faults| source.add(faults.0)).ok();

@@ -127,7 +127,7 @@ impl Core {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Failure> {
         if !worker.allow_addresses.is_empty() && !contains(&worker.allow_addresses, client.address.ip()) {
-            return Err(Failure::Forbidden("this address is not let in"));
+            return Err(Failure::Forbidden("this client address is not allowed"));
         }
         let capabilities = &worker.prepared.capabilities;
         let (parts, incoming) = request.into_parts();

@@ -1,4 +1,4 @@
-//! The only place that makes error responses out of failures, and marks every response as this node's.
+//! The only place that makes error responses out of failures.
 
 use std::str::FromStr;
 
@@ -124,7 +124,7 @@ fn message(failure: &Failure, detail: Detail) -> String {
         Failure::WorkerError(_) => "the worker answered with an error".to_owned(),
         Failure::EgressDenied(_) => "egress denied".to_owned(),
         Failure::Internal(_) => "internal error".to_owned(),
-        failure if failure.fault() == Fault::Origin => "the origin gave no good answer".to_owned(),
+        failure if failure.fault() == Fault::Origin => "the origin did not return a valid response".to_owned(),
         failure => failure.to_string(),
     }
 }

@@ -50,7 +50,7 @@ impl From<ListenError> for Diagnostic {
             ListenError::NotOurs(_) => "choose 127.0.0.1, 0.0.0.0, or an address that `ip address` shows",
             ListenError::Other { .. } => "choose another address",
         };
-        Self { place: Place::default(), message: error.to_string(), help: Some(help.to_owned()) }
+        Self::new(Place::default(), error.to_string(), help)
     }
 }
 

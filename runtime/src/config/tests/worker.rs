@@ -109,7 +109,7 @@ methods = []
             "eyot.toml:4:20: `origins` must be a list of names of origins, not the integer 7",
             "eyot.toml:5:11: bad `egress` \"ftp://a\": its scheme",
             "eyot.toml:5:22: bad `egress` \"https://b.example/path\": a destination is a host",
-            "eyot.toml:6:19: `allow_addresses` lets nobody in",
+            "eyot.toml:6:19: `allow_addresses` allows nobody",
             "eyot.toml:7:9: [build]: `command` is missing",
             "eyot.toml:7:11: unknown key `comand` in [build]",
             "eyot.toml:10:8: `PORT` must be a string, not the integer 8080",

@@ -103,6 +103,7 @@ mod tests {
             ("*.Example.COM", "*.example.com"),
             ("127.0.0.1", "127.0.0.1"),
             ("[0::1]", "[::1]"),
+            ("[::ffff:7f00:1]", "[::ffff:127.0.0.1]"),
             ("my_app.internal", "my_app.internal"),
         ] {
             assert_eq!(HostPattern::parse(text).unwrap().to_string(), shown);

@@ -49,7 +49,9 @@ impl Policy {
         };
         let host = match url.host() {
             Some(Host::Domain(name)) => domain(name)?.to_owned(),
-            Some(address) => address.to_string(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            // As the rest of the node writes it (RFC 5952 §5): the URL standard has another form for mapped IPv4 addresses.
+            Some(Host::Ipv6(address)) => format!("[{address}]"),
             None => return Err(denied(format!("{url} has no host"))),
         };
         if let Some(name) = host.strip_suffix(ORIGINS) {

@@ -41,7 +41,7 @@ pub(super) struct Dev {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
 
-    /// Where compiled components are kept.
+    /// Directory for compiled components.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 

@@ -32,11 +32,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
 
-    /// Where compiled components are kept.
+    /// Directory for compiled components.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
-    /// Where the access log goes: stdout, stderr, off, or a file.
+    /// Destination of the access log: stdout, stderr, off, or a file.
     #[arg(long, value_name = "WHERE", value_parser = access_log)]
     access_log: Option<AccessLog>,
 
@@ -116,7 +116,7 @@ impl AccessLog {
 
 fn access_log(text: &str) -> Result<AccessLog, String> {
     Ok(match text {
-        "" => return Err("say stdout, stderr, off, or the name of a file".to_owned()),
+        "" => return Err("write stdout, stderr, off, or the name of a file".to_owned()),
         "off" => AccessLog::Off,
         "stdout" => AccessLog::To(Destination::Stdout),
         "stderr" => AccessLog::To(Destination::Stderr),

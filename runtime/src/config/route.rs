@@ -70,7 +70,7 @@ pub(super) fn read_route(table: &Table<'_>, references: &mut Vec<Reference>) -> 
         targets.push(inner.and_then(|inner| read_respond(&inner)));
     }
     match targets.len() {
-        0 => table.fault("the route leads nowhere", format!("add one of {TARGETS}")),
+        0 => table.fault("the route has no target", format!("add one of {TARGETS}")),
         1 => {}
         _ => table.fault("the route has more than one target", format!("keep one of {TARGETS}")),
     }
@@ -112,7 +112,7 @@ fn read_methods(table: &Table<'_>) -> Methods {
     let mut methods: Vec<http::Method> = Vec::new();
     for method in &list {
         if methods.contains(method.get_ref()) {
-            let message = format!("{} stands in `methods` twice", method.get_ref());
+            let message = format!("{} is listed twice in `methods`", method.get_ref());
             table.source.fault(method.span(), message, "remove one of them");
         }
         methods.push(method.get_ref().clone());

@@ -59,7 +59,11 @@ pub(super) fn read_redirect(table: &Table<'_>, path: Option<&PathPattern>) -> Op
         && !matches!(status.get_ref(), 301 | 302 | 303 | 307 | 308)
     {
         let message = format!("{} is not a redirect", status.get_ref());
-        table.source.fault(status.span(), message, "use 301 or 308 for good, 302, 303 or 307 for now");
+        table.source.fault(
+            status.span(),
+            message,
+            "use 301 or 308 for a permanent redirect, 302, 303 or 307 for a temporary one",
+        );
     }
     // Without a path, which is a fault of its own, nobody can say which parameters there are.
     let location = match path {

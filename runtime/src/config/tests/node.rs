@@ -324,7 +324,7 @@ redirect = "/x"
             "node.toml:6:16: `idle_timeout` must be a time, not the integer 5",
             "node.toml:7:9: `http2` must be true or false, not the string \"yes\"",
             "node.toml:11:9: `http2` is for plain text, and the origin's URL is https",
-            "node.toml:12:1: [[route]]: the route leads nowhere",
+            "node.toml:12:1: [[route]]: the route has no target",
             "node.toml:14:1: [[route]]: the route has more than one target",
             "node.toml:18:23: 200 is not a redirect",
             "node.toml:18:39: bad `location` \"//evil\"",

@@ -118,7 +118,7 @@ methods = []
             "eyot.toml:15:8: bad `path` \"users\": it does not start with `/`",
             "eyot.toml:16:12: bad `methods` \"get\": methods are written in upper case",
             "eyot.toml:16:19: bad `methods` \"TRACE\"",
-            "eyot.toml:16:35: PUT stands in `methods` twice",
+            "eyot.toml:16:35: PUT is listed twice in `methods`",
             "eyot.toml:17:1: unknown key `worker` in [[route]]",
             "eyot.toml:20:11: `methods` is empty",
         ],

@@ -88,6 +88,28 @@ respond = {{ body = \"two\" }}
 }
 
 #[test]
+fn a_host_or_path_that_no_request_can_have_is_a_fault_at_its_place() {
+    for (key, value) in [
+        ("path", "/a;b"),
+        ("path", "/%C0%AE"),
+        ("path", "/%01"),
+        ("path", "/a/../b"),
+        ("path", "/a/%zz"),
+        ("host", "a!b.example"),
+        ("host", "a.example:80"),
+        ("host", "a..example"),
+    ] {
+        let run = check(&format!("{LISTENER}[[route]]\n{key} = \"{value}\"\nrespond = {{ body = \"x\" }}\n"), &[], &[]);
+        assert_eq!(run.code, Some(2), "{value}: {}", run.errors);
+        let column = key.len() + 4;
+        assert!(run.errors.contains(&format!("node.toml:4:{column}")), "{value}: {}", run.errors);
+    }
+    let route = "[[route]]\npath = \"/a%2Fb\"\nhost = \"my_app.example\"\nrespond = { body = \"x\" }\n";
+    let run = check(&format!("{LISTENER}{route}"), &[], &[]);
+    assert_eq!(run.code, Some(0), "{}", run.errors);
+}
+
+#[test]
 fn a_component_that_cannot_serve_is_told_with_its_file() {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, expected) in [("core-module", "core module"), ("no-handler", "exports neither")] {
@@ -123,6 +145,15 @@ respond = {{ body = \"in\" }}
     assert_eq!((&faults[0]["place"]["line"], &faults[0]["place"]["column"]), (&7.into(), &8.into()), "{report:#}");
     let message = faults[0]["message"].as_str().expect("text");
     assert!(message.contains("public.pem: HS256 needs a secret, and this is a PEM file"), "{message}");
+}
+
+#[test]
+fn more_isolates_than_a_node_can_have_are_refused_where_they_are_asked_for() {
+    let run = check(&format!("{LISTENER}[limits]\nnode_concurrency = 5001\n"), &[], &[]);
+    assert_eq!(run.code, Some(2), "{}", run.errors);
+    assert!(run.errors.contains("node.toml:4:20") && run.errors.contains("at most 5000"), "{}", run.errors);
+    let run = check(&format!("{LISTENER}[limits]\nnode_concurrency = 5000\n"), &[], &[]);
+    assert_eq!(run.code, Some(0), "{}", run.errors);
 }
 
 #[test]

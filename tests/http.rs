@@ -59,6 +59,10 @@ respond = { status = 201, body = "posted", headers = { x-made = "yes" } }
 host = "example.com"
 path = "/old/*"
 redirect = { status = 308, location = "https://new.example.com{path}" }
+[[route]]
+host = "example.com"
+path = "/users/{id}/posts/{post}"
+redirect = { status = 302, location = "/{post}/by/{id}?{query}" }
 "#
 }
 
@@ -95,6 +99,12 @@ fn a_redirect_and_a_fixed_answer_start_no_isolate() {
     let answer = node.get_from("example.com", "/old/page?x=1");
     assert_eq!(answer.status, 308);
     assert!(answer.header("location").starts_with("https://new.example.com/old/page"), "{}", answer.header("location"));
+    let answer = node.get_from("example.com", "/users/%7Bpost%7D/posts/7?a={id}");
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (302, "/7/by/%7Bpost%7D?a={id}"),
+        "values are no placeholders"
+    );
     let post = Answer::of(node.request("POST", "/only-post").header("host", "example.com"));
     assert_eq!((post.status, post.header("x-made"), post.body.as_str()), (201, "yes", "posted"));
     assert_eq!(node.metric("eyot_isolates_started_total", ""), 0.0);

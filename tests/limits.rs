@@ -42,6 +42,8 @@ const TESTED: &[(&str, fn())] = &[
     ("queue", node::past_concurrency_and_queue_the_next_request_is_503_at_once),
     ("queue_wait", node::a_wait_longer_than_queue_wait_is_503),
     ("node_concurrency", node::isolates_of_all_workers_together_are_bounded),
+    ("node_queue", node::past_node_queue_the_next_request_of_any_worker_is_503_at_once),
+    ("node_queue_wait", node::a_wait_longer_than_node_queue_wait_is_503),
     ("node_memory", node::the_memory_of_all_isolates_together_is_bounded),
     (
         "origin_concurrency",

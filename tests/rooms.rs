@@ -195,3 +195,16 @@ fn the_architecture_page_names_the_rooms_in_the_order_of_the_code() {
     let page = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the page can be read");
     assert!(page.contains(&rooms.join(" < ")), "ARCHITECTURE.md should hold the line: {}", rooms.join(" < "));
 }
+
+#[test]
+fn every_dependency_is_named_in_the_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml can be read");
+    let manifest: toml::Table = manifest.parse().expect("it is TOML");
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    let text: String = files.iter().map(|file| fs::read_to_string(file).expect("a source can be read")).collect();
+    let dependencies = manifest["dependencies"].as_table().expect("a table").keys();
+    let unused: Vec<_> = dependencies.filter(|name| !text.contains(&format!("{}::", name.replace('-', "_")))).collect();
+    assert!(unused.is_empty(), "no source names {unused:?}: remove them from Cargo.toml");
+}

@@ -71,7 +71,7 @@ pub enum Failure {
         /// The value of `WWW-Authenticate`.
         challenge: String,
     },
-    /// A client that is known and not allowed, or an address that is not let in.
+    /// A client that is known and not allowed, or a client address that is not allowed.
     #[error("not allowed: {0}")]
     Forbidden(&'static str),
     /// No route for this host and path.
@@ -84,7 +84,7 @@ pub enum Failure {
         allow: String,
     },
     /// The client sent its body too slowly.
-    #[error("the request body came too slowly")]
+    #[error("the request body arrived too slowly")]
     RequestTimeout,
     /// The request body is larger than limit `request_body`.
     #[error("the request body is larger than {limit} bytes")]
@@ -120,7 +120,7 @@ pub enum Failure {
     /// The handler returned without a response.
     #[error("no response: the {0}")]
     WorkerNoResponse(&'static str),
-    /// The handler answered with an error code of `wasi:http` in place of a response.
+    /// The handler answered with an error code of `wasi:http` instead of a response.
     #[error("the worker answered with an error: {0}")]
     WorkerError(String),
     /// Limit `cpu_time`.
@@ -153,7 +153,7 @@ pub enum Failure {
         /// How many.
         limit: u64,
     },
-    /// Limits `subrequests` and `subrequests_concurrent`.
+    /// Limit `subrequests`.
     #[error("the worker made more than {limit} subrequests")]
     WorkerSubrequestsExceeded {
         /// How many.
@@ -184,7 +184,7 @@ pub enum Failure {
         limit: Duration,
     },
     /// Limit `stream_idle` or `stream_total`, after the response head.
-    #[error("the response stream stood still, or lasted, for more than {limit:?}")]
+    #[error("the response stream made no progress, or ran, for more than {limit:?}")]
     WorkerStreamTimeout {
         /// The time it had.
         limit: Duration,
@@ -195,9 +195,6 @@ pub enum Failure {
         /// The time it had.
         limit: Duration,
     },
-    /// The isolate ended because of another request in it.
-    #[error("the isolate of this request was lost")]
-    WorkerIsolateLost,
 
     /// Egress to that destination is not allowed.
     #[error("egress denied: {0}")]
@@ -235,7 +232,7 @@ pub enum Failure {
         limit: u64,
     },
 
-    /// The worker or the node has all the work that it may have.
+    /// The worker or the node is at its concurrency limit.
     #[error("overloaded: {reason}")]
     Overloaded {
         /// Which bound was met.
@@ -279,7 +276,6 @@ impl Failure {
             | Self::WorkerRandomExceeded { .. }
             | Self::WorkerStreamTimeout { .. }
             | Self::WorkerWaitUntilExceeded { .. }
-            | Self::WorkerIsolateLost
             | Self::Internal(_) => 500,
             Self::NotImplemented(_) => 501,
             Self::EgressDenied(_)
@@ -329,7 +325,6 @@ impl Failure {
             Self::WorkerTimeout { .. } => "worker_timeout",
             Self::WorkerStreamTimeout { .. } => "worker_stream_timeout",
             Self::WorkerWaitUntilExceeded { .. } => "worker_wait_until_exceeded",
-            Self::WorkerIsolateLost => "worker_isolate_lost",
             Self::EgressDenied(_) => "egress_denied",
             Self::OriginDns(_) => "origin_dns",
             Self::OriginRefused(_) => "origin_refused",
@@ -378,7 +373,6 @@ impl Failure {
             | Self::WorkerTimeout { .. }
             | Self::WorkerStreamTimeout { .. }
             | Self::WorkerWaitUntilExceeded { .. }
-            | Self::WorkerIsolateLost
             | Self::EgressDenied(_) => Fault::Worker,
             Self::OriginDns(_)
             | Self::OriginRefused(_)

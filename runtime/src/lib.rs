@@ -1,23 +1,24 @@
 //! Eyot, an edge runtime: each request in a capped WebAssembly isolate of its own.
 //!
 //! The rooms stand in one total order, and a room imports only rooms above it in this list; `tests/rooms.rs` keeps it so.
-//! `ARCHITECTURE.md` has the walk of a request through them.
+//! `ARCHITECTURE.md` has the walk of a request through them. Only the command line is public: it is all that the binary needs, and
+//! so the compiler can tell what nobody uses.
 
 // Both panic where nobody takes what they print: use cli::say. Tests may.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod failure;
-pub mod http;
-pub mod config;
-pub mod observe;
-pub mod egress;
-pub mod auth;
-pub mod deploy;
-pub mod bindings;
-pub mod sandbox;
-pub mod activate;
-pub mod dispatch;
-pub mod ingress;
-pub mod admin;
+mod failure;
+mod http;
+mod config;
+mod observe;
+mod egress;
+mod auth;
+mod deploy;
+mod bindings;
+mod sandbox;
+mod activate;
+mod dispatch;
+mod ingress;
+mod admin;
 pub mod cli;
-pub mod node;
+mod node;

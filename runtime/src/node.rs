@@ -156,23 +156,13 @@ impl Node {
         Ok(self.activator.prepare(worker)?)
     }
 
-    /// As [`Node::replace`], with workers that are ready.
+    /// Serves these workers, in the way that a configuration has them, from the next request on; requests that run finish on the old
+    /// ones. Listeners and the limits of the node stay as they are.
     ///
     /// # Errors
-    /// Every fault of what stands between them; what served before serves on.
+    /// Every fault of what stands between the workers; what served before serves on.
     pub fn serve(&self, node: &config::Node, workers: Vec<Arc<Worker>>) -> Result<(), Diagnostics> {
         self.dispatcher.active.store(Arc::new(self.activator.assemble(node, workers)?));
-        Ok(())
-    }
-
-    /// Serves another configuration from the next request on; requests that run finish on the old one. Listeners and the limits of
-    /// the node stay as they are.
-    ///
-    /// # Errors
-    /// Every fault of the new configuration; the old one serves on.
-    pub fn replace(&self, node: &config::Node) -> Result<(), Diagnostics> {
-        let active = self.activator.activate(node)?;
-        self.dispatcher.active.store(Arc::new(active));
         Ok(())
     }
 
@@ -212,14 +202,14 @@ impl Node {
     }
 }
 
-/// What starting would find wrong, without binding a port or writing anything; a line for each worker that is well.
+/// What starting would find wrong, without binding a port or writing anything; a line for each worker that is valid.
 ///
 /// # Errors
 /// Every fault of the configuration and of the components, together.
 pub fn check(read: &config::Read) -> Result<Vec<String>, Diagnostics> {
     let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
     let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, &metrics)?;
-    Ok(made.active.workers.iter().map(|worker| format!("{}@{} is well", worker.name, worker.version)).collect())
+    Ok(made.active.workers.iter().map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect())
 }
 
 /// What a node is made for.
@@ -357,10 +347,9 @@ fn engines(node: &config::Node) -> Result<Engines, Diagnostic> {
     })
 }
 
-/// How many requests may wait for the node's own permits: as many as run.
 fn node_gate(limits: &NodeLimits) -> Gate {
-    let permits = limits.node_concurrency;
-    Gate::new(permits, permits, Duration::from_secs(1), "the node has all the work it may have")
+    let NodeLimits { node_concurrency, node_queue, node_queue_wait, .. } = *limits;
+    Gate::new(node_concurrency, node_queue, node_queue_wait, "the node is at its concurrency limit")
 }
 
 fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStore, Diagnostic> {
@@ -398,6 +387,6 @@ fn cache_folder() -> Option<PathBuf> {
 }
 
 fn internal(what: &str, error: &dyn std::fmt::Display) -> Diagnostics {
-    Diagnostic::new(Place::default(), format!("{what} cannot be had: {error}"), "this is not a fault of your input")
+    Diagnostic::new(Place::default(), format!("cannot create {what}: {error}"), "this is not a fault of your input")
         .into()
 }

@@ -55,6 +55,33 @@ pub(crate) fn isolates_of_all_workers_together_are_bounded() {
 }
 
 #[test]
+pub(crate) fn past_node_queue_the_next_request_of_any_worker_is_503_at_once() {
+    let node = fixture_with("[limits]\nnode_concurrency = 1\nnode_queue = 0\nnode_queue_wait = \"10s\"", "");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| node.get("/sleep?ms=3000"));
+        until("the first runs", || node.metric("eyot_isolates_in_use", "") == 1.0);
+        let began = Instant::now();
+        fails(&node.get("/count"), 503, "overloaded");
+        assert!(began.elapsed() < Duration::from_secs(2), "at once: {:?}", began.elapsed());
+        assert_eq!(first.join().expect("no panic").status, 200);
+    });
+}
+
+#[test]
+pub(crate) fn a_wait_longer_than_node_queue_wait_is_503() {
+    let node = fixture_with("[limits]\nnode_concurrency = 1\nnode_queue = 1\nnode_queue_wait = \"200ms\"", "");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| node.get("/sleep?ms=3000"));
+        until("the first runs", || node.metric("eyot_isolates_in_use", "") == 1.0);
+        let began = Instant::now();
+        fails(&node.get("/count"), 503, "overloaded");
+        let waited = began.elapsed();
+        assert!(waited >= Duration::from_millis(200) && waited < Duration::from_secs(2), "{waited:?}");
+        assert_eq!(first.join().expect("no panic").status, 200);
+    });
+}
+
+#[test]
 pub(crate) fn the_memory_of_all_isolates_together_is_bounded() {
     let declared = |pages: u32| format!("(memory {pages}) (func (export \"handle\") (param i32 i32))");
     // 8 MiB are 128 pages; the first to come may have them all.

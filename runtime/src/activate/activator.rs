@@ -5,9 +5,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
-
 use super::active::{Active, Destination, Target, Worker};
 use super::compiled::{self, CompiledStore};
 use crate::auth::Verifier;
@@ -140,7 +137,7 @@ impl Activator {
                 limits.concurrency,
                 limits.queue,
                 limits.queue_wait,
-                "the worker has all the work it may have",
+                "the worker is at its concurrency limit",
             ),
             allow_addresses: worker.allow_addresses.clone(),
             metrics,
@@ -223,16 +220,11 @@ impl Destinations<'_> {
                 let origin = origin.ok_or_else(|| fault(format!("there is no origin `{name}`")))?;
                 (Target::Origin(origin), observe::Target::Origin(name))
             }
-            config::Target::Redirect { status, location } => (
-                Target::Redirect { status: status_code(*status).map_err(fault)?, location: location.as_str().into() },
-                observe::Target::Redirect,
-            ),
+            config::Target::Redirect { status, location } => {
+                (Target::Redirect { status: *status, location: location.clone() }, observe::Target::Redirect)
+            }
             config::Target::Respond { status, headers, body } => (
-                Target::Respond {
-                    status: status_code(*status).map_err(fault)?,
-                    headers: fields(headers).map_err(fault)?,
-                    body: Bytes::from(body.clone()),
-                },
+                Target::Respond { status: *status, headers: headers.clone(), body: body.clone() },
                 observe::Target::Respond,
             ),
         };
@@ -243,24 +235,8 @@ impl Destinations<'_> {
                 found => found.map(Arc::clone),
             },
         };
-        let pattern = format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path).into();
+        let host = route.host.as_ref().map(ToString::to_string).unwrap_or_default();
+        let pattern = format!("{host}{}", route.path).into();
         Ok(Some(Destination { pattern, verifier, target, metrics: self.metrics.target(label) }))
     }
-}
-
-fn status_code(status: u16) -> Result<StatusCode, String> {
-    StatusCode::from_u16(status).map_err(|_| format!("{status} is not an HTTP status"))
-}
-
-fn fields(headers: &[(String, String)]) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    headers
-        .iter()
-        .map(|(name, value)| {
-            let parsed = (name.parse::<HeaderName>(), HeaderValue::from_str(value));
-            match parsed {
-                (Ok(name), Ok(value)) => Ok((name, value)),
-                _ => Err(format!("{name:?}: {value:?} is not a header field")),
-            }
-        })
-        .collect()
 }

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use crate::auth::Verifier;
+use crate::config::Location;
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, OriginId};
 use crate::http::Gate;
@@ -48,8 +49,8 @@ pub enum Target {
     Redirect {
         /// 301, 302, 303, 307 or 308.
         status: StatusCode,
-        /// With `{name}` for parameters, `{path}` and `{query}`.
-        location: Arc<str>,
+        /// The other place.
+        location: Location,
     },
     /// A fixed answer.
     Respond {
@@ -72,7 +73,7 @@ pub struct Worker {
     pub prepared: Prepared,
     /// Its permits.
     pub gate: Gate,
-    /// Client addresses that are let in. Empty: all.
+    /// Client addresses that are allowed. Empty: all.
     pub allow_addresses: Vec<IpNet>,
     /// Counts its invocations.
     pub metrics: Arc<WorkerMetrics>,

@@ -11,4 +11,4 @@ mod compiled;
 
 pub use activator::{Activator, Mode};
 pub use active::{Active, Destination, Target, Worker};
-pub use compiled::{CompileError, CompiledStore};
+pub use compiled::CompiledStore;

@@ -20,6 +20,7 @@ impl NodeMemory {
 
     /// In bytes.
     #[must_use]
+    #[cfg(test)]
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }

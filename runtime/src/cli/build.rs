@@ -2,13 +2,17 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::AnsiColor;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{find, say, show};
 use crate::config::{Build as How, Diagnostic, Diagnostics, LimitTable, Place, Reading, Worker};
@@ -24,7 +28,7 @@ const TARGET: &str = "wasm32-wasip2";
 
 Exit codes: 0 when all are built, 2 when something is wrong.")]
 pub(super) struct Build {
-    /// Folders with an eyot.toml, or folders above such folders.
+    /// Folders that contain an eyot.toml, directly or below.
     #[arg(default_value = ".")]
     paths: Vec<PathBuf>,
 }
@@ -86,16 +90,54 @@ pub(super) fn all(workers: &[Found]) -> Result<(), Diagnostics> {
     let mut count = 0;
     for found in workers {
         count += usize::from(found.worker.build != How::None);
-        faults.extend(one(found, (count, of)).err());
+        faults.extend(one(found, (count, of), None).err());
     }
     if faults.is_empty() { Ok(()) } else { Err(Diagnostics(faults)) }
+}
+
+/// Builds that another thread may end.
+#[derive(Default)]
+pub(super) struct Ends {
+    ended: AtomicBool,
+    running: Mutex<Option<Pid>>,
+}
+
+impl Ends {
+    /// Ends the build that runs; no other begins.
+    pub(super) fn end(&self) {
+        let running = self.lock();
+        self.ended.store(true, Relaxed);
+        if let Some(group) = *running {
+            // It may have ended by itself a moment ago.
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+    }
+
+    pub(super) fn have_come(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    /// Starts a command in a process group of its own, so that what it starts ends with it.
+    fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let mut running = self.lock();
+        if self.have_come() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let child = command.process_group(0).spawn()?;
+        *running = Some(Pid::from_child(&child));
+        Ok(child)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Builds one worker's component, if there is something to build; it is the `count`th of so many.
 ///
 /// # Errors
 /// Why there is no component, after what the build said.
-pub(super) fn one(found: &Found, (count, of): (usize, usize)) -> Result<(), Diagnostic> {
+pub(super) fn one(found: &Found, (count, of): (usize, usize), ends: Option<&Ends>) -> Result<(), Diagnostic> {
     let Found { worker, named } = found;
     let fault = |message: String, help: &str| Diagnostic::new(named.clone(), message, help);
     let command = match &worker.build {
@@ -109,13 +151,16 @@ pub(super) fn one(found: &Found, (count, of): (usize, usize)) -> Result<(), Diag
     let progress = spinner(format!("{:>10} {} [{count}/{of}]", "building", worker.name));
     let began = Instant::now();
     let program = command.get_program().to_string_lossy().into_owned();
-    let run = watched(command, |line| progress.set_message(line.chars().take(60).collect::<String>()));
+    let run = watched(command, ends, |line| progress.set_message(line.chars().take(60).collect::<String>()));
     progress.finish_and_clear();
     let (status, said) = run.map_err(|error| {
         let help = if program == "cargo" { "install Rust: https://rustup.rs" } else { "install it" };
         fault(format!("`{program}`, which builds {}, cannot be run: {error}", worker.name), help)
     })?;
     if !status.success() {
+        if ends.is_some_and(Ends::have_come) {
+            return Err(fault("it was ended".to_owned(), "start again"));
+        }
         say::line(said.trim_end());
         let help = match said.contains("target may not be installed") || said.contains("can't find crate for `core`") {
             true => "install the target: `rustup target add wasm32-wasip2`, or by what your Rust came from",
@@ -134,9 +179,13 @@ pub(super) fn one(found: &Found, (count, of): (usize, usize)) -> Result<(), Diag
 }
 
 /// Runs a command and returns what it said, both streams in their order; each line also goes to `hear` as it comes.
-fn watched(mut command: Command, hear: impl Fn(&str)) -> io::Result<(ExitStatus, String)> {
+fn watched(mut command: Command, ends: Option<&Ends>, hear: impl Fn(&str)) -> io::Result<(ExitStatus, String)> {
     let (reader, writer) = io::pipe()?;
-    let mut child = command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    let mut child = match ends {
+        Some(ends) => ends.spawn(&mut command)?,
+        None => command.spawn()?,
+    };
     // It holds our ends for writing; without this the reader would never see the end.
     drop(command);
     let mut said = String::new();
@@ -148,7 +197,11 @@ fn watched(mut command: Command, hear: impl Fn(&str)) -> io::Result<(ExitStatus,
         said.push_str(&text);
         line.clear();
     }
-    Ok((child.wait()?, said))
+    let status = child.wait();
+    if let Some(ends) = ends {
+        *ends.lock() = None;
+    }
+    Ok((status?, said))
 }
 
 fn cargo(folder: &Path) -> Command {

@@ -10,7 +10,7 @@ use super::{build, find, say};
 use crate::config::{self, Diagnostic, Diagnostics, LimitTable, Place};
 use crate::node;
 
-/// Say what is wrong with a configuration and its components, without binding a port.
+/// Report what is wrong with a configuration and its components, without binding a port.
 #[derive(Args)]
 #[command(
     override_usage = "eyot check [OPTIONS] --config <FILE>\n       eyot check [OPTIONS] <PATHS>...",
@@ -19,17 +19,17 @@ use crate::node;
   eyot check examples/hello
   eyot check --json --config node.toml
 
-Exit codes: 0 when all is well, 1 when the result cannot be written, 2 when something is wrong."
+Exit codes: 0 when everything is valid, 1 when the result cannot be written, 2 when something is wrong."
 )]
 pub(super) struct Check {
     /// The node's configuration.
     #[arg(long, value_name = "FILE", conflicts_with = "paths")]
     config: Option<PathBuf>,
 
-    /// Workers: folders with an eyot.toml, or above such folders. They are built if need be.
+    /// Workers: folders that contain an eyot.toml, directly or below. They are built first if necessary.
     paths: Vec<PathBuf>,
 
-    /// Override limits, key by key, as in limits.toml.
+    /// File that overrides individual limits.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
 

@@ -9,8 +9,8 @@ use crate::config::{Methods, Route};
 /// The command, to be pasted into a shell as it is.
 pub(super) fn line(route: &Route, address: SocketAddr) -> String {
     let address = reachable(address);
-    let (port, path) = (address.port(), path(&route.path));
-    let host = route.host.as_deref().map(|host| host.replacen('*', "any", 1));
+    let (port, path) = (address.port(), path(&route.path.to_string()));
+    let host = route.host.as_ref().map(|host| host.to_string().replacen('*', "any", 1));
     let (header, url) = match host {
         None => (String::new(), format!("http://{address}{path}")),
         // curl itself takes these for 127.0.0.1 and ::1 (RFC 6761 §6.3).
@@ -74,12 +74,12 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Place, Target};
+    use crate::config::{HostPattern, PathPattern, Place, Target};
 
     fn of(host: Option<&str>, path: &str, methods: &[Method], address: &str) -> String {
         let route = Route {
-            host: host.map(str::to_owned),
-            path: path.to_owned(),
+            host: host.map(|host| HostPattern::parse(host).unwrap()),
+            path: PathPattern::parse(path).unwrap(),
             methods: if methods.is_empty() { Methods::Any } else { Methods::Only(methods.to_vec()) },
             target: Target::Worker("w".to_owned()),
             auth: None,

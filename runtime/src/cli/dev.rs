@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
+use super::build::Ends;
 use super::serve::Ending;
 use super::watch::Watch;
 use super::{address, demo_origin, find, show};
 use crate::activate::Mode;
 use crate::config::{
-    Admin, Diagnostics, LimitTable, Listener, Mentions, Methods, Node, Origin, Place, Route, Target, Telemetry, Worker,
+    Admin, Diagnostics, HostPattern, LimitTable, Listener, Mentions, Methods, Node, Origin, PathPattern, Place, Route,
+    Target, Telemetry, Worker,
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
@@ -34,30 +35,30 @@ serving; it does so itself as soon as it is repaired.
 
 Exit codes: 0 after a signal, 1 when serving failed, 2 when the arguments are wrong or a port is in use.")]
 pub(super) struct Dev {
-    /// Folders with an eyot.toml, or above such folders.
+    /// Folders that contain an eyot.toml, directly or below.
     #[arg(default_value = ".")]
     paths: Vec<PathBuf>,
 
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
 
-    /// Where health, readiness and metrics are.
+    /// Address of the admin listener: health, readiness, metrics.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090", value_parser = address)]
     admin: SocketAddr,
 
-    /// Where compiled components are kept.
+    /// Directory for compiled components.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
-    /// Override limits, key by key, as in limits.toml. Changes in it are noticed too; limits of the node need a new start.
+    /// File that overrides individual limits. Changes in it are noticed too; limits of the node need a restart.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
 }
 
 impl Dev {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let log = logs::init(Format::Short, "")?;
+        let log = logs::init(Format::Short)?;
         let mut ending = Ending::prepare(None)?;
         let demo = demo_origin::start()?;
         let limits = self.limits()?;
@@ -74,12 +75,12 @@ impl Dev {
         let running = node::Node::open(&self.node(Vec::new(), limits.clone(), demo)?.into(), options)?;
         // Before anybody is told that they may change something.
         let (watch, stop) = Watch::start(&self.paths)?;
-        let ended = AtomicBool::new(false);
+        let ended = Ends::default();
         std::thread::scope(|scope| {
             let workers = Workers::new(&self, &running, demo, limits, &ended);
             scope.spawn(move || serve(workers, watch));
             let waited = ending.wait();
-            ended.store(true, Ordering::Relaxed);
+            ended.end();
             stop.stop();
             waited
         })?;
@@ -159,8 +160,8 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
 
 fn default_route(worker: &Worker) -> Route {
     Route {
-        host: Some(format!("{}.localhost", worker.name)),
-        path: "/*".to_owned(),
+        host: Some(HostPattern::localhost(&worker.name)),
+        path: PathPattern::everything(),
         methods: Methods::Any,
         target: Target::Worker(worker.name.clone()),
         auth: None,

@@ -22,11 +22,9 @@ pub(super) fn workers(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostics> {
         let before = found.len();
         search(folder(path), DEPTH, &mut found);
         if found.len() == before {
-            faults.push(Diagnostic {
-                place: Place { file: path.clone(), line: 0, column: 0 },
-                message: if path.exists() { "no eyot.toml here or below" } else { "no such file or folder" }.to_owned(),
-                help: Some("a worker is a folder with an eyot.toml; `name = \"…\"` is all that it needs".to_owned()),
-            });
+            let message = if path.exists() { "no eyot.toml here or below" } else { "no such file or folder" };
+            let help = "a worker is a folder with an eyot.toml; `name = \"…\"` is all that it needs";
+            faults.push(Diagnostic::new(Place::file(path), message, help));
         }
     }
     // The same folder, given twice in two ways, is one worker.

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::say;
 use crate::config::{LimitRow, LimitTable, Source, Value};
 
-/// Show every limit: what holds by default, how far a worker may go, and who set it.
+/// Show every limit: its default, how far a worker may go, and where the value came from.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(after_help = "Examples:
   eyot limits                                 what is built in
@@ -15,10 +15,10 @@ use crate::config::{LimitRow, LimitTable, Source, Value};
   eyot limits --limits my.toml --json         with a file of overrides, for scripts
   eyot limits --markdown                      the table of the documentation")]
 pub(super) struct Limits {
-    /// A file that overrides single limits, as for `eyot serve`.
+    /// File that overrides individual limits, as for `eyot serve`.
     #[arg(long, value_name = "FILE")]
     pub limits: Option<PathBuf>,
-    /// A node.toml, whose `[limits]` overrides single limits; nothing else in it is read.
+    /// A node.toml, whose `[limits]` overrides individual limits; nothing else in it is read.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print every field as JSON.

@@ -39,8 +39,10 @@ const EXAMPLES: &str = "Examples:
   eyot dev examples                    build every worker below a folder and serve it, with reload
   eyot serve hello.wasm                serve one component, with wasmtime serve's flags
   eyot serve --config node.toml        run a node
-  eyot check --config node.toml        say what is wrong with a configuration
-  eyot limits                          show every limit, its value, and where it came from";
+  eyot check --config node.toml        report what is wrong with a configuration
+  eyot limits                          show every limit, its value, and where it came from
+
+EYOT_LOG filters the log on stderr by level and module, such as EYOT_LOG=debug or EYOT_LOG=warn,guest=info.";
 
 #[derive(Subcommand)]
 enum Command {

@@ -32,15 +32,15 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Override limits, key by key, as in limits.toml.
+    /// File that overrides individual limits.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
 
-    /// Where compiled components are kept.
+    /// Directory for compiled components.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
-    /// Where the access log goes: stdout, stderr, off, or a file.
+    /// Destination of the access log: stdout, stderr, off, or a file.
     #[arg(long, value_name = "WHERE", value_parser = access_log)]
     access_log: Option<AccessLog>,
 
@@ -50,7 +50,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let log = logs::init(Format::Auto, "")?;
+        let log = logs::init(Format::Auto)?;
         match (&self.config, &self.single.component) {
             (Some(config), _) => {
                 let mut node = config::Node::read(config, self.limits.as_deref());
@@ -139,7 +139,7 @@ impl AccessLog {
 
 fn access_log(text: &str) -> Result<AccessLog, String> {
     Ok(match text {
-        "" => return Err("say stdout, stderr, off, or the name of a file".to_owned()),
+        "" => return Err("write stdout, stderr, off, or the name of a file".to_owned()),
         "off" => AccessLog::Off,
         "stdout" => AccessLog::To(Destination::Stdout),
         "stderr" => AccessLog::To(Destination::Stderr),

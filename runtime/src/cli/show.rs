@@ -63,7 +63,7 @@ pub(super) fn routes<'a>(worker: &Worker, routes: impl IntoIterator<Item = &'a R
 
 /// Changes can no longer be seen.
 pub(super) fn blind(error: &anyhow::Error) {
-    word(AnsiColor::Red, "blind", format_args!("changes are no longer noticed, start again: {error:#}"));
+    word(AnsiColor::Red, "blind", format_args!("changes are no longer noticed; restart `eyot dev`: {error:#}"));
 }
 
 /// What made the node rebuild.

@@ -12,7 +12,7 @@ use super::options::{Asked, time};
 use super::rules;
 use crate::activate::Mode;
 use crate::config::{
-    Build, LimitTable, Listener, Mentions, Methods, Node, Place, Route, Target, Telemetry, Value, Worker,
+    Build, LimitTable, Listener, Mentions, Methods, Node, PathPattern, Place, Route, Target, Telemetry, Value, Worker,
 };
 use crate::observe::GuestLog;
 
@@ -159,7 +159,7 @@ impl Single {
             component.file_stem().map_or_else(|| "worker".to_owned(), |stem| stem.to_string_lossy().into_owned());
         let route = Route {
             host: None,
-            path: "/*".to_owned(),
+            path: PathPattern::everything(),
             methods: Methods::Any,
             target: Target::Worker(name.clone()),
             auth: None,

@@ -1,10 +1,11 @@
-//! The forms of small strings: names, hosts, path patterns, methods, address blocks, URLs, destinations.
+//! The forms of small strings: names, methods, address blocks, URLs, destinations. Hosts and paths have files of their own.
 
 use ipnet::IpNet;
-use url::{Host, Url};
+use url::Url;
 
+use super::host::HostPattern;
 use super::reader::Wrong;
-use super::worker::Egress;
+use super::worker::AllowedHost;
 
 /// The name of a worker, an origin or a way to authenticate: a DNS label (RFC 1035 §2.3.1), for it becomes part of host names.
 pub(super) fn name(text: &str) -> Result<String, Wrong> {
@@ -21,126 +22,6 @@ pub(super) fn name(text: &str) -> Result<String, Wrong> {
         "a name is 1 to 63 lower-case letters, digits and inner hyphens",
         format!("write, for example, \"{near}\""),
     ))
-}
-
-/// An exact host, in the ASCII form in which it comes over the wire (IDNA): lower case, no port, no final dot.
-pub(super) fn host(text: &str) -> Result<String, Wrong> {
-    let help = "write a host such as \"example.com\"";
-    if text.ends_with('.') {
-        return Err(Wrong::new("it ends in a dot", "leave the final dot out: both spellings are matched"));
-    }
-    // The URL parser would decode these or read them as something else than they look like.
-    if text.contains(['%', '*', '/', '@', '?', '#', '\\']) {
-        return Err(Wrong::new("this is not a host", help));
-    }
-    if text.contains(':') && !text.starts_with('[') {
-        return Err(Wrong::new("it has a port, or is an IPv6 address without brackets", help));
-    }
-    let ascii = match Host::parse(text).map_err(|error| Wrong::new(error.to_string(), help))? {
-        Host::Domain(domain) => domain,
-        Host::Ipv4(address) if address.to_string() != text => {
-            return Err(Wrong::new(format!("it would be read as the address {address}"), help));
-        }
-        address => return Ok(address.to_string()),
-    };
-    if ascii.len() > 253 || ascii.split('.').any(|label| label.is_empty() || label.len() > 63) {
-        return Err(Wrong::new("a host has at most 253 characters, its labels 1 to 63", help));
-    }
-    Ok(ascii)
-}
-
-/// A host of a route or of a destination: exact, or `*.` in front for all hosts below one.
-pub(super) fn host_pattern(text: &str) -> Result<String, Wrong> {
-    match text.strip_prefix("*.") {
-        Some(parent) => {
-            let parent = host(parent)?;
-            if parent.parse::<std::net::Ipv4Addr>().is_ok() || parent.starts_with('[') {
-                return Err(Wrong::new("an address has no hosts below it", "write \"*.example.com\""));
-            }
-            Ok(format!("*.{parent}"))
-        }
-        None if text.contains('*') => Err(Wrong::new(
-            "`*` may only be the whole first label",
-            "write \"*.example.com\"; for any host, leave it out",
-        )),
-        None => host(text),
-    }
-}
-
-/// A path pattern: exact segments, `{name}` for one whole segment, `*` as the last segment for all below.
-pub(super) fn path_pattern(text: &str) -> Result<String, Wrong> {
-    let Some(rest) = text.strip_prefix('/') else {
-        return Err(Wrong::new("it does not start with `/`", format!("write \"/{text}\"")));
-    };
-    if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#' | '\\' | '"' | '<' | '>')) {
-        let escaped = percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
-            .to_string()
-            .replace("%2F", "/")
-            .replace("%2E", ".")
-            .replace("%2D", "-")
-            .replace("%5F", "_");
-        let help = match c {
-            '?' | '#' => "a route matches the path only: leave the query out".to_owned(),
-            _ => format!("write it escaped, as it comes over the wire: \"{escaped}\""),
-        };
-        return Err(Wrong::new(format!("{c:?} cannot stand in a path"), help));
-    }
-    let mut names: Vec<&str> = Vec::new();
-    let segments: Vec<&str> = rest.split('/').collect();
-    for (index, segment) in segments.iter().enumerate() {
-        let last = index + 1 == segments.len();
-        match *segment {
-            "" if last => {}
-            "" => return Err(Wrong::new("it has an empty segment", "write one `/` between segments")),
-            "*" if last => {}
-            "*" => return Err(Wrong::new("`*` may only be the last segment", "write `{name}` for one segment")),
-            segment => named_segment(segment, &mut names)?,
-        }
-    }
-    Ok(text.to_owned())
-}
-
-fn named_segment<'s>(segment: &'s str, names: &mut Vec<&'s str>) -> Result<(), Wrong> {
-    let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
-        return plain_segment(segment);
-    };
-    if !is_identifier(name) {
-        let help = "write `{id}`: a lower-case letter, then letters, digits, `_`; for all below, `*`";
-        return Err(Wrong::new(format!("`{{{name}}}` is not a parameter"), help));
-    }
-    if matches!(name, "path" | "query") {
-        return Err(Wrong::new(format!("`{{{name}}}` means the whole {name} in redirects"), "choose another name"));
-    }
-    if names.contains(&name) {
-        return Err(Wrong::new(format!("`{{{name}}}` stands there twice"), "give each parameter its own name"));
-    }
-    names.push(name);
-    Ok(())
-}
-
-fn plain_segment(segment: &str) -> Result<(), Wrong> {
-    if segment.contains(['{', '}', '*']) {
-        return Err(Wrong::new(
-            format!("`{segment}`: `{{name}}` and `*` must be a whole segment"),
-            "write \"/users/{id}\" or \"/files/*\"",
-        ));
-    }
-    let bytes = segment.as_bytes();
-    let broken = bytes.iter().enumerate().any(|(at, byte)| {
-        *byte == b'%' && !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-    });
-    if broken {
-        return Err(Wrong::new("`%` without two hexadecimal digits", "write \"%25\" for a percent sign"));
-    }
-    // What a request may not hold, no route can match: dot segments, and slashes and NUL in disguise (ARCHITECTURE.md).
-    let decoded: Vec<u8> = percent_encoding::percent_decode_str(segment).collect();
-    if matches!(&decoded[..], b"." | b"..") || decoded.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0)) {
-        return Err(Wrong::new(
-            format!("`{segment}` could never match: such requests are refused"),
-            "write the path without dot segments and without escaped slashes",
-        ));
-    }
-    Ok(())
 }
 
 pub(super) fn is_identifier(name: &str) -> bool {
@@ -198,7 +79,7 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
 }
 
 /// A destination that a worker may ask: `[scheme://]host[:port]`.
-pub(super) fn egress(text: &str) -> Result<Egress, Wrong> {
+pub(super) fn egress(text: &str) -> Result<AllowedHost, Wrong> {
     let help = "write \"https://api.example.com\", \"*.example.com:8443\" or \"http://example.test:8080\"";
     let (scheme, authority) = match text.split_once("://") {
         None => (None, text),
@@ -216,16 +97,17 @@ pub(super) fn egress(text: &str) -> Result<Egress, Wrong> {
         },
         _ => (authority, None),
     };
-    let host = host_pattern(host)?;
-    let literal = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    let host = HostPattern::parse(host)?;
+    let name = host.to_string();
+    let literal = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     if literal.is_ok_and(|address| !crate::http::is_public(address)) {
         let help = "name it in node.toml as an [[origin]], and list that name in `origins`";
         return Err(Wrong::new("this address is not public, so no worker may ask it by itself", help));
     }
-    if matches!(&*host, "*.internal" | "origin.internal") || host.ends_with(".origin.internal") {
+    if matches!(&*name, "*.internal" | "origin.internal") || name.ends_with(".origin.internal") {
         return Err(Wrong::new("origins are asked by name", "list it in `origins` instead: origins = [\"NAME\"]"));
     }
-    Ok(Egress { scheme, host, port })
+    Ok(AllowedHost { scheme, host, port })
 }
 
 /// A token (RFC 9110 §5.6.2), which names of cookies and header fields are.

@@ -38,8 +38,8 @@ pub(super) fn read_row(table: &Table<'_>, shape: &Shape) -> Option<LimitRow> {
         table.fault("`default` is missing or wrong", format!("write {}", example(shape)));
     }
     let scope = table.required::<Scope>(SCOPE)?.into_inner();
-    if scope.is_of_worker() != max.is_some() {
-        table.fault("`max` stands exactly where workers have a say", "add it, remove it, or change the scope");
+    if scope.is_of_worker() && max.is_none() {
+        table.fault("`max` is missing", "workers have a say in this limit: write how far they may go");
     }
     if let (Some(default), Some(max)) = (default, max)
         && !default.is_within(max)
@@ -69,12 +69,15 @@ pub(super) fn override_row(
         row.default = default;
         row.source = source.clone();
     }
-    match (row.max, max, table.value("max")) {
-        (None, _, Some(value)) => {
-            let message = format!("`{}` has no max: workers have no say in it", shape.key);
+    match (max, table.value("max")) {
+        (_, Some(value)) if !row.scope.is_of_worker() && (max.is_none() || max != row.max) => {
+            let message = match row.max {
+                None => format!("`{}` has no max: workers have no say in it", shape.key),
+                Some(max) => format!("the max of `{}` is what a node can do, {max}, and cannot be changed", shape.key),
+            };
             file.fault(value.span(), message, format!("set the value alone: {} = {}", shape.key, example(shape)));
         }
-        (Some(_), Some(max), _) => {
+        (Some(max), _) => {
             row.max = Some(max);
             row.max_source = source.clone();
         }

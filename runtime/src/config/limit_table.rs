@@ -19,8 +19,6 @@ pub enum Source {
     File(PathBuf),
     /// `[limits]` of node.toml.
     Node(PathBuf),
-    /// A worker's eyot.toml.
-    Worker(String),
     /// An option of the command line.
     CommandLine,
 }
@@ -31,7 +29,6 @@ impl std::fmt::Display for Source {
             Self::BuiltIn => f.pad("built in"),
             Self::File(path) => f.pad(&format!("--limits {}", path.display())),
             Self::Node(path) => f.pad(&path.display().to_string()),
-            Self::Worker(name) => f.pad(&format!("worker {name}")),
             Self::CommandLine => f.pad("the command line"),
         }
     }
@@ -46,7 +43,7 @@ pub struct LimitRow {
     pub kind: Kind,
     /// What holds when a worker says nothing.
     pub default: Value,
-    /// How far a worker may go. `None` where workers have no say.
+    /// How far a worker may go, or, where workers have no say, what the node can do at all. `None`: no bound is known.
     pub max: Option<Value>,
     /// What it is counted for.
     pub scope: Scope,
@@ -206,7 +203,10 @@ impl LimitTable {
             }
             if let Some(max) = row.max.filter(|max| !row.default.is_within(*max)) {
                 let message = format!("the default of `{}`, {}, is past its max, {max}", row.key, row.default);
-                let help = format!("set both: {} = {{ default = …, max = … }}", row.key);
+                let help = match row.scope.is_of_worker() {
+                    true => format!("set both: {} = {{ default = …, max = … }}", row.key),
+                    false => format!("write at most {max}"),
+                };
                 file.fault(value.span(), message, help);
             }
         }

@@ -168,7 +168,7 @@ limits! {
         request_body: Bytes or 0,
         /// Response body.
         response_body: Bytes or 0,
-        /// Fields of one message that the guest makes, as held in memory.
+        /// The header section of a response, as it is sent.
         response_header: Bytes,
         /// Live component-model handles.
         handles: Count,
@@ -194,6 +194,10 @@ limits! {
     NodeLimits, NODE_SHAPES, {
         /// Isolates of all workers.
         node_concurrency: Count,
+        /// Requests waiting for one of the node's permits.
+        node_queue: Count or 0,
+        /// How long they may wait.
+        node_queue_wait: Time or 0,
         /// Memory of all isolates.
         node_memory: Bytes,
         /// One component, as a file.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::auth::{Auth, read_auth};
-use super::diagnostic::{Diagnostic, Diagnostics, Place};
+use super::diagnostic::{Diagnostic, Place};
 use super::form;
 use super::limit_table::{LimitTable, Source as LimitSource};
 use super::listener::{Addresses, Admin, Listener};
@@ -72,18 +72,7 @@ pub struct Telemetry {
 
 impl Node {
     /// Reads node.toml and the eyot.toml of each of its workers. Limits are the built-in ones, overridden by `limits_file`
-    /// and then by `[limits]` of node.toml.
-    ///
-    /// # Errors
-    /// Every fault of all these files together.
-    pub fn load(path: &Path, limits_file: Option<&Path>) -> Result<Self, Diagnostics> {
-        let Read { node, faults } = Self::read(path, limits_file);
-        Diagnostics::check(faults)?;
-        // Without a node there is at least one fault; this only says so to the compiler.
-        node.ok_or_else(|| Diagnostic::new(Place::file(path), "nothing was read", "report this").into())
-    }
-
-    /// The same, but what is well can be used to look for more faults before all of them are told.
+    /// and then by `[limits]` of node.toml. What is well can be used to look for more faults before all of them are told.
     #[must_use]
     pub fn read(path: &Path, limits_file: Option<&Path>) -> Read {
         let mut limits = LimitTable::builtin();

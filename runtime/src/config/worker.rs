@@ -10,6 +10,7 @@ use super::auth::{Auth, read_auth};
 use super::component;
 use super::diagnostic::{Diagnostic, Diagnostics, Place};
 use super::form;
+use super::host::HostPattern;
 use super::limit_reader::read_overrides;
 use super::limit_table::LimitTable;
 use super::limits::WorkerLimits;
@@ -36,13 +37,13 @@ pub struct Worker {
     /// Which origins of node.toml it may ask.
     pub origins: Vec<String>,
     /// What else it may ask; empty: nothing.
-    pub egress: Vec<Egress>,
+    pub egress: Vec<AllowedHost>,
     /// The name of the way to authenticate that all its routes demand, unless a route says otherwise.
     pub auth: Option<String>,
     /// A way to authenticate of its own, under that name. One of node.toml with the same name takes its place, so that keys for
     /// development stay at home.
     pub own_auth: Option<Auth>,
-    /// Client addresses that are let in. Empty: all.
+    /// Client addresses that are allowed. Empty: all.
     pub allow_addresses: Vec<IpNet>,
     /// Its routes. Without any, `eyot dev` serves it at `NAME.localhost`.
     pub routes: Vec<Route>,
@@ -63,30 +64,20 @@ pub enum Build {
 
 /// One destination that a worker may ask besides its origins: `[scheme://]host[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Egress {
+pub struct AllowedHost {
     /// `http` or `https`; `None` is https only.
     pub scheme: Option<http::uri::Scheme>,
-    /// An exact host in ASCII lower case, or `*.example.com`, which does not match `example.com`.
-    pub host: String,
+    /// Which hosts.
+    pub host: HostPattern,
     /// `None` is the scheme's default port.
     pub port: Option<u16>,
 }
 
 impl Worker {
-    /// Reads one worker's eyot.toml, given as the file or as its folder, with its limits resolved against a table.
+    /// Reads one worker's eyot.toml, given as the file or as its folder, with its limits resolved against a table. What could be
+    /// understood is there in spite of the faults.
     ///
-    /// The origins and the ways to authenticate that it names are not looked up: they are node.toml's, see `Node::load`.
-    ///
-    /// # Errors
-    /// Every fault of the file.
-    pub fn load(folder_or_file: &Path, limits: &LimitTable) -> Result<Self, Diagnostics> {
-        let Reading { worker, faults, .. } = Self::read(folder_or_file, limits);
-        faults?;
-        // Without a worker there is at least one fault; this only says so to the compiler.
-        worker.ok_or_else(|| Diagnostic::new(Place::file(folder_or_file), "nothing was read", "report this").into())
-    }
-
-    /// The same, but what could be understood is there in spite of the faults.
+    /// The origins and the ways to authenticate that it names are not looked up: they are node.toml's, see [`Node::read`](super::Node::read).
     #[must_use]
     pub fn read(folder_or_file: &Path, limits: &LimitTable) -> Reading {
         let file = file_of(folder_or_file);
@@ -176,8 +167,8 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
     if let Some(value) = root.value(ADDRESSES.name)
         && allow_addresses.as_ref().is_some_and(Vec::is_empty)
     {
-        let help = "to let everybody in, leave it out; to let nobody in, remove the routes";
-        source.fault(value.span(), "`allow_addresses` lets nobody in", help);
+        let help = "to allow every address, leave it out; to allow none, remove the routes";
+        source.fault(value.span(), "`allow_addresses` allows nobody", help);
     }
     let own = root.table("limits", "{ cpu_time = \"50ms\" }").map(read_overrides).unwrap_or_default();
     let limits = limits.worker_limits(&own).map_err(|faults| source.add(faults.0)).ok();

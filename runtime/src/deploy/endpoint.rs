@@ -6,17 +6,15 @@ use http::Method;
 
 use crate::config::{Methods, Route};
 
-/// One route with where its parameters stand.
+/// One route with its place.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) route: Arc<Route>,
     /// Its place among all routes.
     pub(super) index: usize,
-    /// Names, and which segment of the path each is, from 0.
-    pub(super) parameters: Box<[(Box<str>, usize)]>,
 }
 
-/// At least one route; no two of them want the same method.
+/// At least one route; no two of them take the same method.
 #[derive(Debug, Default)]
 pub(super) struct Endpoint {
     entries: Vec<Entry>,
@@ -27,7 +25,7 @@ const COMMON: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
 
 impl Endpoint {
-    /// Adds a route, or says which one wants the same, and for which methods.
+    /// Adds a route, or says which one takes the same requests, and for which methods.
     pub(super) fn add(&mut self, entry: Entry) -> Result<(), (Arc<Route>, String)> {
         for other in &self.entries {
             if let Some(methods) = overlap(&other.route.methods, &entry.route.methods) {

@@ -8,10 +8,9 @@ use http::Method;
 use matchit::Router;
 
 use super::endpoint::{Endpoint, Entry};
-use super::pattern::{Pattern, Wrong};
-use super::{host, path};
-use crate::config::{Diagnostic, Diagnostics, Methods, Route};
+use crate::config::{Diagnostic, Diagnostics, HostPattern, PathPattern, Route, Segment};
 use crate::failure::Failure;
+use crate::http::path;
 
 /// All routes of a node, immutable. The most specific one wins:
 ///
@@ -29,62 +28,32 @@ pub struct RouteTable {
     /// By what stands behind `*.`.
     below: HashMap<Box<str>, Paths>,
     any: Paths,
-    routes: Vec<Arc<Route>>,
-}
-
-/// The route of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Match<'a> {
-    /// The route as it was configured.
-    pub route: &'a Arc<Route>,
-    /// Its place among the routes that the table was built from.
-    pub index: usize,
-    names: &'a [(Box<str>, usize)],
-    path: &'a str,
-}
-
-impl<'a> Match<'a> {
-    /// The parameters of the pattern in their order, with their values as they stand in the canonical path: one segment each, never
-    /// empty, still escaped, so that they can be put into another URL as they are.
-    pub fn parameters(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let path = self.path;
-        // The path begins with a slash, so its first piece is empty.
-        let segment = move |index: usize| path.split('/').nth(index + 1).unwrap_or_default();
-        self.names.iter().map(move |(name, index)| (&**name, segment(*index)))
-    }
 }
 
 impl RouteTable {
     /// Sorts the routes into a table.
     ///
     /// # Errors
-    /// Every host, path and list of methods that cannot be served, and every pair of routes that want the same requests.
+    /// Every pair of routes that match the same requests.
     pub fn build(routes: impl IntoIterator<Item = Route>) -> Result<Self, Diagnostics> {
         let mut table = Self::default();
         let mut faults = Vec::new();
-        for route in routes {
+        for (index, route) in routes.into_iter().enumerate() {
             let route = Arc::new(route);
-            if let Err((message, help)) = table.insert(&route) {
-                faults.push(Diagnostic { place: route.place.clone(), message, help: Some(help.to_owned()) });
+            if let Err((message, help)) = table.paths(route.host.as_ref()).insert(&route, index) {
+                faults.push(Diagnostic::new(route.place.clone(), message, help));
             }
-            table.routes.push(route);
         }
         if faults.is_empty() { Ok(table) } else { Err(Diagnostics(faults)) }
     }
 
-    /// All routes, in the order in which they were given.
-    #[must_use]
-    pub fn routes(&self) -> &[Arc<Route>] {
-        &self.routes
-    }
-
-    /// The route for a canonical host and a canonical path. It allocates only for paths with escapes, and for failures.
+    /// The place, among those that the table was built from, of the route for a canonical host and a canonical path. It allocates only for paths with escapes, and for failures.
     ///
     /// # Errors
     /// [`Failure::RouteNotFound`]; [`Failure::MethodNotAllowed`] when the path is there for other methods only;
     /// [`Failure::BadRequest`] when an escaped slash gives the path two meanings. `*` is no path: OPTIONS gets
     /// [`Failure::RouteNotFound`] for it, every other method [`Failure::BadRequest`] (RFC 9112 §3.2.4).
-    pub fn find<'a>(&'a self, host: &str, method: &Method, path: &'a str) -> Result<Match<'a>, Failure> {
+    pub fn find(&self, host: &str, method: &Method, path: &str) -> Result<usize, Failure> {
         if path == "*" {
             return Err(match *method {
                 Method::OPTIONS => Failure::RouteNotFound,
@@ -100,7 +69,7 @@ impl RouteTable {
         }
         let endpoint = found.ok_or(Failure::RouteNotFound)?;
         match endpoint.choose(method) {
-            Some(entry) => Ok(Match { route: &entry.route, index: entry.index, names: &entry.parameters, path }),
+            Some(entry) => Ok(entry.index),
             None => Err(Failure::MethodNotAllowed { allow: endpoint.allow() }),
         }
     }
@@ -118,35 +87,17 @@ impl RouteTable {
         self.exact.get(host).into_iter().chain(below).chain([&self.any])
     }
 
-    fn insert(&mut self, route: &Arc<Route>) -> Result<(), Wrong> {
-        if let Methods::Only(methods) = &route.methods {
-            if methods.is_empty() {
-                return Err(("the route takes no method".into(), "name at least one, or leave `methods` out"));
-            }
-            if let Some(method) = methods.iter().find(|method| matches!(**method, Method::CONNECT | Method::TRACE)) {
-                return Err((format!("{method} is never routed"), "leave it out"));
-            }
-        }
-        let pattern = Pattern::parse(&route.path)?;
-        let paths = match route.host.as_deref() {
+    fn paths(&mut self, host: Option<&HostPattern>) -> &mut Paths {
+        match host {
             None => &mut self.any,
-            Some(text) => match text.strip_prefix("*.") {
-                Some(suffix) => self.below.entry(host_pattern(text, suffix)?).or_default(),
-                None => self.exact.entry(host_pattern(text, text)?).or_default(),
-            },
-        };
-        paths.insert(route, self.routes.len(), pattern)
+            Some(HostPattern::Exact(host)) => self.exact.entry(host.clone()).or_default(),
+            Some(HostPattern::Below(parent)) => self.below.entry(parent.clone()).or_default(),
+        }
     }
 }
 
-fn host_pattern(text: &str, host: &str) -> Result<Box<str>, Wrong> {
-    let help = "write a name without scheme and port: `example.com`, or `*.example.com` for all below it";
-    let has_port = host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
-    match host::canonical(host) {
-        Ok(canonical) if !has_port => Ok(canonical.into()),
-        _ => Err((format!("the host `{text}` is not one that a request could have"), help)),
-    }
-}
+/// What is wrong, what to do.
+type Wrong = (String, &'static str);
 
 /// The paths of one host pattern.
 #[derive(Debug, Default)]
@@ -184,26 +135,22 @@ impl Paths {
         self.root
     }
 
-    fn insert(&mut self, route: &Arc<Route>, number: usize, pattern: Pattern) -> Result<(), Wrong> {
-        let Pattern { is_prefix, shape, depth, parameters } = pattern;
-        let index = match self.shapes.get(&(is_prefix, shape.clone())) {
-            Some(index) => *index,
-            None => self.new_endpoint(is_prefix, shape, depth)?,
+    fn insert(&mut self, route: &Arc<Route>, index: usize) -> Result<(), Wrong> {
+        let shape = (route.path.is_prefix(), shape(&route.path));
+        let endpoint = match self.shapes.get(&shape) {
+            Some(endpoint) => *endpoint,
+            None => self.new_endpoint(shape, route.path.segments().len())?,
         };
-        let entry = Entry { route: Arc::clone(route), index: number, parameters: parameters.into() };
-        self.endpoints[index].add(entry).map_err(|(other, methods)| {
-            let message = format!(
-                "{} and {} ({}) want the same requests ({methods}), here and at {}",
-                route.path,
-                other.path,
-                other.host.as_deref().unwrap_or("any host"),
-                other.place
-            );
+        let entry = Entry { route: Arc::clone(route), index };
+        self.endpoints[endpoint].add(entry).map_err(|(other, methods)| {
+            let host = other.host.as_ref().map_or_else(|| "any host".to_owned(), ToString::to_string);
+            let (own, path, place) = (&route.path, &other.path, &other.place);
+            let message = format!("{own} and {path} ({host}) match the same requests ({methods}), here and at {place}");
             (message, "give the two different hosts, paths or methods, or leave one out")
         })
     }
 
-    fn new_endpoint(&mut self, is_prefix: bool, shape: String, depth: usize) -> Result<usize, Wrong> {
+    fn new_endpoint(&mut self, (is_prefix, shape): (bool, String), depth: usize) -> Result<usize, Wrong> {
         let index = self.endpoints.len();
         let inserted = match is_prefix {
             true if depth == 0 => {
@@ -221,4 +168,18 @@ impl Paths {
         self.shapes.insert((is_prefix, shape), index);
         Ok(index)
     }
+}
+
+/// A pattern for matchit, its parameters renamed by position: two patterns of one shape match the same paths. Empty for `/*`.
+fn shape(pattern: &PathPattern) -> String {
+    let mut shape = String::new();
+    for (index, segment) in pattern.segments().iter().enumerate() {
+        shape.push('/');
+        match segment {
+            Segment::Parameter(_) => shape.push_str(&format!("{{p{index}}}")),
+            // Braces have a meaning in matchit, and are doubled to lose it.
+            Segment::Literal(key) => shape.push_str(&key.replace('{', "{{").replace('}', "}}")),
+        }
+    }
+    shape
 }

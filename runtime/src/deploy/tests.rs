@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use http::Method;
 
-use super::{RouteTable, host, path};
-use crate::config::{Methods, Place, Route, Target};
+use super::RouteTable;
+use crate::config::{HostPattern, Methods, PathPattern, Place, Route, Target};
 use crate::failure::Failure;
+use crate::http::{host, path};
 
 /// `[METHODS] [HOST]/PATH`; its place is its line.
 fn route(text: &str, line: usize) -> Route {
@@ -18,8 +19,8 @@ fn route(text: &str, line: usize) -> Route {
     };
     let (host, path) = pattern.split_at(pattern.find('/').unwrap_or(pattern.len()));
     Route {
-        host: (!host.is_empty()).then(|| host.to_owned()),
-        path: path.to_owned(),
+        host: (!host.is_empty()).then(|| HostPattern::parse(host).unwrap()),
+        path: PathPattern::parse(path).unwrap(),
         methods,
         target: Target::Worker(text.to_owned()),
         auth: None,
@@ -31,20 +32,24 @@ fn build(routes: &[&str]) -> Result<RouteTable, crate::config::Diagnostics> {
     RouteTable::build(routes.iter().enumerate().map(|(index, text)| route(text, index + 1)))
 }
 
-fn table(routes: &[&str]) -> RouteTable {
-    build(routes).unwrap_or_else(|faults| panic!("{faults}"))
+/// A table with its routes as they were written.
+struct Table {
+    table: RouteTable,
+    routes: Vec<String>,
+}
+
+fn table(routes: &[&str]) -> Table {
+    let table = build(routes).unwrap_or_else(|faults| panic!("{faults}"));
+    Table { table, routes: routes.iter().map(ToString::to_string).collect() }
 }
 
 /// The route that a request takes, as it was written, or the failure's code. `[METHOD] HOST/PATH`.
-fn find(table: &RouteTable, request: &str) -> String {
+fn find(Table { table, routes }: &Table, request: &str) -> String {
     let (method, url) = request.split_once(' ').unwrap_or(("GET", request));
     let (authority, target) = url.split_at(url.find('/').unwrap_or(url.len()));
     let found = host::canonical(authority).and_then(|host| {
         let path = path::canonical(target)?.into_owned();
-        match &table.find(&host, &method.parse().unwrap(), &path)?.route.target {
-            Target::Worker(text) => Ok(text.clone()),
-            other => panic!("{other:?}"),
-        }
+        table.find(&host, &method.parse().unwrap(), &path).map(|index| routes[index].clone())
     });
     found.unwrap_or_else(|failure| failure.code().to_owned())
 }
@@ -160,8 +165,6 @@ fn a_trailing_slash_is_part_of_an_exact_path() {
 
 #[test]
 fn a13_c21_another_spelling_never_leads_to_another_route() {
-    let routes = ["/admin/*", "/@me", "/a|b", "/caf%C3%A9", "/{{not", "/*"];
-    assert!(build(&routes).is_err(), "braces are written as escapes");
     expect(
         &["/admin/*", "/@me", "/a|b", "/caf%c3%a9", "/%7bx%7D", "/*"],
         &[
@@ -236,7 +239,7 @@ fn a_listed_method_wins_over_any_and_get_includes_head() {
 
 #[test]
 fn a_path_for_other_methods_is_405_with_all_that_it_allows() {
-    let table = table(&["GET a.example/x", "POST,DELETE a.example/x", "/x", "a.example/*"]);
+    let Table { table, .. } = table(&["GET a.example/x", "POST,DELETE a.example/x", "/x", "a.example/*"]);
     let allow = |method, path| match table.find("a.example", &method, path) {
         Err(Failure::MethodNotAllowed { allow }) => allow,
         other => panic!("{other:?}"),
@@ -248,26 +251,13 @@ fn a_path_for_other_methods_is_405_with_all_that_it_allows() {
 
 #[test]
 fn the_server_as_a_whole_has_no_route() {
-    let table = table(&["/*"]);
+    let Table { table, .. } = table(&["/*"]);
     assert!(matches!(table.find("h", &Method::OPTIONS, "*"), Err(Failure::RouteNotFound)));
     assert!(matches!(table.find("h", &Method::GET, "*"), Err(Failure::BadRequest(_))));
 }
 
 #[test]
-fn parameters_are_segments_of_the_canonical_path() {
-    let table = table(&["/u/{id}/posts/{post_1}", "/f/{name}/*", "POST /u/{user}/posts/{post}"]);
-    let parameters = |method: Method, target: &str| {
-        let path = path::canonical(target).unwrap().into_owned();
-        let found = table.find("h", &method, &path).unwrap();
-        found.parameters().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
-    };
-    assert_eq!(parameters(Method::GET, "/u/a%20b/posts/%40%61{"), "id=a%20b&post_1=%40a%7B");
-    assert_eq!(parameters(Method::POST, "/u/a@b/posts/2"), "user=a@b&post=2", "each route has its own names");
-    assert_eq!(parameters(Method::GET, "//f//x%3f//y/z"), "name=x%3F");
-}
-
-#[test]
-fn routes_that_want_the_same_requests_are_a_fault_that_names_both() {
+fn routes_that_match_the_same_requests_are_a_fault_that_names_both() {
     for (first, second) in [
         ("/a", "/a"),
         ("/{a}", "/{b}"),
@@ -275,7 +265,7 @@ fn routes_that_want_the_same_requests_are_a_fault_that_names_both() {
         ("/*", "/*"),
         ("GET,POST /a", "POST,PUT /a"),
         ("Example.com/a", "example.com/a"),
-        ("*.example.com/a", "*.EXAMPLE.com./a"),
+        ("*.example.com/a", "*.EXAMPLE.com/a"),
         ("/%61", "/a"),
         ("/@", "/%40"),
         ("[::1]/", "[0::1]/"),
@@ -299,10 +289,9 @@ fn routes_that_want_the_same_requests_are_a_fault_that_names_both() {
 
 #[test]
 fn all_faults_are_told_together() {
-    let faults =
-        build(&["a:80/", "a@b/", "*.*.b/", "*b/", "/a/../b", "TRACE /a", "/ok", "/ok", "[::1]:80/"]).unwrap_err();
+    let faults = build(&["/a", "b/*", "/a", "/ok", "b/*"]).unwrap_err();
     let lines: Vec<_> = faults.0.iter().map(|fault| fault.place.line).collect();
-    assert_eq!(lines, [1, 2, 3, 4, 5, 6, 8, 9], "{faults}");
+    assert_eq!(lines, [3, 5], "{faults}");
     assert!(faults.0.iter().all(|fault| fault.help.as_ref().is_some_and(|help| !help.is_empty())));
 }
 
@@ -365,7 +354,7 @@ fn the_cost_of_a_lookup() {
     let mut routes: Vec<String> = (0..1_000).map(|n| format!("h{n}.example.com/api/{{id}}/x{n}")).collect();
     routes.extend((0..1_000).map(|n| format!("*.w{n}.example.com/files/{n}/*")));
     routes.extend((0..1_000).map(|n| format!("/any/{n}")));
-    let table = table(&routes.iter().map(String::as_str).collect::<Vec<_>>());
+    let Table { table, .. } = table(&routes.iter().map(String::as_str).collect::<Vec<_>>());
     let many = format!("/any/{}", "x/".repeat(4_000));
     let cases = [
         ("exact host, parameter", "h7.example.com", "/api/12/x7"),

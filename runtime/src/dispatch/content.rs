@@ -30,7 +30,7 @@ pub(super) fn length(response: &Response<Body>, method: &Method) -> Result<Optio
     }
 }
 
-/// The one value of `Content-Length`; the same one several times becomes one field (RFC 9110 §8.6).
+/// The value of `Content-Length`. Several fields are one value if they agree (RFC 9110 §8.6).
 fn declared(headers: &HeaderMap) -> Result<Option<u64>, String> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {

@@ -186,7 +186,6 @@ impl Exchange {
             port: self.port,
             protocol: self.protocol,
             path: self.uri.path(),
-            query: None,
             status,
             failure,
             bytes_in: self.read.as_ref().map_or(0, |read| read.load(Relaxed)),

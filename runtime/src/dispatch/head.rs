@@ -8,9 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use super::respond::METHODS;
 use crate::config::NodeLimits;
-use crate::deploy::{host, path};
 use crate::failure::Failure;
-use crate::http::{Client, strip_ours, tokens};
+use crate::http::{Client, host, path, strip_ours, tokens};
 
 /// What the head says, in the one form that routing, authentication, guests and origins see.
 pub(super) struct Head {

@@ -110,7 +110,7 @@ impl Core {
         }
         let active = shared.active.load_full();
         let found = active.routes.find(host, request.method(), &head.path)?;
-        let destination = &active.destinations[found.index];
+        let destination = &active.destinations[found];
         exchange.leads_to(destination);
         let identity = match &destination.verifier {
             Some(verifier) => Some(Arc::new(verifier.verify(request.headers())?)),
@@ -123,7 +123,7 @@ impl Core {
                 let asked = Asked { caller: &caller, identity: identity.as_deref() };
                 self.forward(exchange, &active, *origin, &asked, request).await
             }
-            Target::Redirect { status, location } => redirect::to(*status, location, &found, &request),
+            Target::Redirect { status, location } => redirect::to(*status, location, &request),
             Target::Respond { status, headers, body } => {
                 let mut response = Response::new(Body::from(body.clone()));
                 *response.status_mut() = *status;
@@ -144,7 +144,7 @@ impl Core {
         request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
         if !worker.allow_addresses.is_empty() && !contains(&worker.allow_addresses, client.address.ip()) {
-            return Err(Failure::Forbidden("this address is not let in"));
+            return Err(Failure::Forbidden("this client address is not allowed"));
         }
         let egress = &active.egress[self.index];
         let passed = egress.pass(request.headers(), self.dispatcher.limits.loop_hops)?;

@@ -15,5 +15,5 @@ mod http;
 mod redirect;
 mod respond;
 
-pub use http::{Core, Dispatcher, Gone};
+pub use http::{Core, Dispatcher};
 pub use respond::Detail;

@@ -1,4 +1,4 @@
-//! The only place that makes error responses out of failures, and marks every response as this node's.
+//! The only place that makes error responses out of failures.
 
 use std::str::FromStr;
 
@@ -125,7 +125,7 @@ fn message(failure: &Failure, detail: Detail) -> String {
         Failure::EgressDenied(_) => "egress denied".to_owned(),
         Failure::Internal(_) => "internal error".to_owned(),
         Failure::LoopDetected { .. } => "the request went round in a circle".to_owned(),
-        failure if failure.fault() == Fault::Origin => "the origin gave no good answer".to_owned(),
+        failure if failure.fault() == Fault::Origin => "the origin did not return a valid response".to_owned(),
         failure => failure.to_string(),
     }
 }

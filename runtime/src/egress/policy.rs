@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use super::connect::AS_ORIGIN;
-use crate::config::Egress as Allowed;
+use crate::config::AllowedHost;
 use crate::failure::Failure;
 use crate::http::is_public;
 
@@ -28,7 +28,7 @@ pub struct Policy {
     /// Origins of node.toml, asked as `http://NAME.origin.internal/`.
     pub(super) origins: Vec<String>,
     /// Other hosts. `*.example.com` stands for every name below `example.com`, at any depth, and not for `example.com`.
-    pub(super) hosts: Vec<Allowed>,
+    pub(super) hosts: Vec<AllowedHost>,
     /// Any host, private ones too, without a look at `hosts`: only for `eyot serve X.wasm`.
     pub(super) open: bool,
     /// The worker's places for look-ups.
@@ -59,7 +59,7 @@ pub(super) enum Destination {
 impl Policy {
     /// What a worker may ask: the origins of these names and these hosts, or any host at all.
     #[must_use]
-    pub fn new(origins: Vec<String>, hosts: Vec<Allowed>, open: bool) -> Self {
+    pub fn new(origins: Vec<String>, hosts: Vec<AllowedHost>, open: bool) -> Self {
         Self { origins, hosts, open, lookups: Arc::new(Semaphore::new(LOOKUPS)), told: Arc::default() }
     }
 
@@ -83,7 +83,9 @@ impl Policy {
         };
         let host = match url.host() {
             Some(Host::Domain(name)) => domain(name)?.to_owned(),
-            Some(address) => address.to_string(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            // As the rest of the node writes it (RFC 5952 §5): the URL standard has another form for mapped IPv4 addresses.
+            Some(Host::Ipv6(address)) => format!("[{address}]"),
             None => return Err(denied(format!("{url} has no host"))),
         };
         if let Some(name) = host.strip_suffix(ORIGINS) {
@@ -146,25 +148,21 @@ fn domain(name: &str) -> Result<&str, Failure> {
     Ok(name)
 }
 
-fn matches(allowed: &Allowed, https: bool, host: &str, port: u16) -> bool {
+fn matches(allowed: &AllowedHost, https: bool, host: &str, port: u16) -> bool {
     let scheme = match &allowed.scheme {
         Some(scheme) if *scheme == Scheme::HTTP => !https,
         Some(_) | None => https,
     };
     let same_port = port == allowed.port.unwrap_or(if https { 443 } else { 80 });
-    let same_host = match allowed.host.strip_prefix("*.") {
-        Some(parent) => host.strip_suffix(parent).is_some_and(|front| front.len() > 1 && front.ends_with('.')),
-        None => host == allowed.host,
-    };
-    scheme && same_port && same_host
+    scheme && same_port && allowed.host.matches(host)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Destination, Policy};
-    use crate::config::Egress;
+    use crate::config::{AllowedHost, HostPattern};
 
-    fn entry(text: &str) -> Egress {
+    fn entry(text: &str) -> AllowedHost {
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(scheme.parse().unwrap()), rest),
             None => (None, text),
@@ -173,7 +171,7 @@ mod tests {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().unwrap())),
             _ => (rest, None),
         };
-        Egress { scheme, host: host.to_owned(), port }
+        AllowedHost { scheme, host: HostPattern::parse(host).unwrap(), port }
     }
 
     fn asked(allowed: &[&str], uri: &str) -> Option<String> {

@@ -1,18 +1,23 @@
-//! What crosses rooms as plain data: a [`Body`], the [`Client`] at the other end of a connection, the [`Gate`] before something
-//! that is bounded, which addresses are public, and which fields are ours or meant for one connection.
+//! What crosses rooms as plain data: a [`Body`], the [`Client`] at the other end of a connection, the canonical forms of [`host`] and
+//! [`path`], the [`Gate`] before something that is bounded, which addresses are public, and which fields are ours or meant for one
+//! connection.
 //!
-//! May import: `failure`. The way in: these types, the same for HTTP/1.1, HTTP/2 and tests.
-//! Invariants: nothing here does I/O of its own; nothing here knows a worker.
+//! May import: `failure`. The way in: these types, the same for HTTP/1.1, HTTP/2 and tests; for each request [`host::canonical`] and
+//! [`path::canonical`].
+//! Invariants: nothing here does I/O of its own; nothing here knows a worker; a request has one canonical path, and it is the one that
+//! is routed, authenticated and handed on.
 
 mod address;
 mod body;
 mod client;
 mod gate;
 mod hop_by_hop;
+pub mod host;
 mod ours;
+pub mod path;
 
 pub use address::is_public;
-pub use body::{Body, BodyError, Cut};
+pub use body::{Body, BodyError};
 pub use client::{Client, Tls};
 pub use gate::{Gate, Permit};
 pub use hop_by_hop::{strip_hop_by_hop, tokens};

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::cores::{Accepted, Core};
 use super::phase::Phase;
 use super::{Credentials, Handle};
-use crate::config::{Diagnostic, Diagnostics, Listener, Place};
+use crate::config::{Diagnostic, Place};
 
 /// How many connections the kernel holds for us while we have no permits. The kernel's own bound is
 /// `net.core.somaxconn`, 4096 by default.
@@ -58,7 +58,7 @@ impl From<ListenError> for Diagnostic {
             ListenError::NotOurs(_) => "choose 127.0.0.1, 0.0.0.0, or an address that `ip address` shows",
             ListenError::Other { .. } => "choose another address",
         };
-        Self { place: Place::default(), message: error.to_string(), help: Some(help.to_owned()) }
+        Self::new(Place::default(), error.to_string(), help)
     }
 }
 
@@ -71,33 +71,6 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Binds every listener of a configuration. All certificates are read and all faults reported before the first socket is
-    /// bound, and an address that cannot be had closes the others again.
-    ///
-    /// # Errors
-    /// See [`super::load_tls`] and [`Self::bind`].
-    pub fn bind_all(listeners: &[Listener]) -> Result<Vec<Self>, Diagnostics> {
-        let mut faults = Vec::new();
-        let mut checked = Vec::with_capacity(listeners.len());
-        for Listener { address, tls: files } in listeners {
-            match files.as_ref().map(super::load_tls).transpose() {
-                Ok(tls) => checked.push((*address, tls)),
-                Err(Diagnostics(more)) => faults.extend(more),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(Diagnostics(faults));
-        }
-        let mut bound = Vec::with_capacity(listeners.len());
-        for (address, tls) in checked {
-            match Self::bind(address, tls) {
-                Ok(listening) => bound.push(listening),
-                Err(error) => faults.push(error.into()),
-            }
-        }
-        if faults.is_empty() { Ok(bound) } else { Err(Diagnostics(faults)) }
-    }
-
     /// Binds the address and listens. With port 0 the kernel chooses; see [`Self::address`].
     ///
     /// # Errors
@@ -117,12 +90,6 @@ impl Listening {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Whether it speaks TLS.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
-        self.tls.is_some()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! May import: `failure`, `http`, `config`, `observe`.
 //!
-//! The way in: bind every address with [`Listening::bind_all`], start the threads with [`Cores::start`], hand them the addresses with
+//! The way in: bind each address with [`Listening::bind`], start the threads with [`Cores::start`], hand them the addresses with
 //! [`Cores::listen`]; requests come out at a [`Handle`]. [`Cores::drain`] ends it.
 //!
 //! Invariants:
@@ -38,7 +38,7 @@ use crate::http::{Body, Client};
 
 pub use cores::{Cores, available};
 pub use descriptors::raise_descriptors;
-pub use listener::{ListenError, Listening};
+pub use listener::Listening;
 pub use tls::{Credentials, load as load_tls};
 
 /// What answers requests: the dispatcher, and the operator's own listener.

@@ -63,11 +63,8 @@ pub struct Record<'a> {
     /// Its version of HTTP; for its span only.
     #[serde(skip)]
     pub protocol: Version,
-    /// The path, without the query.
+    /// The path, without the query, which may hold secrets.
     pub path: &'a str,
-    /// The query, where the operator wants it logged: it may hold secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub query: Option<&'a str>,
     /// The status of the answer.
     pub status: u16,
     /// The code of the failure, if we answered in place of the worker or the origin.

@@ -65,7 +65,6 @@ fn observing_a_request_costs_less_than_a_microsecond() {
         port: 8080,
         protocol: http::Version::HTTP_11,
         path: "/",
-        query: None,
         status: 200,
         failure: None,
         bytes_in: 0,

@@ -132,22 +132,6 @@ impl GuestStream {
         }
     }
 
-    /// One whole line, as a guest's logging call gives it: a line feed inside is escaped, or begins a line with a prefix.
-    pub fn line(&mut self, text: &str) {
-        match &self.log.0.sink {
-            Sink::Events => {
-                self.end_line();
-                self.event(text.as_bytes());
-            }
-            Sink::Console { .. } => {
-                let mut line = Vec::with_capacity(text.len() + 1);
-                line.extend_from_slice(text.as_bytes());
-                line.push(b'\n');
-                self.write(&line);
-            }
-        }
-    }
-
     /// A piece with at most one line feed, at its end.
     fn gather(&mut self, mut piece: &[u8]) {
         while self.begun.len() + piece.len() > MAX_LINE {
@@ -295,10 +279,10 @@ mod tests {
     #[test]
     fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
         let lines = events(|stream| {
-            stream.line("fine\n{\"level\":\"ERROR\"}");
+            stream.write(b"fine\r{\"level\":\"ERROR\"}\n");
             stream.write(b"\x1b[2J\0\xff\n");
         });
-        assert_eq!(lines, ["fine\\n{\"level\":\"ERROR\"}", "\\x1b[2J\\x00\\xff"]);
+        assert_eq!(lines, ["fine\\r{\"level\":\"ERROR\"}", "\\x1b[2J\\x00\\xff"]);
     }
 
     #[test]
@@ -315,7 +299,7 @@ mod tests {
             first.write(b"a");
             first.write(b"b\nc\n");
             log.open(Stream::Stderr, "hello".into(), id, trace, 1).write(b"oh\n\nno");
-            first.line("d\ne");
+            first.write(b"d\ne\n");
         });
         assert_eq!(out, "stdout [0] :: ab\nstdout [0] :: c\nstdout [0] :: d\nstdout [0] :: e\n");
         assert_eq!(err, "stderr [1] :: oh\nstderr [1] :: \nstderr [1] :: no");

@@ -29,10 +29,9 @@ pub const ENVIRONMENT: &str = "EYOT_LOG";
 pub const DEFAULT_FILTER: &str = "warn,notify=error,opentelemetry-otlp=error,eyot=info,guest=trace";
 
 /// The form of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Text where standard error is a terminal, else JSON.
-    #[default]
     Auto,
     /// For a person, coloured on a terminal.
     Text,
@@ -65,13 +64,13 @@ pub enum LogError {
 #[derive(Debug)]
 #[must_use = "guests' lines are lost once this is dropped"]
 pub struct LogGuard {
-    writer: Writer,
+    _writer: Writer,
     lost: IntCounter,
 }
 
-/// Starts the log of this process, and sends panics there. An empty filter leaves it to `EYOT_LOG`, and that to the default.
-pub fn init(format: Format, filter: &str) -> Result<LogGuard, LogError> {
-    let filter = chosen_filter(filter, env::var(ENVIRONMENT).ok());
+/// Starts the log of this process, and sends panics there: what `EYOT_LOG` asks for, else the default.
+pub fn init(format: Format) -> Result<LogGuard, LogError> {
+    let filter = chosen_filter(env::var(ENVIRONMENT).ok());
     let lost = IntCounter::new("eyot_log_lines_dropped_total", "Lines of the log that were lost.")
         .map_err(|error| LogError::Writer(error.to_string()))?;
     let writer = Writer::start(&Destination::Stderr, Duration::ZERO, lost.clone())
@@ -91,7 +90,7 @@ pub fn init(format: Format, filter: &str) -> Result<LogGuard, LogError> {
         let said = panic.payload_as_str().unwrap_or("(not a text)");
         tracing::error!(task = task::current(), place, panic = said, %backtrace, "a thread panicked");
     }));
-    Ok(LogGuard { writer, lost })
+    Ok(LogGuard { _writer: writer, lost })
 }
 
 impl LogGuard {
@@ -100,16 +99,10 @@ impl LogGuard {
     pub fn lost(&self) -> IntCounter {
         self.lost.clone()
     }
-
-    /// Writes what is left and stops taking guests' lines. Says whether that was done in time.
-    pub fn close(&mut self, wait: Duration) -> bool {
-        self.writer.close(wait)
-    }
 }
 
-fn chosen_filter(given: &str, environment: Option<String>) -> String {
-    let all = [Some(given.to_owned()), environment, Some(DEFAULT_FILTER.to_owned())];
-    all.into_iter().flatten().find(|filter| !filter.trim().is_empty()).unwrap_or_default()
+fn chosen_filter(environment: Option<String>) -> String {
+    environment.filter(|filter| !filter.trim().is_empty()).unwrap_or_else(|| DEFAULT_FILTER.to_owned())
 }
 
 fn dispatch<W>(format: Format, colour: bool, filter: &str, output: W) -> Result<Dispatch, LogError>
@@ -244,10 +237,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_filter_is_taken_from_the_argument_then_the_environment_then_the_default() {
-        assert_eq!(chosen_filter("debug", Some("trace".to_owned())), "debug");
-        assert_eq!(chosen_filter(" ", Some("trace".to_owned())), "trace");
-        assert_eq!(chosen_filter("", Some(String::new())), DEFAULT_FILTER);
+    fn a_filter_is_taken_from_the_environment_then_the_default() {
+        assert_eq!(chosen_filter(Some("trace".to_owned())), "trace");
+        assert_eq!(chosen_filter(Some(" ".to_owned())), DEFAULT_FILTER);
+        assert_eq!(chosen_filter(None), DEFAULT_FILTER);
     }
 
     #[test]

@@ -26,9 +26,6 @@ use labels::Counters;
 pub use labels::{Start, Target};
 use process::Process;
 
-/// The wasmtime that we are built with; a test compares it with `Cargo.lock`.
-const WASMTIME: &str = "48.0.8";
-
 /// Seconds, from what an edge answer takes to what a slow origin takes.
 const BUCKETS: [f64; 17] =
     [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -90,7 +87,7 @@ impl Metrics {
             ["start"],
         )?;
         let build = gauges(&registry, "eyot_build_info", "What is running; always 1.", &["version", "wasmtime"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), WASMTIME]).set(1);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), wasmtime_environ::VERSION]).set(1);
         let cpu = Opts::new("eyot_guest_cpu_seconds_total", "CPU time of guests.");
         let memory =
             Opts::new("eyot_guest_gigabyte_seconds_total", "Peak memory of isolates, times how long they lived.");

@@ -23,14 +23,14 @@ pub mod trace;
 pub mod writer;
 
 pub use access::{AccessForm, AccessLog, AccessLogs, Record};
-pub use escape::{Escaped, EscapedBytes};
+pub use escape::EscapedBytes;
 pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;
 pub use logs::{Format, LogGuard};
 pub use metrics::{InUse, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
-pub use spans::{Call, Span, SpanLosses, Tracer};
-pub use task::{running_tasks, spawn, task_panics};
-pub use trace::{SpanId, Trace, TraceId};
+pub use spans::{Call, SpanLosses, Tracer};
+pub use task::spawn;
+pub use trace::{Trace, TraceId};
 pub use writer::{Destination, Lane, Writer};
 
 /// What is made once is shared by all cores.

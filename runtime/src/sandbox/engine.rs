@@ -41,7 +41,8 @@ impl Engines {
     /// # Errors
     /// When the address space for the pools cannot be reserved.
     pub fn new(isolates: u64) -> wasmtime::Result<Self> {
-        let isolates = u32::try_from(isolates).unwrap_or(u32::MAX / CORE_INSTANCES).min(20_000);
+        // More than the address space has room for is an error below, and no reason for an overflow here.
+        let isolates = u32::try_from(isolates).unwrap_or(u32::MAX).min(u32::MAX / CORE_INSTANCES);
         let plain = Engine::new(&config(EngineKind::Plain, isolates))?;
         let concurrent = Engine::new(&config(EngineKind::Concurrent, isolates))?;
         let ticker = Ticker::start([&plain, &concurrent])?;

@@ -18,7 +18,7 @@ mod ticker;
 
 pub use bulk::interruptible;
 pub use engine::{EngineKind, Engines};
-pub use inspect::{Handler, Inspection, InspectionError, inspect};
+pub use inspect::{Handler, Inspection, inspect};
 pub use isolate::{Invocation, run};
 pub use metered::Ledger;
-pub use prepared::{PrepareError, Prepared};
+pub use prepared::Prepared;

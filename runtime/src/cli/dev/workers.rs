@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Dev;
 use crate::activate;
-use crate::cli::build::{self, Found};
+use crate::cli::build::{self, Ends, Found};
 use crate::cli::{find, show};
-use crate::config::{self, Build, Diagnostics, LimitTable, Reading, Route};
+use crate::config::{self, Build, Diagnostics, HostPattern, LimitTable, PathPattern, Reading, Route};
 use crate::node::Node;
 
 /// The workers below the paths of the command line.
@@ -22,7 +21,7 @@ pub(super) struct Workers<'a> {
     /// By the canonical path of their folder.
     folders: BTreeMap<PathBuf, Folder>,
     /// Set when the process is to end: nothing more is built.
-    ended: &'a AtomicBool,
+    ended: &'a Ends,
     /// The first connection was taken.
     begun: bool,
 }
@@ -53,19 +52,13 @@ impl Version {
 }
 
 impl<'a> Workers<'a> {
-    pub(super) fn new(
-        dev: &'a Dev,
-        running: &'a Node,
-        demo: SocketAddr,
-        limits: LimitTable,
-        ended: &'a AtomicBool,
-    ) -> Self {
+    pub(super) fn new(dev: &'a Dev, running: &'a Node, demo: SocketAddr, limits: LimitTable, ended: &'a Ends) -> Self {
         Self { dev, running, demo, limits, folders: BTreeMap::new(), ended, begun: false }
     }
 
     /// Takes the first connection and shows what is there. Says whether there is still somebody to serve.
     pub(super) fn begin(&mut self) -> bool {
-        let (false, Some(address)) = (self.ended.load(Ordering::Relaxed), self.running.addresses.first()) else {
+        let (false, Some(address)) = (self.ended.have_come(), self.running.addresses.first()) else {
             return false;
         };
         self.begun = true;
@@ -121,7 +114,7 @@ impl<'a> Workers<'a> {
             show::removed(&gone.iter().map(|path| last(path)).collect::<Vec<_>>().join(", "));
         }
         for (index, (path, given)) in stale.iter().enumerate() {
-            if self.ended.load(Ordering::Relaxed) {
+            if self.ended.have_come() {
                 return Ok(());
             }
             self.make(path, given, (index + 1, stale.len()));
@@ -140,10 +133,13 @@ impl<'a> Workers<'a> {
         let made = faults.and_then(|()| {
             let Some(worker) = worker else { return Ok(None) };
             let found = Found { worker, named };
-            build::one(&found, count)?;
+            build::one(&found, count, Some(self.ended))?;
             let prepared = self.running.prepare(&found.worker)?;
             Ok(Some(Version { found, prepared }))
         });
+        if self.ended.have_come() {
+            return;
+        }
         match made {
             Ok(version) => (folder.ready, folder.faults) = (version, None),
             Err(faults) => {
@@ -262,6 +258,6 @@ fn last(path: &Path) -> String {
 }
 
 /// What a route is, without the place where it is written.
-fn what(route: &Route) -> (&Option<String>, &String, &config::Methods) {
+fn what(route: &Route) -> (&Option<HostPattern>, &PathPattern, &config::Methods) {
     (&route.host, &route.path, &route.methods)
 }

@@ -14,54 +14,6 @@ fn a_name_is_a_dns_label() {
 }
 
 #[test]
-fn a_host_is_turned_into_what_comes_over_the_wire() {
-    assert_eq!(host_pattern("Bücher.Example").as_deref(), Ok("xn--bcher-kva.example"));
-    assert_eq!(host_pattern("*.Example.COM").as_deref(), Ok("*.example.com"));
-    assert_eq!(host_pattern("127.0.0.1").as_deref(), Ok("127.0.0.1"));
-    assert_eq!(host_pattern("[::1]").as_deref(), Ok("[::1]"));
-    for wrong in [
-        "",
-        "*",
-        "a.*",
-        "*a.com",
-        "*.*.com",
-        "a..b",
-        "a.com.",
-        "a.com:80",
-        "::1",
-        "[::1",
-        "1.2.3",
-        "0x7f.1",
-        "ex%61.com",
-        "a b",
-        "a/b",
-        "*.127.0.0.1",
-        "*.[::1]",
-        "http://a",
-        "user@a",
-        &"x".repeat(64),
-        &"ab.".repeat(90),
-    ] {
-        assert!(host_pattern(wrong).is_err(), "{wrong}");
-    }
-}
-
-#[test]
-fn a_path_pattern_has_parameters_and_stars_only_as_whole_segments() {
-    for good in ["/", "/*", "/a", "/a/", "/users/{id}", "/users/{id}/posts/{post_2}/*", "/a%20b/%C3%A9", "/a.b~c"] {
-        assert_eq!(path_pattern(good).as_deref(), Ok(good));
-    }
-    for wrong in [
-        "", "a", "*", "//", "/a//b", "/*/a", "/a*", "/{id", "/{}", "/{Id}", "/{*rest}", "/x{id}", "/{a}/{a}",
-        "/{path}", "/a?b", "/a#b", "/a b", "/é", "/a\\b", "/..", "/a/./b", "/%2e%2E", "/a%2fb", "/%00", "/%", "/%2",
-        "/%zz",
-    ] {
-        assert!(path_pattern(wrong).is_err(), "{wrong}");
-    }
-    assert!(path_pattern("/é").unwrap_err().help.contains("\"/%C3%A9\""));
-}
-
-#[test]
 fn a_method_is_an_upper_case_token_that_can_be_routed() {
     assert_eq!(method("PURGE").unwrap().as_str(), "PURGE");
     assert_eq!(method("get").unwrap_err().help, "write \"GET\"");
@@ -82,7 +34,8 @@ fn a_block_of_addresses_names_no_host_bits() {
 
 #[test]
 fn a_destination_is_scheme_host_and_port_and_nothing_else() {
-    let parts = |text| egress(text).map(|e| (e.scheme.map(|s| s.to_string()), e.host, e.port)).map_err(|w| w.why);
+    let parts =
+        |text| egress(text).map(|e| (e.scheme.map(|s| s.to_string()), e.host.to_string(), e.port)).map_err(|w| w.why);
     assert_eq!(parts("https://api.example.com"), Ok((Some("https".into()), "api.example.com".into(), None)));
     assert_eq!(parts("*.example.com:8443"), Ok((None, "*.example.com".into(), Some(8443))));
     assert_eq!(parts("http://X.test:8080"), Ok((Some("http".into()), "x.test".into(), Some(8080))));

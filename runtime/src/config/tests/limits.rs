@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::limits::{NODE_SHAPES, WORKER_SHAPES, shapes};
-use super::super::{LimitTable, Scope, Source, Value};
+use super::super::limits::{NODE_SHAPES, Scope, WORKER_SHAPES, shapes};
+use super::super::{LimitTable, Source, Value};
 use super::{assert_faults, faults, folder, node_faults, worker_faults};
 
 fn file_faults(text: &str) -> Vec<String> {

@@ -4,12 +4,29 @@ mod form;
 mod limits;
 mod mutation;
 mod node;
-mod route;
 mod worker;
 
 use std::path::Path;
 
-use super::{Diagnostics, LimitTable, Node, Worker};
+use super::{Diagnostics, LimitTable, Node, Read, Reading, Worker};
+
+impl Node {
+    /// What is read, if it has no fault.
+    fn load(path: &Path, limits_file: Option<&Path>) -> Result<Self, Diagnostics> {
+        let Read { node, faults } = Self::read(path, limits_file);
+        Diagnostics::check(faults)?;
+        Ok(node.expect("what has no fault is a node"))
+    }
+}
+
+impl Worker {
+    /// What is read, if it has no fault.
+    fn load(folder_or_file: &Path, limits: &LimitTable) -> Result<Self, Diagnostics> {
+        let Reading { worker, faults, .. } = Self::read(folder_or_file, limits);
+        faults?;
+        Ok(worker.expect("what has no fault is a worker"))
+    }
+}
 
 /// A folder with files, which goes away.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {

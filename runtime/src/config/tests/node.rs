@@ -109,8 +109,9 @@ fn a_whole_file_is_read_into_typed_values() {
     assert_eq!((&auth.source, auth.leeway), (&TokenSource::Cookie("session".into()), Duration::from_secs(300)));
     assert_eq!((auth.keys[1].algorithm, auth.realm.as_str()), (Algorithm::EdDSA, "members"));
     assert_eq!(node.routes[1].target, Target::Origin("shop".into()));
-    let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];
-    assert_eq!(node.routes[3].target, Target::Respond { status: 200, headers, body: "User-agent: *".into() });
+    let headers = vec![(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"))];
+    let (status, body) = (http::StatusCode::OK, "User-agent: *".into());
+    assert_eq!(node.routes[3].target, Target::Respond { status, headers, body });
     assert_eq!((node.telemetry.service_name.as_deref(), node.telemetry.sample), (Some("edge"), Some(1.0)));
 }
 
@@ -310,7 +311,7 @@ redirect = "/x"
             "node.toml:6:16: `idle_timeout` must be a time, not the integer 5",
             "node.toml:7:9: `http2` must be true or false, not the string \"yes\"",
             "node.toml:11:15: `concurrency` must be a whole number from 1, not the integer 0",
-            "node.toml:12:1: [[route]]: the route leads nowhere",
+            "node.toml:12:1: [[route]]: the route has no target",
             "node.toml:14:1: [[route]]: the route has more than one target",
             "node.toml:18:23: 200 is not a redirect",
             "node.toml:18:39: bad `location` \"//evil\"",

@@ -47,10 +47,11 @@ fn a_whole_file_is_read_into_typed_values() {
     assert_eq!((worker.egress.len(), worker.allow_addresses.len()), (3, 2));
     assert_eq!(worker.limits.cpu_time, std::time::Duration::from_millis(50));
     let route = &worker.routes[0];
-    assert_eq!((route.host.as_deref(), route.path.as_str()), (Some("xn--bcher-kva.example"), "/users/{id}"));
+    let host = route.host.as_ref().map(ToString::to_string);
+    assert_eq!((host.as_deref(), &*route.path.to_string()), (Some("xn--bcher-kva.example"), "/users/{id}"));
     assert_eq!(route.target, Target::Worker("api".into()));
     assert_eq!((route.auth.as_deref(), route.place.line, route.place.column), (Some("admins"), 21, 1));
-    assert_eq!((worker.routes[1].path.as_str(), &worker.routes[1].methods), ("/*", &Methods::Any));
+    assert_eq!((&*worker.routes[1].path.to_string(), &worker.routes[1].methods), ("/*", &Methods::Any));
 }
 
 #[test]
@@ -108,7 +109,7 @@ methods = []
             "eyot.toml:4:20: `origins` must be a list of names of origins, not the integer 7",
             "eyot.toml:5:11: bad `egress` \"ftp://a\": its scheme",
             "eyot.toml:5:22: bad `egress` \"https://b.example/path\": a destination is a host",
-            "eyot.toml:6:19: `allow_addresses` lets nobody in",
+            "eyot.toml:6:19: `allow_addresses` allows nobody",
             "eyot.toml:7:9: [build]: `command` is missing",
             "eyot.toml:7:11: unknown key `comand` in [build]",
             "eyot.toml:10:8: `PORT` must be a string, not the integer 8080",
@@ -117,7 +118,7 @@ methods = []
             "eyot.toml:15:8: bad `path` \"users\": it does not start with `/`",
             "eyot.toml:16:12: bad `methods` \"get\": methods are written in upper case",
             "eyot.toml:16:19: bad `methods` \"TRACE\"",
-            "eyot.toml:16:35: PUT stands in `methods` twice",
+            "eyot.toml:16:35: PUT is listed twice in `methods`",
             "eyot.toml:17:1: unknown key `worker` in [[route]]",
             "eyot.toml:20:11: `methods` is empty",
         ],

@@ -38,9 +38,9 @@ fn open() -> Policy {
 }
 
 fn hosts(entries: &[(&str, u16)]) -> Policy {
-    let entry = |&(host, port): &(&str, u16)| config::Egress {
+    let entry = |&(host, port): &(&str, u16)| config::AllowedHost {
         scheme: Some(http::uri::Scheme::HTTP),
-        host: host.to_owned(),
+        host: config::HostPattern::parse(host).unwrap(),
         port: Some(port),
     };
     Policy::new(Vec::new(), entries.iter().map(entry).collect(), false)

@@ -27,6 +27,8 @@ use crate::http::BodyError;
 pub(crate) fn limits() -> NodeLimits {
     NodeLimits {
         node_concurrency: 10,
+        node_queue: 10,
+        node_queue_wait: Duration::from_secs(1),
         node_memory: 1 << 20,
         component_size: 1 << 20,
         connections: 100,

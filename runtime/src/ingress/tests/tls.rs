@@ -139,16 +139,3 @@ fn each_fault_of_the_files_is_named() {
     std::fs::write(files.path("broken.pem"), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
     assert!(faults("broken.pem", "key.pem")[0].starts_with("this certificate is not valid PEM"));
 }
-
-#[test]
-fn nothing_is_bound_when_a_certificate_is_bad() {
-    let files = Files::new();
-    let free = Listening::bind("127.0.0.1:0".parse().unwrap(), None).unwrap().address();
-    let bad = ListenerTls { certificate: files.path("none.pem"), key: files.path("key.pem") };
-    let listeners = [
-        crate::config::Listener { address: free, tls: None },
-        crate::config::Listener { address: "127.0.0.1:0".parse().unwrap(), tls: Some(bad) },
-    ];
-    assert_eq!(Listening::bind_all(&listeners).unwrap_err().0.len(), 1);
-    assert_eq!(Listening::bind_all(&listeners[..1]).unwrap()[0].address(), free);
-}

@@ -15,7 +15,6 @@ fn record<'a>(request_id: &'a RequestId, path: &'a str) -> Record<'a> {
         port: 443,
         protocol: Version::HTTP_2,
         path,
-        query: None,
         status: 200,
         failure: None,
         bytes_in: 0,

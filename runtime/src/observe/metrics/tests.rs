@@ -114,7 +114,7 @@ fn the_build_and_the_process_are_told() {
     let metrics = Metrics::new().unwrap();
     metrics.adopt(IntCounter::new("eyot_log_lines_dropped_total", "Lines.").unwrap()).unwrap();
     let text = metrics.render();
-    assert_has(&text, r#"eyot_build_info{version="0.1.0",wasmtime="48.0.8"} 1"#);
+    assert!(text.contains("eyot_build_info{version=\"0.1.0\",wasmtime=\"48."), "{text}");
     assert_has(&text, "eyot_access_log_dropped_total 0");
     assert_has(&text, "eyot_log_lines_dropped_total 0");
     for name in ["process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total"] {
@@ -125,8 +125,8 @@ fn the_build_and_the_process_are_told() {
 #[test]
 fn the_told_version_of_wasmtime_is_the_one_in_the_lock_file() {
     let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
-    let entry = format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"\n");
-    assert!(lock.contains(&entry), "set WASMTIME in metrics.rs to the version in Cargo.lock");
+    let entry = format!("name = \"wasmtime\"\nversion = \"{}\"\n", wasmtime_environ::VERSION);
+    assert!(lock.contains(&entry), "wasmtime and wasmtime-environ go together");
 }
 
 #[tokio::test]

@@ -45,7 +45,6 @@ impl Span {
             }
         };
         maybe("http.request.method_original", original.map(text));
-        maybe("url.query", record.query.map(text));
         maybe("http.route", route.map(text));
         maybe("error.type", error.map(opentelemetry::Value::from));
         maybe("eyot.failure", record.failure.map(opentelemetry::Value::from));

@@ -60,7 +60,6 @@ fn record<'a>(request_id: &'a RequestId, trace: &Trace) -> Record<'a> {
         port: 8443,
         protocol: http::Version::HTTP_2,
         path: "/cart/4711",
-        query: None,
         status: 500,
         failure: Some("worker_trapped"),
         bytes_in: 0,

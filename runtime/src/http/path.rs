@@ -13,9 +13,8 @@ use crate::failure::Failure;
 /// - escapes of unreserved characters are decoded, all others have upper-case digits (RFC 3986 §6.2.2); `%2F` stays `%2F`;
 /// - ASCII characters that a path may not hold, but that browsers send (`|`, `^`, `"`, `{` …), are escaped;
 /// - several slashes in a row become one;
-/// - an escaped slash is no slash: `/a%2Fb` is one segment. [`super::RouteTable::find`] refuses it where it matters to somebody who
-///   takes it for two;
-/// - `*` (the server as a whole, RFC 9112 §3.2.4) is left alone; [`super::RouteTable::find`] takes it for OPTIONS only.
+/// - an escaped slash is no slash: `/a%2Fb` is one segment. The route table refuses it where it matters to somebody who takes it for two;
+/// - `*` (the server as a whole, RFC 9112 §3.2.4) is left alone; the route table takes it for OPTIONS only.
 ///
 /// The canonical form of a canonical form is itself. Nothing is allocated for a path that is canonical already.
 ///
@@ -39,7 +38,7 @@ pub fn canonical(path: &str) -> Result<Cow<'_, str>, Failure> {
 /// parameters (`;…`, RFC 3986 §3.3) are left out. RFC 3986 §2.2 keeps `%40` and `@` apart and leaves parameters to the
 /// origin; most servers take the first two as one, and those of the Java world drop the third. A route for the one must not be passed
 /// by with the other. Only for comparing; the slashes stay where they are.
-pub(super) fn match_key(canonical: &str) -> Cow<'_, str> {
+pub fn match_key(canonical: &str) -> Cow<'_, str> {
     if !canonical.contains(['%', ';']) {
         return Cow::Borrowed(canonical);
     }
@@ -68,7 +67,7 @@ pub(super) fn match_key(canonical: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 /// Those of [`canonical`].
-pub(super) fn with_slashes_decoded(canonical_path: &str) -> Result<Option<String>, Failure> {
+pub fn with_slashes_decoded(canonical_path: &str) -> Result<Option<String>, Failure> {
     if !canonical_path.contains("%2F") {
         return Ok(None);
     }

@@ -15,8 +15,8 @@ const BAD_HOST: Failure = Failure::BadRequest("the request's host is not a host 
 /// (RFC 3986 §3.2.3).
 ///
 /// # Errors
-/// [`Failure::BadRequest`] for an empty host, user information, escapes, spaces, empty or too long labels, a zone identifier, and a port
-/// that is none.
+/// [`Failure::BadRequest`] for an empty host, user information, escapes, spaces, empty or too long labels, a zone identifier, and an
+/// invalid port.
 pub fn canonical(authority: &str) -> Result<String, Failure> {
     if authority.is_empty() {
         return Err(NO_HOST);
@@ -50,7 +50,7 @@ fn is_label(label: &str) -> bool {
 
 /// Nothing, or a colon and digits.
 fn check_port(port: &str) -> Result<(), Failure> {
-    const BAD_PORT: Failure = Failure::BadRequest("the request's host has a port that is none");
+    const BAD_PORT: Failure = Failure::BadRequest("the request's host has an invalid port");
     match port.strip_prefix(':') {
         None if port.is_empty() => Ok(()),
         Some("") => Ok(()),

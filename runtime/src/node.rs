@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 
-use crate::activate::{Activator, Active, CompiledStore, Mode, Worker};
+use crate::activate::{Activator, Active, CompileLimits, CompiledStore, Compiler, Mode, Worker};
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
@@ -21,6 +21,10 @@ use crate::http::{Body, Client, Gate};
 use crate::ingress::{self, Closed, Cores, Handle, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
 use crate::sandbox::Engines;
+
+mod confine;
+
+pub use confine::{confine, confinement};
 
 /// How a node runs, besides its configuration.
 pub struct Options {
@@ -36,6 +40,8 @@ pub struct Options {
     pub log_lost: IntCounter,
     /// Fields that replace those of every request.
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Who compiles components.
+    pub compiler: Compiler,
 }
 
 /// A running node. Dropped, it ends at once; see [`Node::drain`].
@@ -88,7 +94,7 @@ impl Node {
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
-        let made = make(read, purpose, options.log, options.egress, &metrics)?;
+        let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics)?;
         let Made { node, activator, active, listening, operator } = made;
         let limits = node.limits.node_limits();
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
@@ -208,7 +214,8 @@ impl Node {
 /// Every fault of the configuration and of the components, together.
 pub fn check(read: &config::Read) -> Result<Vec<String>, Diagnostics> {
     let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
-    let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, &metrics)?;
+    let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone())) };
+    let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler(node), &metrics)?;
     Ok(made.active.workers.iter().map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect())
 }
 
@@ -235,6 +242,7 @@ fn make<'a>(
     purpose: Purpose,
     log: GuestLog,
     egress: Mode,
+    compiler: Compiler,
     metrics: &Arc<Metrics>,
 ) -> Result<Made<'a>, Diagnostics> {
     let mut faults = read.faults.clone();
@@ -250,7 +258,8 @@ fn make<'a>(
     let made = engines.zip(compiled).and_then(|(engines, compiled)| {
         let (metrics, cores) = (Arc::clone(metrics), ingress::available());
         let (component_size, shares) = (limits.component_size, WorkerShares::default());
-        let activator = Activator { engines, compiled, metrics, shares, log, own, cores, egress, component_size };
+        let activator =
+            Activator { engines, compiled, compiler, metrics, shares, log, own, cores, egress, component_size };
         match activator.activate(node) {
             Ok(active) => Some(Made { node, activator, active, listening, operator }),
             Err(more) => {
@@ -350,6 +359,14 @@ fn engines(node: &config::Node) -> Result<Engines, Diagnostic> {
 fn node_gate(limits: &NodeLimits) -> Gate {
     let NodeLimits { node_concurrency, node_queue, node_queue_wait, .. } = *limits;
     Gate::new(node_concurrency, node_queue, node_queue_wait, "the node is at its concurrency limit")
+}
+
+/// Who compiles for this node; nothing is started before the first component, or [`Compiler::start`].
+#[must_use]
+pub fn compiler(node: &config::Node) -> Compiler {
+    let limits = node.limits.node_limits();
+    let (memory, cpu, time) = (limits.compile_memory, limits.compile_cpu, limits.compile_time);
+    Compiler::new(CompileLimits { memory, cpu, time })
 }
 
 fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStore, Diagnostic> {

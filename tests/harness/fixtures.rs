@@ -68,6 +68,28 @@ pub fn handler(module: &str, folder: &Path) -> PathBuf {
     path
 }
 
+/// A handler whose one function has so many locals, live throughout so many blocks: what that costs a compiler grows with the
+/// product of the two, and its size does not.
+pub fn hard_to_compile(locals: usize, blocks: usize, folder: &Path) -> PathBuf {
+    let mut seed = 1u32;
+    let mut local = move || {
+        // Numerical Recipes' generator: any numbers do, as long as they are the same ones each time.
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as usize % (locals + 2)
+    };
+    let blocks: String = (0..blocks)
+        .map(|_| {
+            let (from, by, to) = (local(), local(), local());
+            format!(
+                "(block (br_if 0 (local.get {from})) \
+                 (local.set {to} (i32.add (local.get {by}) (i32.load (local.get {from})))))\n"
+            )
+        })
+        .collect();
+    let locals = "i32 ".repeat(locals);
+    handler(&format!("(memory 1) (func (export \"handle\") (param i32 i32) (local {locals}) {blocks})"), folder)
+}
+
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {

@@ -1,6 +1,7 @@
 //! The limits of a worker and of the node.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Answer, PATIENCE, client, eyot, fixtures, until};
@@ -140,4 +141,46 @@ pub(crate) fn a_component_up_to_component_size_is_read_and_a_larger_one_is_refus
         assert_eq!(output.status.code(), Some(code), "{errors}");
         assert_eq!(errors.contains("raise limit `component_size`"), code == 2, "{errors}");
     }
+}
+
+/// How `eyot check` of a worker with this component ends, under these limits of the node.
+fn checked(component: &Path, limits: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = fixtures::worker("compiled", component, "[[route]]\npath = \"/*\"");
+    std::fs::write(folder.path().join("eyot.toml"), manifest).expect("a file");
+    let file = folder.path().join("node.toml");
+    let node = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n[[worker]]\npath = \".\"\n[limits]\n{limits}\n");
+    std::fs::write(&file, node).expect("a file");
+    let mut check = eyot();
+    check.args(["check", "--config"]).arg(file).arg("--state").arg(folder.path());
+    let output = check.output().expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// What is easy to compile passes under this limit, and what is hard does not.
+fn holds_the_compiler(limit: &str, locals: usize, blocks: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, errors) = checked(&fixtures::hello(), limit);
+    assert_eq!(code, Some(0), "{errors}");
+    let began = Instant::now();
+    let (code, errors) = checked(&fixtures::hard_to_compile(locals, blocks, folder.path()), limit);
+    assert_eq!(code, Some(2), "{errors}");
+    let name = limit.split(' ').next().expect("a key");
+    assert!(errors.contains(&format!("(limit {name})")) && errors.contains("raise that limit"), "{errors}");
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+}
+
+#[test]
+pub(crate) fn a_component_that_takes_more_than_compile_memory_to_compile_is_refused() {
+    holds_the_compiler("compile_memory = \"96MiB\"", 500, 3_000);
+}
+
+#[test]
+pub(crate) fn a_component_that_takes_more_than_compile_cpu_to_compile_is_refused() {
+    holds_the_compiler("compile_cpu = \"1s\"\ncompile_memory = \"4GiB\"", 1_000, 10_000);
+}
+
+#[test]
+pub(crate) fn a_component_that_takes_longer_than_compile_time_to_compile_is_refused() {
+    holds_the_compiler("compile_time = \"2s\"\ncompile_memory = \"4GiB\"", 1_000, 10_000);
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::active::{Active, Destination, Target, Worker};
 use super::compiled::{self, CompiledStore};
+use super::compiler::Compiler;
 use crate::auth::Verifier;
 use crate::bindings::{Capabilities, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
@@ -22,6 +23,8 @@ pub struct Activator {
     pub engines: Engines,
     /// Where compiled code is kept.
     pub compiled: CompiledStore,
+    /// Makes the others.
+    pub compiler: Compiler,
     /// Where counters come from.
     pub metrics: Arc<Metrics>,
     /// What each worker has of the node.
@@ -119,7 +122,7 @@ impl Activator {
         let inspection =
             sandbox::inspect(&self.engines, &bytes).map_err(|error| fault(error.to_string(), error.help()))?;
         let digest = compiled::digest(&bytes);
-        let loaded = self.compiled.load(&self.engines, inspection.engine, &digest, &bytes);
+        let loaded = self.compiled.load(&self.compiler, &self.engines, inspection.engine, &digest, &bytes);
         let (component, start) = loaded.map_err(|error| fault(error.to_string(), error.help()))?;
         let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);

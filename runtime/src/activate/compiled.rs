@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::sandbox::{EngineKind, Engines, interruptible};
+use super::compiler::{CompileError, Compiler};
+use crate::sandbox::{EngineKind, Engines};
 
 /// What the folder may hold. Code is three to four times as large as its component, so this is about a hundred of the largest in
 /// use, or each save of a long day of `eyot dev`.
@@ -34,23 +35,23 @@ pub struct CompiledStore {
     concurrent: String,
 }
 
-/// Why there is no code for a component.
+/// Why a component cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum CompileError {
-    /// The compiler gave up.
-    #[error("the component does not compile: {0:#}")]
-    Compiler(wasmtime::Error),
+pub enum LoadError {
+    /// There is no code for it.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// The pool that isolates are made of has no place of this form.
     #[error("the component needs more than an isolate may have: {0:#}")]
     Pool(wasmtime::Error),
 }
 
-impl CompileError {
+impl LoadError {
     /// What to do.
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Compiler(_) => "build it again; if that does not help, with another version of its toolchain",
+            Self::Compile(error) => error.help(),
             Self::Pool(_) => "build it from fewer or smaller parts",
         }
     }
@@ -103,20 +104,21 @@ impl CompiledStore {
     /// When it does not compile or can have no isolate. What goes wrong with the folder only costs time, and is logged.
     pub fn load(
         &self,
+        compiler: &Compiler,
         engines: &Engines,
         kind: EngineKind,
         digest: &str,
         bytes: &[u8],
-    ) -> Result<(Component, Start), CompileError> {
+    ) -> Result<(Component, Start), LoadError> {
         let engine = engines.engine(kind);
         let entry = self.entry(kind, digest);
         if let Some(component) = entry.as_ref().and_then(|entry| entry.mapped(engine)) {
             return Ok((component, Start::Mapped));
         }
-        let bytes = interruptible(bytes).map_err(|error| CompileError::Compiler(error.into()))?;
-        let compiled = engine.precompile_component(&bytes).map_err(CompileError::Compiler)?;
-        // What the pool refuses is not kept: it would be thrown away at each start. The bytes were made by this process a moment ago.
-        let component = trusted(engine, Source::Bytes(&compiled)).map_err(CompileError::Pool)?;
+        let compiled = compiler.compile(kind, bytes)?;
+        // What the pool refuses is not kept: it would be thrown away at each start. The bytes were made a moment ago, by a process of
+        // our own.
+        let component = trusted(engine, Source::Bytes(&compiled)).map_err(LoadError::Pool)?;
         let Some((entry, folder)) = entry.zip(self.folder.as_ref()).filter(|_| self.writes) else {
             return Ok((component, Start::Compiled));
         };
@@ -211,7 +213,7 @@ fn trusted(engine: &Engine, source: Source<'_>) -> wasmtime::Result<Component> {
             // folder is writable by nobody else.
             unsafe { Component::deserialize_file(engine, path) }
         }
-        // SAFETY: the bytes come straight from `precompile_component`.
+        // SAFETY: the bytes come straight from our own compiler.
         Source::Bytes(bytes) => unsafe { Component::deserialize(engine, bytes) },
     }
 }

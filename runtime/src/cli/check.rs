@@ -93,8 +93,9 @@ impl Check {
         }
         let mut lines = node::check(&read)?;
         if lines.is_empty() {
-            lines.push("the configuration is well; it has no workers".to_owned());
+            lines.push("the configuration is valid; it has no workers".to_owned());
         }
+        lines.push(format!("`eyot serve` is confined here {}", node::confinement()?));
         Ok(lines)
     }
 }

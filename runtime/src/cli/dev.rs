@@ -63,6 +63,7 @@ impl Dev {
         let demo = demo_origin::start()?;
         let limits = self.limits()?;
         find::workers(&self.paths)?;
+        let empty = self.node(Vec::new(), limits.clone(), demo)?;
         let options = Options {
             detail: Detail::Full,
             egress: Mode::Listed,
@@ -70,9 +71,10 @@ impl Dev {
             access: Some((Destination::Stderr, AccessForm::Text { colour: show::has_colours() })),
             log_lost: log.lost(),
             request_headers: Vec::new(),
+            compiler: node::compiler(&empty),
         };
         // Before anything is built, so that a port in use is told at once.
-        let running = node::Node::open(&self.node(Vec::new(), limits.clone(), demo)?.into(), options)?;
+        let running = node::Node::open(&empty.into(), options)?;
         // Before anybody is told that they may change something.
         let (watch, stop) = Watch::start(&self.paths)?;
         let ended = Ends::default();

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod check;
+mod compile;
 mod curl;
 mod demo_origin;
 mod dev;
@@ -24,6 +25,7 @@ mod show;
 mod single;
 mod watch;
 
+use crate::activate::compiler;
 use crate::config::Diagnostics;
 use crate::observe::logs::LogError;
 
@@ -51,6 +53,12 @@ enum Command {
     Build(build::Build),
     Check(check::Check),
     Limits(limits::Limits),
+    #[command(name = compiler::HELPER, hide = true)]
+    CompileHelper,
+    #[command(name = compiler::CHILD, hide = true)]
+    CompileChild {
+        job: String,
+    },
 }
 
 /// Parses the process's arguments, runs, and gives the exit code.
@@ -62,6 +70,8 @@ pub fn main() -> ExitCode {
         Command::Build(build) => build.run(),
         Command::Check(check) => check.run(),
         Command::Limits(limits) => limits.run(),
+        Command::CompileHelper => compile::helper(),
+        Command::CompileChild { job } => return compile::child(&job).unwrap_or_else(|error| fail(&error)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::say;
 use super::single::{self, Parsed};
-use crate::activate::Mode;
+use crate::activate::{Compiler, Mode};
 use crate::config::{self, Diagnostics};
 use crate::dispatch::Detail;
-use crate::node::{Cut, Node, Options};
+use crate::node::{self, Cut, Node, Options};
 use crate::observe::{AccessForm, Destination, Format, GuestLog, LogGuard, logs};
+use crate::sandbox::Confined;
 
 /// Run a node from node.toml, or serve one component.
 #[derive(Args)]
@@ -44,13 +45,16 @@ pub(super) struct Serve {
     #[arg(long, value_name = "WHERE", value_parser = access_log)]
     access_log: Option<AccessLog>,
 
+    /// Give up the rights that serving does not need, by Landlock and seccomp.
+    #[arg(long, value_enum, default_value_t = Confine::Auto)]
+    confine: Confine,
+
     #[command(flatten)]
     single: single::Single,
 }
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let log = logs::init(Format::Auto)?;
         match (&self.config, &self.single.component) {
             (Some(config), _) => {
                 let mut node = config::Node::read(config, self.limits.as_deref());
@@ -59,9 +63,9 @@ impl Serve {
                 {
                     node.state.clone_from(&self.state);
                 }
-                self.node(&node, &log)
+                self.node(&node)
             }
-            (None, Some(component)) => self.single(component, &log),
+            (None, Some(component)) => self.single(component),
             (None, None) => Err(wrong(
                 "there is nothing to serve".to_owned(),
                 "name a node's configuration, eyot serve --config node.toml, or a component, eyot serve X.wasm",
@@ -69,14 +73,44 @@ impl Serve {
         }
     }
 
-    fn node(&self, read: &config::Read, log: &LogGuard) -> anyhow::Result<()> {
+    /// What comes before the first component is read: whoever compiles is started, this process is confined, then its first other
+    /// thread begins, that of the log.
+    fn begin(&self, read: &config::Read, access: Option<&(Destination, AccessForm)>) -> anyhow::Result<Begun> {
+        let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone()).into()) };
+        let compiler = node::compiler(node);
+        compiler.start()?;
+        let confined = match self.confine {
+            Confine::Off => None,
+            Confine::Auto | Confine::Required => Some(node::confine(node, access.map(|(file, _)| file))?),
+        };
+        if self.confine == Confine::Required && confined != Some(Confined { landlock: true, seccomp: true }) {
+            return Err(wrong(
+                "this kernel cannot confine the process as `--confine required` asks for".to_owned(),
+                "take a kernel with Landlock (Linux 5.13) and seccomp, or leave the option out",
+            ));
+        }
+        let warning = match confined {
+            Some(Confined { landlock: true, seccomp: true }) => None,
+            Some(confined) => Some(format!("this process is confined {confined}")),
+            None => Some("this process is not confined (--confine off)".to_owned()),
+        };
+        Ok(Begun { compiler, log: logs::init(Format::Auto)?, warning })
+    }
+
+    fn node(&self, read: &config::Read) -> anyhow::Result<()> {
+        let access = self.access_log.clone().unwrap_or(AccessLog::To(Destination::Stdout)).sink();
+        let Begun { compiler, log, warning } = self.begin(read, access.as_ref())?;
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
         let options = Options {
             detail: Detail::Public,
             egress: Mode::Listed,
             log: GuestLog::events(),
-            access: self.access_log.clone().unwrap_or(AccessLog::To(Destination::Stdout)).sink(),
+            access,
             log_lost: log.lost(),
             request_headers: Vec::new(),
+            compiler,
         };
         let mut ending = Ending::prepare(None)?;
         let running = ending.unless_it_comes(|| Node::start(read, options))?;
@@ -92,19 +126,23 @@ impl Serve {
         Ok(())
     }
 
-    fn single(&self, component: &Path, log: &LogGuard) -> anyhow::Result<()> {
+    fn single(&self, component: &Path) -> anyhow::Result<()> {
         let Parsed { mut node, headers, notes } = self.single.parse(component, self.limits.as_deref())?;
         node.state.clone_from(&self.state);
+        let node = node.into();
+        let access = self.access_log.clone().unwrap_or(AccessLog::Off).sink();
+        let Begun { compiler, log, warning } = self.begin(&node, access.as_ref())?;
         let options = Options {
             detail: Detail::Public,
             egress: self.single.egress_mode(),
             log: self.single.guest_log(&log.lost())?,
-            access: self.access_log.clone().unwrap_or(AccessLog::Off).sink(),
+            access,
             log_lost: log.lost(),
             request_headers: headers,
+            compiler,
         };
         let mut ending = Ending::prepare(self.single.shutdown_address())?;
-        let running = ending.unless_it_comes(|| Node::start(&node.into(), options))?;
+        let running = ending.unless_it_comes(|| Node::start(&node, options))?;
         // Tools written for wasmtime serve read these two lines, in this order, before anything else on stderr.
         if let Some(address) = ending.address()? {
             say::line(format_args!("Listening for shutdown on tcp://{address}/"));
@@ -112,13 +150,32 @@ impl Serve {
         for address in &running.addresses {
             say::line(format_args!("Serving HTTP on http://{address}/"));
         }
-        for note in notes {
+        for note in warning.into_iter().chain(notes) {
             say::line(note);
         }
         ending.wait()?;
         ending.end(running);
         Ok(())
     }
+}
+
+/// What stands before the first component is read.
+struct Begun {
+    compiler: Compiler,
+    log: LogGuard,
+    /// That the process is not confined as it should be.
+    warning: Option<String>,
+}
+
+/// Whether the process is confined.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Confine {
+    /// As far as the kernel can.
+    Auto,
+    /// By Landlock and seccomp, or it does not start.
+    Required,
+    /// Not at all.
+    Off,
 }
 
 /// What `--access-log` says.

@@ -202,6 +202,12 @@ limits! {
         node_memory: Bytes,
         /// One component, as a file.
         component_size: Bytes,
+        /// Writable memory of the process that compiles one.
+        compile_memory: Bytes,
+        /// CPU time of that process.
+        compile_cpu: Time,
+        /// How long it may run.
+        compile_time: Time,
         /// Open client connections.
         connections: Count,
         /// The request target.

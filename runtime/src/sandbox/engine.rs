@@ -10,7 +10,7 @@ use super::bulk;
 use super::ticker::Ticker;
 
 /// Which engine a component needs; read from its types before it is compiled, and part of the key of what is compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum EngineKind {
     /// Without component-model concurrency: WASI 0.2 only, 10 to 15 µs cheaper for each isolate.
     Plain,
@@ -75,6 +75,8 @@ impl Engines {
     pub fn compatibility(&self, kind: EngineKind) -> String {
         let mut hasher = Sha256Hasher(Sha256::new());
         self.engine(kind).precompile_compatibility_hash().hash(&mut hasher);
+        // The hash above has only the major number, and a correction of the compiler is another patch.
+        wasmtime_environ::VERSION.hash(&mut hasher);
         bulk::VERSION.hash(&mut hasher);
         format!("{:x}", hasher.0.finalize())
     }
@@ -99,7 +101,7 @@ fn config(kind: EngineKind, isolates: u32) -> Config {
     config
 }
 
-fn base_config(kind: EngineKind) -> Config {
+pub(super) fn base_config(kind: EngineKind) -> Config {
     let concurrent = kind == EngineKind::Concurrent;
     let mut config = Config::new();
     config

@@ -6,6 +6,8 @@
 //! slice; every way out of an isolate gives back its memory, its permit and its place in the metrics.
 
 mod bulk;
+mod compile;
+mod confine;
 mod engine;
 mod inspect;
 mod isolate;
@@ -16,7 +18,8 @@ mod stream;
 mod sweep;
 mod ticker;
 
-pub use bulk::interruptible;
+pub use compile::compile;
+pub use confine::{ConfineError, Confined, Keeps, confine};
 pub use engine::{EngineKind, Engines};
 pub use inspect::{Handler, Inspection, inspect};
 pub use isolate::{Invocation, run};

@@ -1,0 +1,47 @@
+//! The process that compiles one component, under limits of its own.
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+
+use super::{CompileError, CompileLimits};
+use crate::sandbox::{self, EngineKind, Keeps};
+
+/// Reads a component from stdin and writes its code to stdout.
+///
+/// # Errors
+/// When the limits cannot be set or the pipes break. What is wrong with the component is said on stderr, as JSON, with exit code 1.
+pub fn run(job: &str) -> io::Result<ExitCode> {
+    let (kind, limits): (EngineKind, CompileLimits) = serde_json::from_str(job)?;
+    confine(limits)?;
+    let mut component = Vec::new();
+    io::stdin().lock().read_to_end(&mut component)?;
+    match sandbox::compile(kind, &component) {
+        Ok(code) => {
+            io::stdout().lock().write_all(&code)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let error = CompileError::Refused(format!("{error:#}"));
+            writeln!(io::stderr(), "{}", serde_json::to_string(&error)?)?;
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+/// Before the first byte of the component is read.
+fn confine(limits: CompileLimits) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let limit = |resource, most: u64| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    limit(Resource::Data, limits.memory)?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::Fsize, 0)?;
+    let seconds = limits.cpu.as_secs() + u64::from(limits.cpu.subsec_nanos() > 0);
+    // At the soft limit comes a signal that names the cause; whoever outlives it meets the hard one.
+    setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: Some(seconds + 1) })?;
+    // How many cores there are is read from here.
+    let reads = ["/proc/self", "/sys/fs/cgroup"].map(Into::into).to_vec();
+    sandbox::confine(&Keeps { reads, ..Keeps::default() }).map_err(io::Error::other)?;
+    Ok(())
+}

@@ -81,7 +81,11 @@ impl Serve {
         compiler.start()?;
         let confined = match self.confine {
             Confine::Off => None,
-            Confine::Auto | Confine::Required => Some(node::confine(node, access.map(|(file, _)| file))?),
+            Confine::Auto | Confine::Required => {
+                let files: Vec<&Path> =
+                    [&self.config, &self.limits].into_iter().flatten().map(PathBuf::as_path).collect();
+                Some(node::confine(node, &files, access.map(|(file, _)| file))?)
+            }
         };
         if self.confine == Confine::Required && confined != Some(Confined { landlock: true, seccomp: true }) {
             return Err(wrong(
@@ -99,6 +103,7 @@ impl Serve {
 
     fn node(&self, read: &config::Read) -> anyhow::Result<()> {
         let access = self.access_log.clone().unwrap_or(AccessLog::To(Destination::Stdout)).sink();
+        let mut ending = Ending::prepare(None)?;
         let Begun { compiler, log, warning } = self.begin(read, access.as_ref())?;
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
@@ -112,7 +117,6 @@ impl Serve {
             request_headers: Vec::new(),
             compiler,
         };
-        let mut ending = Ending::prepare(None)?;
         let running = ending.unless_it_comes(|| Node::start(read, options))?;
         for address in &running.addresses {
             tracing::info!(%address, workers = running.workers(), "listening");
@@ -131,6 +135,7 @@ impl Serve {
         node.state.clone_from(&self.state);
         let node = node.into();
         let access = self.access_log.clone().unwrap_or(AccessLog::Off).sink();
+        let mut ending = Ending::prepare(self.single.shutdown_address())?;
         let Begun { compiler, log, warning } = self.begin(&node, access.as_ref())?;
         let options = Options {
             detail: Detail::Public,
@@ -141,7 +146,6 @@ impl Serve {
             request_headers: headers,
             compiler,
         };
-        let mut ending = Ending::prepare(self.single.shutdown_address())?;
         let running = ending.unless_it_comes(|| Node::start(&node, options))?;
         // Tools written for wasmtime serve read these two lines, in this order, before anything else on stderr.
         if let Some(address) = ending.address()? {

@@ -23,16 +23,20 @@ const SYSTEM: [&str; 11] = [
     "/usr/local/share/ca-certificates",
 ];
 
-/// Gives up all but what this configuration needs, for this thread and those that it starts. Threads that run already keep
+/// Gives up all but what this configuration needs, which stands in these files, for this thread and those that it starts. Threads that run already keep
 /// everything, so there should be none.
 ///
 /// # Errors
 /// When the kernel refuses what it has.
-pub fn confine(node: &config::Node, access: Option<&Destination>) -> Result<Confined, ConfineError> {
+pub fn confine(
+    node: &config::Node,
+    configuration: &[&Path],
+    access: Option<&Destination>,
+) -> Result<Confined, ConfineError> {
     let listeners = node.listeners.iter().map(|listener| listener.address);
     let admin = node.admin.as_ref().map(|admin| admin.address);
     sandbox::confine(&Keeps {
-        reads: reads(node),
+        reads: reads(node, configuration),
         writes: writes(node, access),
         listens: listeners.chain(admin).map(|address| address.port()).collect(),
         network: true,
@@ -48,12 +52,15 @@ pub fn confinement() -> Result<Confined, ConfineError> {
     tried.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn reads(node: &config::Node) -> Vec<PathBuf> {
+fn reads(node: &config::Node, configuration: &[&Path]) -> Vec<PathBuf> {
     let mut reads: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     // It often leads elsewhere, to a file that is replaced from time to time.
     let resolver = Path::new("/etc/resolv.conf").canonicalize().ok();
     reads.extend(resolver.and_then(|file| file.parent().map(Path::to_owned)));
     reads.extend(["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from));
+    // To show the lines that have faults.
+    reads.extend(configuration.iter().map(|file| file.to_path_buf()));
+    reads.extend(node.workers.iter().map(|worker| worker.folder.join("eyot.toml")));
     // For the names in a backtrace.
     reads.extend(std::env::current_exe());
     let files = node.listeners.iter().filter_map(|listener| listener.tls.as_ref());

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
 use super::{CHILD, CompileError, Job, frame, this_program};
@@ -17,6 +18,7 @@ const WORDS: u64 = 4 << 10;
 /// # Errors
 /// When whom it works for cannot be understood or reached.
 pub fn run() -> io::Result<()> {
+    std::thread::spawn(end_with_the_other_side);
     let (mut from, mut to) = (BufReader::new(io::stdin().lock()), io::stdout().lock());
     while let Some((job, component)) = frame::read(&mut from, |job: &Job| job.bytes)? {
         match compile(&job, component) {
@@ -25,6 +27,14 @@ pub fn run() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whoever has gone needs no code: the child ends with this process.
+fn end_with_the_other_side() {
+    let stdin = io::stdin();
+    let mut gone = [PollFd::new(&stdin, PollFlags::empty())];
+    while poll(&mut gone, None).is_err() {}
+    std::process::exit(0);
 }
 
 fn compile(job: &Job, component: Vec<u8>) -> Result<Vec<u8>, CompileError> {

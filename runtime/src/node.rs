@@ -14,10 +14,10 @@ use crate::activate::{Activator, Active, CompileLimits, CompiledStore, Compiler,
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
-use crate::dispatch::{Core, Detail, Dispatcher};
+use crate::dispatch::{Core, Detail, Dispatcher, NodeGate};
 use crate::egress::Own;
 use crate::failure::Failure;
-use crate::http::{Body, Client, Gate};
+use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
 use crate::sandbox::Engines;
@@ -68,7 +68,7 @@ pub struct Cut {
     /// Connections with a request.
     pub connections: usize,
     /// Isolates, those at work after their response included.
-    pub isolates: usize,
+    pub isolates: u64,
 }
 
 /// What is left of logs and spans has this long to be written at the end.
@@ -356,9 +356,9 @@ fn engines(node: &config::Node) -> Result<Engines, Diagnostic> {
     })
 }
 
-fn node_gate(limits: &NodeLimits) -> Gate {
+fn node_gate(limits: &NodeLimits) -> Arc<NodeGate> {
     let NodeLimits { node_concurrency, node_queue, node_queue_wait, .. } = *limits;
-    Gate::new(node_concurrency, node_queue, node_queue_wait, "the node is at its concurrency limit")
+    NodeGate::new(node_concurrency, node_queue, node_queue_wait)
 }
 
 /// Who compiles for this node; nothing is started before the first component, or [`Compiler::start`].

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
 use crate::harness::{fixtures, until};
 use crate::{Arena, module, text};
@@ -116,5 +117,23 @@ fn t12_a_worker_that_is_flooded_refuses_its_own_and_no_request_of_its_neighbour(
             let expected = [(500, "worker_cpu_exceeded"), (503, "overloaded")];
             assert!(expected.iter().any(|(status, code)| (*status, *code) == (outcome.0, &outcome.1)), "{outcome:?}");
         }
+    });
+}
+
+#[test]
+fn t12_a_worker_that_would_have_the_whole_node_leaves_some_for_its_neighbour() {
+    let limits = "concurrency = 100\nqueue_wait = \"100ms\"";
+    let arena = Arena::open(&fixtures::fixture(), "[limits]\nnode_concurrency = 18\nnode_queue = 200", "", limits);
+    std::thread::scope(|scope| {
+        for _ in 0..60 {
+            scope.spawn(|| arena.ask("/sleep?ms=5000"));
+        }
+        until("it has all that it can get", || arena.node.metric("eyot_isolates_in_use", "") >= 16.0);
+        let began = Instant::now();
+        for _ in 0..20 {
+            arena.neighbour_is_served();
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "without waiting: {:?}", began.elapsed());
+        assert!(arena.node.metric("eyot_isolates_in_use", "") <= 17.0, "eight times what is free, and the neighbour");
     });
 }

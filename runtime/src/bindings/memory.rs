@@ -44,7 +44,7 @@ impl NodeMemory {
 
 /// A worker may have so many times what nobody has: eight ninths of the node when it is the only one that wants much, 8/17 when
 /// there are two. Something is always left, so a worker that takes all that it can get fails alone, and its neighbours go on.
-const ROOM: u64 = 8;
+pub const ROOM: u64 = 8;
 
 /// What the isolates of one worker, of whatever version, have together: a reload gives a worker nothing more.
 #[derive(Debug, Default)]

@@ -32,6 +32,6 @@ pub use event::Event;
 pub use guest::{Capabilities, Guest};
 pub use http::Outbound;
 pub use link::{link, link_async};
-pub use memory::{NodeMemory, WorkerShare, WorkerShares};
+pub use memory::{NodeMemory, ROOM, WorkerShare, WorkerShares};
 pub use meter::{Meter, Usage};
 pub use outcome::{bounded, failure_after_head, failure_of};

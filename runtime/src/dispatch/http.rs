@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
+use super::admission::{NodeGate, NodePermit};
 use super::arrival::Arrival;
 use super::body::{self, Broken, Limited};
 use super::client::{Caller, contains};
@@ -19,7 +20,7 @@ use crate::auth::Identity;
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
 use crate::config::NodeLimits;
 use crate::failure::Failure;
-use crate::http::{Body, Client, Gate, Permit, strip_hop_by_hop};
+use crate::http::{Body, Client, Permit, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
 use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
 use crate::sandbox::{self, Invocation, Ledger};
@@ -29,7 +30,7 @@ pub struct Dispatcher {
     /// What serves right now.
     pub active: ArcSwap<Active>,
     /// Isolates of all workers together.
-    pub gate: Gate,
+    pub gate: Arc<NodeGate>,
     /// Memory of all isolates together.
     pub memory: Arc<NodeMemory>,
     /// The limits of connections and of the node.
@@ -159,7 +160,7 @@ impl Core {
         let reads = read.is_some();
         exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
-        let permits = [worker.gate.enter().await?, self.dispatcher.gate.enter().await?];
+        let permits = (worker.gate.enter().await?, self.dispatcher.gate.enter(capabilities.share.id).await?);
         worker.prepared.turn().await;
         let usage = Usage::new();
         exchange.runs(worker, &usage, Start::Warm);
@@ -196,7 +197,7 @@ impl Core {
 
 /// What an isolate holds until it is gone.
 struct Held {
-    _permits: [Permit; 2],
+    _permits: (Permit, NodePermit),
     _in_use: InUse,
     worker: Arc<Worker>,
     id: RequestId,

@@ -4,6 +4,7 @@
 //! Invariants: the order of the security steps stands in one function, `http.rs`; `respond.rs` alone makes error responses; a
 //! request that is rejected starts no isolate.
 
+mod admission;
 mod arrival;
 mod body;
 mod client;
@@ -15,5 +16,6 @@ mod http;
 mod redirect;
 mod respond;
 
+pub use admission::NodeGate;
 pub use http::{Core, Dispatcher};
 pub use respond::Detail;

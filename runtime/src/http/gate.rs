@@ -12,7 +12,6 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub struct Gate {
     permits: Arc<Semaphore>,
-    limit: usize,
     waiting: AtomicU64,
     queue: u64,
     wait: Duration,
@@ -31,7 +30,7 @@ impl Gate {
     pub fn new(permits: u64, queue: u64, wait: Duration, reason: &'static str) -> Self {
         // Semaphore::MAX_PERMITS is larger on every 64-bit machine.
         let limit = u32::try_from(permits).unwrap_or(u32::MAX) as usize;
-        Self { permits: Arc::new(Semaphore::new(limit)), limit, waiting: AtomicU64::new(0), queue, wait, reason }
+        Self { permits: Arc::new(Semaphore::new(limit)), waiting: AtomicU64::new(0), queue, wait, reason }
     }
 
     /// Takes a permit, at once or after waiting.
@@ -48,18 +47,6 @@ impl Gate {
             Ok(Ok(permit)) => Ok(Permit { _permit: permit }),
             Ok(Err(_)) | Err(_) => Err(self.overloaded()),
         }
-    }
-
-    /// How many are inside.
-    #[must_use]
-    pub fn inside(&self) -> usize {
-        self.limit.saturating_sub(self.permits.available_permits())
-    }
-
-    /// Resolves when nobody is inside. Only for the end, because nobody gets in while this waits.
-    pub async fn empty(&self) {
-        // An error says that the gate is closed, which it never is.
-        let _ = self.permits.acquire_many(u32::try_from(self.limit).unwrap_or(u32::MAX)).await;
     }
 
     fn overloaded(&self) -> Failure {

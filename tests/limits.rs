@@ -58,6 +58,7 @@ const TESTED: &[(&str, fn())] = &[
         origin::a_request_waits_for_an_origin_as_long_as_origin_queue_wait_and_an_origin_may_have_its_own_concurrency,
     ),
     ("loop_hops", origin::a_request_that_comes_back_more_often_than_loop_hops_is_508),
+    ("process_memory", node::past_process_memory_nothing_begins_until_there_is_some_again),
     ("component_size", node::a_component_up_to_component_size_is_read_and_a_larger_one_is_refused),
     ("compile_memory", node::a_component_that_takes_more_than_compile_memory_to_compile_is_refused),
     ("compile_cpu", node::a_component_that_takes_more_than_compile_cpu_to_compile_is_refused),

@@ -14,7 +14,7 @@ use crate::activate::{Activator, Active, CompileLimits, CompiledStore, Compiler,
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
-use crate::dispatch::{Core, Detail, Dispatcher, NodeGate};
+use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, Pressure};
 use crate::egress::Own;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
@@ -102,7 +102,7 @@ impl Node {
         ingress::raise_descriptors(limits.connections);
         let dispatcher = Arc::new(Dispatcher {
             active: ArcSwap::from_pointee(active),
-            gate: node_gate(&limits),
+            gate: node_gate(&limits)?,
             memory: NodeMemory::new(limits.node_memory),
             limits: limits.clone(),
             origin_request_body: node.limits.worker_defaults().request_body,
@@ -356,9 +356,10 @@ fn engines(node: &config::Node) -> Result<Engines, Diagnostic> {
     })
 }
 
-fn node_gate(limits: &NodeLimits) -> Arc<NodeGate> {
+fn node_gate(limits: &NodeLimits) -> Result<Arc<NodeGate>, Diagnostics> {
     let NodeLimits { node_concurrency, node_queue, node_queue_wait, .. } = *limits;
-    NodeGate::new(node_concurrency, node_queue, node_queue_wait)
+    let pressure = Pressure::watch(limits.process_memory).map_err(|error| internal("the thread", &error))?;
+    Ok(NodeGate::new(node_concurrency, node_queue, node_queue_wait, pressure))
 }
 
 /// Who compiles for this node; nothing is started before the first component, or [`Compiler::start`].

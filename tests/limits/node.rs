@@ -124,6 +124,19 @@ pub(crate) fn a_node_serves_on_for_drain_delay_while_it_says_that_it_is_not_read
 }
 
 #[test]
+pub(crate) fn past_process_memory_nothing_begins_until_there_is_some_again() {
+    let below = fixture_with("[limits]\nprocess_memory = \"900MiB\"", "memory = \"200MiB\"\ncpu_time = \"5s\"");
+    assert_eq!(below.get("/grow?mib=100&sleep=500").status, 200);
+    let node = fixture_with("[limits]\nprocess_memory = \"120MiB\"", "memory = \"200MiB\"\ncpu_time = \"5s\"");
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| node.get("/grow?mib=150&sleep=3000"));
+        until("there is too little", || node.get("/count").code() == "overloaded");
+        assert_eq!(holder.join().expect("no panic").status, 200, "what has begun goes on");
+    });
+    until("there is some again", || node.get("/count").status == 200);
+}
+
+#[test]
 pub(crate) fn a_component_up_to_component_size_is_read_and_a_larger_one_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let component = fixtures::hello();

@@ -200,6 +200,8 @@ limits! {
         node_queue_wait: Time or 0,
         /// Memory of all isolates.
         node_memory: Bytes,
+        /// Private memory of the process, past which no isolate begins.
+        process_memory: Bytes,
         /// One component, as a file.
         component_size: Bytes,
         /// Writable memory of the process that compiles one.

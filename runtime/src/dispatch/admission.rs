@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::Pressure;
 use crate::bindings::ROOM;
 use crate::failure::Failure;
+
+const FULL: &str = "the node is at its concurrency limit";
 
 /// The permits, the queue before them, and how long a request may stand in it.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub struct NodeGate {
     permits: u64,
     queue: usize,
     wait: Duration,
+    pressure: Arc<Pressure>,
 }
 
 #[derive(Debug)]
@@ -49,24 +53,27 @@ pub struct NodePermit {
 impl NodeGate {
     /// A gate for so many isolates at once, with so many requests waiting, each for at most this long.
     #[must_use]
-    pub fn new(permits: u64, queue: u64, wait: Duration) -> Arc<Self> {
+    pub fn new(permits: u64, queue: u64, wait: Duration, pressure: Arc<Pressure>) -> Arc<Self> {
         let state = State { free: permits, waiting: 0, workers: BTreeMap::new() };
         let queue = usize::try_from(queue).unwrap_or(usize::MAX);
-        Arc::new(Self { state: Mutex::new(state), emptied: Notify::new(), permits, queue, wait })
+        Arc::new(Self { state: Mutex::new(state), emptied: Notify::new(), permits, queue, wait, pressure })
     }
 
     /// Takes a permit for a worker, at once or after waiting.
     ///
     /// # Errors
-    /// When the queue is full, or the wait was too long.
+    /// When the queue is full, the wait was too long, or the process has too much memory already.
     pub async fn enter(self: &Arc<Self>, worker: u32) -> Result<NodePermit, Failure> {
+        if self.pressure.is_high() {
+            return Err(self.overloaded("the node is short of memory"));
+        }
         let mut place = {
             let mut state = self.lock();
             if state.take(worker) {
                 return Ok(NodePermit { gate: Arc::clone(self), worker });
             }
             if state.waiting >= self.queue {
-                return Err(self.overloaded());
+                return Err(self.overloaded(FULL));
             }
             let (grant, granted) = oneshot::channel();
             state.waiting += 1;
@@ -75,7 +82,7 @@ impl NodeGate {
         };
         match tokio::time::timeout(self.wait, &mut place.granted).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(self.overloaded()),
+            Ok(Err(_)) | Err(_) => Err(self.overloaded(FULL)),
         }
     }
 
@@ -100,8 +107,7 @@ impl NodeGate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn overloaded(&self) -> Failure {
-        let reason = "the node is at its concurrency limit";
+    fn overloaded(&self, reason: &'static str) -> Failure {
         Failure::Overloaded { reason, retry_after: self.wait.max(Duration::from_secs(1)) }
     }
 
@@ -199,6 +205,10 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(20);
 
+    fn gate(permits: u64, queue: u64, wait: Duration) -> Arc<NodeGate> {
+        NodeGate::new(permits, queue, wait, Arc::default())
+    }
+
     /// Takes what a worker can get at once.
     async fn all(gate: &Arc<NodeGate>, worker: u32) -> Vec<NodePermit> {
         let mut held = Vec::new();
@@ -210,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_that_takes_all_it_can_get_leaves_some_for_others() {
-        let gate = NodeGate::new(900, 10, SOON);
+        let gate = gate(900, 10, SOON);
         let greedy = all(&gate, 1).await;
         assert_eq!(greedy.len(), 800, "eight times what is free");
         let second = all(&gate, 2).await;
@@ -224,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_single_permit_is_had_by_any_worker() {
-        let gate = NodeGate::new(1, 0, SOON);
+        let gate = gate(1, 0, SOON);
         let permit = gate.enter(1).await.unwrap();
         gate.enter(2).await.unwrap_err();
         drop(permit);
@@ -233,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_holds_the_fewest_is_next_and_within_a_worker_who_came_first() {
-        let gate = NodeGate::new(2, 10, Duration::from_secs(60));
+        let gate = gate(2, 10, Duration::from_secs(60));
         let held = [gate.enter(1).await.unwrap(), gate.enter(1).await.unwrap()];
         let order = Arc::new(Mutex::new(Vec::new()));
         let wait = |worker, name| {
@@ -262,7 +272,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_queue_is_bounded_and_who_goes_away_or_waits_too_long_leaves_it() {
-        let gate = NodeGate::new(1, 1, SOON);
+        let gate = gate(1, 1, SOON);
         let permit = gate.enter(1).await.unwrap();
         {
             let waiting = gate.enter(2);

@@ -13,9 +13,11 @@ mod finish;
 mod forward;
 mod head;
 mod http;
+mod pressure;
 mod redirect;
 mod respond;
 
 pub use admission::NodeGate;
 pub use http::{Core, Dispatcher};
+pub use pressure::Pressure;
 pub use respond::Detail;

@@ -30,6 +30,7 @@ pub(crate) fn limits() -> NodeLimits {
         node_queue: 10,
         node_queue_wait: Duration::from_secs(1),
         node_memory: 1 << 20,
+        process_memory: 1 << 40,
         component_size: 1 << 20,
         compile_memory: 1 << 30,
         compile_cpu: Duration::from_secs(60),

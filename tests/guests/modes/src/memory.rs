@@ -3,6 +3,7 @@
 use std::arch::wasm32::{memory_grow, memory_size};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -19,12 +20,13 @@ pub(crate) fn count(_query: &Query) -> String {
     format!("{}\n", COUNT.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
-/// `grow?mib=N`: allocates N MiB and touches each page. When that is denied, it ends as Rust programs do: by a trap.
+/// `grow?mib=N&sleep=MS`: allocates N MiB, touches each page, and keeps them for so long. When that is denied, it ends as Rust programs do: by a trap.
 pub(crate) fn grow(query: &Query) -> String {
     let mib = query.size("mib", 1);
     let mut block = Vec::<u8>::with_capacity(mib * MIB);
     block.resize(mib * MIB, 1);
     black_box(&block);
+    std::thread::sleep(Duration::from_millis(query.number("sleep", 0)));
     format!("grew {mib} MiB\n")
 }
 

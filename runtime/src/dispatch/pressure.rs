@@ -1,0 +1,71 @@
+//! How much memory the process has: past its limit no further isolate begins, so that the node refuses work before the kernel ends
+//! it with all that it does.
+//!
+//! The limits of isolates bound what guests take; connections, buffers and the allocator's own reserve come on top, and only the
+//! kernel knows their sum.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Between two looks: guests cannot take more meanwhile than limit `node_memory` leaves to them.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Whether the process has too much, as of the last look.
+#[derive(Debug, Default)]
+pub struct Pressure(AtomicBool);
+
+impl Pressure {
+    /// Looks from time to time, in a thread of its own, for as long as anybody asks.
+    ///
+    /// # Errors
+    /// When there can be no such thread.
+    pub fn watch(limit: u64) -> std::io::Result<Arc<Self>> {
+        let pressure = Arc::new(Self::default());
+        let asked = Arc::downgrade(&pressure);
+        std::thread::Builder::new().name("eyot-memory".to_owned()).spawn(move || look(&asked, limit))?;
+        Ok(pressure)
+    }
+
+    /// Whether to begin nothing new.
+    pub(super) fn is_high(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+fn look(asked: &Weak<Pressure>, limit: u64) {
+    while let Some(pressure) = asked.upgrade() {
+        let used = private_memory();
+        let is_high = used.is_some_and(|used| used > limit);
+        if pressure.0.swap(is_high, Relaxed) != is_high {
+            match is_high {
+                true => tracing::warn!(used, limit, "short of memory: no isolate begins until there is some again"),
+                false => tracing::info!(used, limit, "there is memory again"),
+            }
+        }
+        drop(pressure);
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+/// What the process has in memory and shares with no file, in bytes: code that is mapped can be read again, and does not count
+/// (proc(5), `/proc/self/statm`).
+fn private_memory() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = statm.split(' ').skip(1).map_while(|field| field.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()?, pages.next()?);
+    Some(resident.saturating_sub(shared).saturating_mul(rustix::param::page_size() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_written_to_counts() {
+        let before = private_memory().unwrap();
+        let taken = vec![1u8; 64 << 20];
+        let after = private_memory().unwrap();
+        assert!(after >= before + (48 << 20), "{before} {after} {}", taken.len());
+    }
+}

@@ -44,7 +44,7 @@ def find(names: list[str]) -> dict[str, Path]:
     missing = [name for name, path in given.items() if path is None and name not in SOURCES]
     if missing:
         raise SetupError(f"{' and '.join(missing)}: not found; `bench/install` gets what is missing")
-    return {name: path or _build(name) for name, path in given.items()}
+    return {name: path or build(SOURCES[name]) for name, path in given.items()}
 
 
 def version(program: Path) -> str:
@@ -66,16 +66,23 @@ def _search_path() -> str:
     return f"{HOME / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def _build(name: str) -> Path:
+def build(source: Source, *more: str) -> Path:
     """Builds the current sources, so that what is measured is what stands in the working tree."""
-    source = SOURCES[name]
     if shutil.which("cargo") is None:
         raise SetupError("cargo: not found; https://rustup.rs has the command that installs it")
     print(f"building {source.what}", file=sys.stderr, flush=True)
-    command = ["cargo", "build", "--release", "--locked", "--message-format=json-render-diagnostics", *source.arguments]
+    command = [
+        "cargo",
+        "build",
+        "--release",
+        "--locked",
+        "--message-format=json-render-diagnostics",
+        *source.arguments,
+        *more,
+    ]
     done = subprocess.run(command, cwd=source.folder, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        raise SetupError(f"{name}: does not build in {source.folder}; cargo says why above")
+        raise SetupError(f"{source.what}: does not build in {source.folder}; cargo says why above")
     messages = [json.loads(line) for line in done.stdout.splitlines()]
     artifacts = [message for message in messages if message["reason"] == "compiler-artifact"]
     return Path(artifacts[-1]["executable"] or artifacts[-1]["filenames"][0])

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::{NodeMemory, WorkerShare};
-use crate::config::WorkerLimits;
+use crate::config::{HELD, WorkerLimits};
 use crate::failure::Failure;
 
 /// What one invocation has used so far. Written on one core at a time; atomics only make it shareable.
@@ -52,6 +52,9 @@ impl Usage {
 
     /// A poll of the guest begins. Where others are at work on this core, `shared`, its time is not what the wall clock says.
     pub fn poll_begins(&self, shared: bool) {
+        if !HELD {
+            return;
+        }
         self.poll_began.store(nanoseconds(self.epoch.elapsed()), Relaxed);
         if shared {
             self.precise.store(true, Relaxed);
@@ -63,6 +66,9 @@ impl Usage {
 
     /// That poll is over.
     pub fn poll_ends(&self) {
+        if !HELD {
+            return;
+        }
         self.polled.fetch_add(self.since_poll_began(), Relaxed);
         self.thread_began.store(0, Relaxed);
     }

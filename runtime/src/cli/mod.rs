@@ -26,16 +26,22 @@ mod single;
 mod watch;
 
 use crate::activate::compiler;
-use crate::config::Diagnostics;
+use crate::config::{Diagnostics, HELD};
 use crate::observe::logs::LogError;
 
 /// Run sandboxed WebAssembly handlers at the edge: one request, one capped isolate.
 #[derive(Parser)]
-#[command(name = "eyot", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "eyot", version = VERSION, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Nobody should take the benchmark's build for the product.
+const VERSION: &str = match HELD {
+    true => env!("CARGO_PKG_VERSION"),
+    false => concat!(env!("CARGO_PKG_VERSION"), " WITHOUT LIMITS, for a benchmark only"),
+};
 
 const EXAMPLES: &str = "Examples:
   eyot dev examples                    build every worker below a folder and serve it, with reload

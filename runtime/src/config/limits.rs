@@ -7,6 +7,9 @@ use std::time::Duration;
 use super::limit_table::LimitTable;
 use super::units;
 
+/// Whether guests are held to their limits. Only `bench/limits` builds a binary in which they are not, to see what that costs.
+pub const HELD: bool = !cfg!(feature = "bench-without-limits");
+
 /// What a limit is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

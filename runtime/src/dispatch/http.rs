@@ -18,7 +18,7 @@ use super::{head, redirect, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::Identity;
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
-use crate::config::NodeLimits;
+use crate::config::{HELD, NodeLimits};
 use crate::failure::Failure;
 use crate::http::{Body, Client, Permit, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
@@ -160,7 +160,10 @@ impl Core {
         let reads = read.is_some();
         exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
-        let permits = (worker.gate.enter().await?, self.dispatcher.gate.enter(capabilities.share.id).await?);
+        let permits = match HELD {
+            true => Some((worker.gate.enter().await?, self.dispatcher.gate.enter(capabilities.share.id).await?)),
+            false => None,
+        };
         worker.prepared.turn().await;
         let usage = Usage::new();
         exchange.runs(worker, &usage, Start::Warm);
@@ -197,7 +200,7 @@ impl Core {
 
 /// What an isolate holds until it is gone.
 struct Held {
-    _permits: (Permit, NodePermit),
+    _permits: Option<(Permit, NodePermit)>,
     _in_use: InUse,
     worker: Arc<Worker>,
     id: RequestId,

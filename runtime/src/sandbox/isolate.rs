@@ -24,6 +24,7 @@ use super::prepared::{Pre, Prepared};
 use super::ticker::{SHORT, SHORT_TURN};
 use super::{lane, stream};
 use crate::bindings::{Guest, Usage, bounded};
+use crate::config::HELD;
 use crate::failure::Failure;
 use crate::http::{Body, BodyError};
 
@@ -57,7 +58,7 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
     let Invocation { prepared, guest, usage, request, body_failure, ledger } = invocation;
     let (give, head) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.limits);
-    let running = prepared.ticker.run();
+    let running = HELD.then(|| prepared.ticker.run());
     let store = store(prepared, guest);
     let guest: super::metered::Guest = match &prepared.pre {
         Pre::Proxy(pre) => {
@@ -99,6 +100,9 @@ fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
     let limits = &prepared.capabilities.limits;
     let id = prepared.id;
     let mut store = Store::new(&prepared.engine, guest);
+    if !HELD {
+        return store;
+    }
     store.set_hostcall_fuel(usize::try_from(limits.hostcall_fuel).unwrap_or(usize::MAX));
     store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
     store.limiter(|guest| &mut guest.meter);

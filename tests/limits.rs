@@ -20,71 +20,93 @@ use harness::origin::{OK, Origin};
 use harness::wire::Wire;
 use harness::{Answer, Node, fixtures, until};
 
+/// Names are what they stand for: each is a test here, and a line of docs/limits.md.
+macro_rules! tested {
+    ($($key:ident => $test:path;)*) => { &[$((stringify!($key), stringify!($test), $test as fn())),*] };
+}
+
 /// The test of each limit. A key of limits.toml that is not here fails a test; a test that is not there does not compile.
-const TESTED: &[(&str, fn())] = &[
-    ("memory", memory_up_to_the_limit_is_given_and_one_page_more_ends_the_isolate),
-    ("cpu_time", cpu_time_below_the_limit_is_given_and_a_spinning_guest_ends_at_it),
-    ("wall_time", a_response_head_within_wall_time_is_sent_and_past_it_is_a_timeout),
-    ("stream_idle", a_stream_that_stands_still_past_stream_idle_is_cut_without_a_clean_end),
-    ("stream_total", a_stream_longer_than_stream_total_is_cut),
-    ("wait_until", work_after_the_response_goes_on_until_wait_until),
-    ("subrequests", subrequests_up_to_the_limit_are_sent_and_the_next_is_refused_to_the_guest),
-    ("subrequests_concurrent", as_many_subrequests_as_may_wait_are_sent_and_the_next_waits),
-    ("request_body", a_request_body_at_the_limit_is_read_and_one_byte_more_is_413),
-    ("response_body", a_response_body_at_the_limit_is_whole_and_one_byte_more_is_cut_without_a_clean_end),
-    ("response_header", a_response_header_at_the_limit_is_sent_and_one_byte_more_fails),
-    ("handles", as_many_handles_as_the_limit_are_given_and_one_more_ends_the_isolate),
-    ("resource_table", as_many_host_resources_as_the_table_holds_are_given_and_one_more_ends_the_isolate),
-    ("hostcall_fuel", one_host_call_copies_hostcall_fuel_and_not_one_byte_more),
-    ("random_bytes", random_bytes_up_to_the_limit_are_given_and_one_more_ends_the_isolate),
-    ("log", log_bytes_past_the_limit_are_dropped_and_counted_and_the_request_goes_on),
-    ("concurrency", node::past_concurrency_and_queue_the_next_request_is_503_at_once),
-    ("queue", node::past_concurrency_and_queue_the_next_request_is_503_at_once),
-    ("queue_wait", node::a_wait_longer_than_queue_wait_is_503),
-    ("node_concurrency", node::isolates_of_all_workers_together_are_bounded),
-    ("node_queue", node::past_node_queue_the_next_request_of_any_worker_is_503_at_once),
-    ("node_queue_wait", node::a_wait_longer_than_node_queue_wait_is_503),
-    ("node_memory", node::the_memory_of_all_isolates_together_is_bounded),
-    (
-        "origin_concurrency",
-        origin::past_origin_concurrency_and_origin_queue_the_next_request_is_503_at_once_until_a_body_is_over,
-    ),
-    (
-        "origin_queue",
-        origin::past_origin_concurrency_and_origin_queue_the_next_request_is_503_at_once_until_a_body_is_over,
-    ),
-    (
-        "origin_queue_wait",
-        origin::a_request_waits_for_an_origin_as_long_as_origin_queue_wait_and_an_origin_may_have_its_own_concurrency,
-    ),
-    ("loop_hops", origin::a_request_that_comes_back_more_often_than_loop_hops_is_508),
-    ("process_memory", node::past_process_memory_nothing_begins_until_there_is_some_again),
-    ("component_size", node::a_component_up_to_component_size_is_read_and_a_larger_one_is_refused),
-    ("compile_memory", node::a_component_that_takes_more_than_compile_memory_to_compile_is_refused),
-    ("compile_cpu", node::a_component_that_takes_more_than_compile_cpu_to_compile_is_refused),
-    ("compile_time", node::a_component_that_takes_longer_than_compile_time_to_compile_is_refused),
-    ("drain_delay", node::a_node_serves_on_for_drain_delay_while_it_says_that_it_is_not_ready),
-    ("drain", node::a_request_within_drain_is_answered_and_one_past_it_is_cut),
-    ("half_close", connection::a_client_that_has_closed_its_side_is_answered_within_half_close_and_gone_past_it),
-    ("connections", connection::connections_past_the_limit_wait_until_one_is_free),
-    ("uri", connection::a_target_at_the_limit_is_served_and_one_byte_more_is_414),
-    ("header_bytes", connection::a_header_section_at_the_limit_is_read_and_one_byte_more_is_431),
-    ("header_count", connection::as_many_header_fields_as_the_limit_are_read_and_one_more_is_431),
-    ("header_timeout", connection::a_head_that_does_not_end_is_closed_after_header_timeout),
-    ("handshake_timeout", connection::a_handshake_that_does_not_end_is_closed_after_handshake_timeout),
-    ("keepalive_idle", connection::an_idle_connection_is_closed_after_keepalive_idle),
-    ("request_body_idle", connection::a_request_body_that_does_not_arrive_is_408),
-    ("write_idle", connection::a_client_that_does_not_read_is_cut_after_write_idle),
-    ("h2_streams", connection::as_many_http_2_streams_as_the_limit_are_served_and_the_next_is_refused),
-];
+const TESTED: &[(&str, &str, fn())] = tested! {
+    memory => memory_up_to_the_limit_is_given_and_one_page_more_ends_the_isolate;
+    cpu_time => cpu_time_below_the_limit_is_given_and_a_spinning_guest_ends_at_it;
+    wall_time => a_response_head_within_wall_time_is_sent_and_past_it_is_a_timeout;
+    stream_idle => a_stream_that_stands_still_past_stream_idle_is_cut_without_a_clean_end;
+    stream_total => a_stream_longer_than_stream_total_is_cut;
+    wait_until => work_after_the_response_goes_on_until_wait_until;
+    subrequests => subrequests_up_to_the_limit_are_sent_and_the_next_is_refused_to_the_guest;
+    subrequests_concurrent => as_many_subrequests_as_may_wait_are_sent_and_the_next_waits;
+    request_body => a_request_body_at_the_limit_is_read_and_one_byte_more_is_413;
+    response_body => a_response_body_at_the_limit_is_whole_and_one_byte_more_is_cut_without_a_clean_end;
+    response_header => a_response_header_at_the_limit_is_sent_and_one_byte_more_fails;
+    handles => as_many_handles_as_the_limit_are_given_and_one_more_ends_the_isolate;
+    resource_table => as_many_host_resources_as_the_table_holds_are_given_and_one_more_ends_the_isolate;
+    hostcall_fuel => one_host_call_copies_hostcall_fuel_and_not_one_byte_more;
+    random_bytes => random_bytes_up_to_the_limit_are_given_and_one_more_ends_the_isolate;
+    log => log_bytes_past_the_limit_are_dropped_and_counted_and_the_request_goes_on;
+    concurrency => node::past_concurrency_and_queue_the_next_request_is_503_at_once;
+    queue => node::past_concurrency_and_queue_the_next_request_is_503_at_once;
+    queue_wait => node::a_wait_longer_than_queue_wait_is_503;
+    node_concurrency => node::isolates_of_all_workers_together_are_bounded;
+    node_queue => node::past_node_queue_the_next_request_of_any_worker_is_503_at_once;
+    node_queue_wait => node::a_wait_longer_than_node_queue_wait_is_503;
+    node_memory => node::the_memory_of_all_isolates_together_is_bounded;
+    origin_concurrency => origin::past_origin_concurrency_and_origin_queue_the_next_request_is_503_at_once_until_a_body_is_over;
+    origin_queue => origin::past_origin_concurrency_and_origin_queue_the_next_request_is_503_at_once_until_a_body_is_over;
+    origin_queue_wait => origin::a_request_waits_for_an_origin_as_long_as_origin_queue_wait_and_an_origin_may_have_its_own_concurrency;
+    loop_hops => origin::a_request_that_comes_back_more_often_than_loop_hops_is_508;
+    process_memory => node::past_process_memory_nothing_begins_until_there_is_some_again;
+    component_size => node::a_component_up_to_component_size_is_read_and_a_larger_one_is_refused;
+    compile_memory => node::a_component_that_takes_more_than_compile_memory_to_compile_is_refused;
+    compile_cpu => node::a_component_that_takes_more_than_compile_cpu_to_compile_is_refused;
+    compile_time => node::a_component_that_takes_longer_than_compile_time_to_compile_is_refused;
+    drain_delay => node::a_node_serves_on_for_drain_delay_while_it_says_that_it_is_not_ready;
+    drain => node::a_request_within_drain_is_answered_and_one_past_it_is_cut;
+    half_close => connection::a_client_that_has_closed_its_side_is_answered_within_half_close_and_gone_past_it;
+    connections => connection::connections_past_the_limit_wait_until_one_is_free;
+    uri => connection::a_target_at_the_limit_is_served_and_one_byte_more_is_414;
+    header_bytes => connection::a_header_section_at_the_limit_is_read_and_one_byte_more_is_431;
+    header_count => connection::as_many_header_fields_as_the_limit_are_read_and_one_more_is_431;
+    header_timeout => connection::a_head_that_does_not_end_is_closed_after_header_timeout;
+    handshake_timeout => connection::a_handshake_that_does_not_end_is_closed_after_handshake_timeout;
+    keepalive_idle => connection::an_idle_connection_is_closed_after_keepalive_idle;
+    request_body_idle => connection::a_request_body_that_does_not_arrive_is_408;
+    write_idle => connection::a_client_that_does_not_read_is_cut_after_write_idle;
+    h2_streams => connection::as_many_http_2_streams_as_the_limit_are_served_and_the_next_is_refused;
+};
 
 #[test]
 fn every_limit_of_the_file_has_its_test() {
     let file = std::fs::read_to_string(harness::root().join("limits.toml")).expect("limits.toml can be read");
     let table: toml::Table = file.parse().expect("it is TOML");
     let keys: BTreeSet<&str> = table.keys().map(String::as_str).collect();
-    let tested: BTreeSet<&str> = TESTED.iter().map(|(key, _)| *key).collect();
+    let tested: BTreeSet<&str> = TESTED.iter().map(|(key, ..)| *key).collect();
     assert_eq!(keys, tested, "on the left limits.toml, on the right the table of tests");
+}
+
+/// `EYOT_WRITE_DOCS=1 cargo test --test limits docs` writes it anew.
+#[test]
+fn docs_limits_md_is_what_the_product_and_these_tests_say() {
+    let output = harness::eyot().args(["limits", "--markdown"]).output().expect("it runs");
+    let table = String::from_utf8(output.stdout).expect("text");
+    let mut expected = String::from(
+        "# Limits\n\nWhat is held, by default; `eyot limits` shows what holds on a node, and who set it. Written by \
+         `EYOT_WRITE_DOCS=1 cargo test --test limits docs` from [limits.toml](../limits.toml) and the tests.\n\n",
+    );
+    for line in table.lines() {
+        let key = line.trim_start_matches("| `").split('`').next().expect("a key");
+        let test = match TESTED.iter().find(|(tested, ..)| *tested == key) {
+            Some((_, test, _)) => format!("`{test}`"),
+            None if line.starts_with("| ---") => "---".to_owned(),
+            None => "test (`cargo test --test limits NAME`)".to_owned(),
+        };
+        expected.push_str(&format!("{line} {test} |\n"));
+    }
+    let file = harness::root().join("docs/limits.md");
+    if std::env::var_os("EYOT_WRITE_DOCS").is_some() {
+        std::fs::write(&file, &expected).expect("a file");
+    }
+    let written = std::fs::read_to_string(&file).expect("docs/limits.md can be read");
+    assert!(written == expected, "write it anew: EYOT_WRITE_DOCS=1 cargo test --test limits docs");
 }
 
 /// What is cut by a limit of a fraction of a second ends within this, and no default is as short.

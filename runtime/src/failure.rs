@@ -292,6 +292,34 @@ impl Failure {
         }
     }
 
+    /// The status that goes with the code of a limit (limits.toml), for whoever shows limits. `None` where a client sees no status: the
+    /// code is of the log alone, or it has gone.
+    #[must_use]
+    pub fn status_of_limit(code: &str) -> Option<u16> {
+        let (limit, time) = (0, Duration::ZERO);
+        let failures = [
+            Self::RequestTimeout,
+            Self::RequestBodyTooLarge { limit },
+            Self::UriTooLong { limit },
+            Self::RequestHeaderTooLarge,
+            Self::WorkerCpuExceeded { limit: time },
+            Self::WorkerMemoryExceeded { limit },
+            Self::WorkerHandlesExceeded { limit },
+            Self::WorkerHostcallExceeded { limit },
+            Self::WorkerResourcesExceeded { limit },
+            Self::WorkerSubrequestsExceeded { limit },
+            Self::WorkerHeaderTooLarge { limit },
+            Self::WorkerBodyTooLarge { limit },
+            Self::WorkerRandomExceeded { limit },
+            Self::WorkerTimeout { limit: time },
+            Self::WorkerStreamTimeout { limit: time },
+            Self::WorkerWaitUntilExceeded { limit: time },
+            Self::LoopDetected { limit },
+            Self::Overloaded { reason: "", retry_after: time },
+        ];
+        failures.iter().find(|failure| failure.code() == code).map(Self::status)
+    }
+
     /// The stable name: header `eyot-error`, the body of the response, logs and metrics.
     #[must_use]
     pub fn code(&self) -> &'static str {

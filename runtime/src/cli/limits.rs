@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::say;
 use crate::config::{LimitRow, LimitTable, Source, Value};
+use crate::failure::Failure;
 
 /// Show every limit: its default, how far a worker may go, and where the value came from.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -105,13 +106,17 @@ fn terminal(table: &LimitTable) -> String {
 }
 
 fn markdown(table: &LimitTable) -> String {
-    let mut text = String::from("| limit | default | max | scope | code | why | where the number comes from |\n");
-    text.push_str("| --- | ---: | ---: | --- | --- | --- | --- |\n");
+    let mut text =
+        String::from("| limit | default | max | scope | code | status | why | where the number comes from |\n");
+    text.push_str("| --- | ---: | ---: | --- | --- | --- | --- | --- |\n");
     for row in &table.rows {
         let [key, default, max, scope, code, _] = cells(row);
         let code = if code.is_empty() { String::new() } else { format!("`{code}`") };
+        let status = Failure::status_of_limit(&row.code).map(|status| status.to_string()).unwrap_or_default();
         let (why, reference) = (row.why.replace('|', "\\|"), row.reference.replace('|', "\\|"));
-        text.push_str(&format!("| `{key}` | {default} | {max} | {scope} | {code} | {why} | {reference} |\n"));
+        text.push_str(&format!(
+            "| `{key}` | {default} | {max} | {scope} | {code} | {status} | {why} | {reference} |\n"
+        ));
     }
     text
 }

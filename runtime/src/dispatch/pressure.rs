@@ -44,7 +44,7 @@ fn look(asked: &Weak<Pressure>, limit: u64) {
             }
         }
         drop(pressure);
-        std::thread::sleep(INTERVAL);
+        std::thread::park_timeout(INTERVAL);
     }
 }
 

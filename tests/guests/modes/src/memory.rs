@@ -20,7 +20,9 @@ pub(crate) fn count(_query: &Query) -> String {
     format!("{}\n", COUNT.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
-/// `grow?mib=N&sleep=MS`: allocates N MiB, touches each page, and keeps them for so long. When that is denied, it ends as Rust programs do: by a trap.
+/// `grow?mib=N&sleep=MS`: allocates N MiB, touches each page, and keeps them for so long. When that is denied, it ends as Rust
+/// programs do: by a trap.
+#[allow(clippy::disallowed_methods, reason = "a guest that sleeps waits in the host, which goes on")]
 pub(crate) fn grow(query: &Query) -> String {
     let mib = query.size("mib", 1);
     let mut block = Vec::<u8>::with_capacity(mib * MIB);

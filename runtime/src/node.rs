@@ -293,13 +293,14 @@ impl Handle for Entry {
 }
 
 fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
-    let dispatcher = Arc::clone(dispatcher);
+    let (dispatcher, proxies) = (Arc::clone(dispatcher), dispatcher.trusted_proxies.clone());
     let logs: Vec<_> = (0..ingress::available()).map(|_| access.core()).collect();
     let build = move |index: usize| {
         let access = logs[index].clone();
         Entry(Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access }))
     };
-    Cores::start("eyot-core", ingress::available(), limits, build).map_err(|error| internal("the threads", &error))
+    Cores::start("eyot-core", ingress::available(), limits, &proxies, build)
+        .map_err(|error| internal("the threads", &error))
 }
 
 /// The operator's listener has a thread of its own: it answers while the cores are busy.
@@ -310,7 +311,7 @@ fn serve_admin(
     limits: &NodeLimits,
 ) -> Result<Cores, Diagnostics> {
     let panel = Panel::new(ready.clone(), metrics);
-    let cores = Cores::start("eyot-admin", 1, limits, move |_| panel.clone());
+    let cores = Cores::start("eyot-admin", 1, limits, &[], move |_| panel.clone());
     let cores = cores.map_err(|error| internal("the admin thread", &error))?;
     cores.listen([operator]);
     Ok(cores)

@@ -1,6 +1,7 @@
 //! The limits of a connection.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -193,4 +194,52 @@ pub(crate) fn as_many_http_2_streams_as_the_limit_are_served_and_the_next_is_ref
     }
     served.sort_unstable();
     assert_eq!((served, refused), (vec![1, 3], vec![5]));
+}
+
+#[test]
+pub(crate) fn as_many_connections_of_one_address_as_the_limit_are_served_and_one_more_is_closed() {
+    let node = fixture_with("[limits]\nconnections_per_address = 2", "");
+    let ask = |mut socket: &TcpStream| {
+        // A socket that is closed already may refuse the request, too.
+        let _ = socket.write_all(b"GET /count HTTP/1.1\r\nhost: a\r\n\r\n");
+        socket.read(&mut [0; 512]).unwrap_or(0)
+    };
+    let held = [node.connect(), node.connect()];
+    assert!(held.iter().all(|socket| ask(socket) > 0));
+    assert_eq!(ask(&node.connect()), 0, "closed without a word");
+    assert!(ask(&held[0]) > 0, "the others are not affected");
+    until("it is counted", || node.metric("eyot_failures_total", "overloaded") >= 1.0);
+    drop(held);
+    until("there is room again", || ask(&node.connect()) > 0);
+}
+
+#[test]
+pub(crate) fn a_request_body_at_request_body_rate_is_read_and_a_slower_one_is_408() {
+    // A hundred bytes a second, for longer than the five seconds in which any rate will do.
+    const PIECES: usize = 80;
+    let drip = |rate: &str| {
+        let node = fixture_with(&format!("[limits]\nrequest_body_rate = \"{rate}\""), "");
+        let mut socket = node.connect();
+        let length = PIECES * 10;
+        let head =
+            format!("POST /read-body HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        socket.write_all(head.as_bytes()).expect("sent");
+        for _ in 0..PIECES {
+            // Refused before its end, it need not be sent to its end.
+            if socket.write_all(b"0123456789").is_err() {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    std::thread::scope(|scope| {
+        let (slower, as_fast) = (scope.spawn(|| drip("1KiB")), scope.spawn(|| drip("50B")));
+        let as_fast = as_fast.join().expect("no panic");
+        assert!(as_fast.starts_with("HTTP/1.1 200"), "{as_fast}");
+        let slower = slower.join().expect("no panic");
+        assert!(slower.starts_with("HTTP/1.1 408") && slower.contains("request_timeout"), "{slower}");
+    });
 }

@@ -215,6 +215,8 @@ limits! {
         compile_time: Time,
         /// Open client connections.
         connections: Count,
+        /// Of one address.
+        connections_per_address: Count,
         /// The request target.
         uri: Bytes,
         /// The request header section.
@@ -229,6 +231,8 @@ limits! {
         keepalive_idle: Time,
         /// A request body that does not arrive.
         request_body_idle: Time,
+        /// How fast a request body comes, in bytes a second.
+        request_body_rate: Bytes or 0,
         /// A client that does not read.
         write_idle: Time,
         /// A client that has closed its side, and takes nothing.

@@ -12,9 +12,9 @@ use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::arrival::Arrival;
+use super::pace::{Pace, Wait};
 use crate::failure::Failure;
 use crate::http::{Body, BodyError, strip_ours};
 
@@ -53,7 +53,7 @@ impl Broken {
 ///
 /// # Errors
 /// When its declared length is over the limit already.
-pub(super) fn limited(body: Arrival, limit: u64, idle: Duration) -> Result<Limited, Failure> {
+pub(super) fn limited(body: Arrival, limit: u64, pace: Pace) -> Result<Limited, Failure> {
     if body.is_end_stream() {
         return Ok(Limited { body: Body::empty(), failure: None, read: None, broken: Broken::default() });
     }
@@ -64,7 +64,8 @@ pub(super) fn limited(body: Arrival, limit: u64, idle: Duration) -> Result<Limit
     let read = Arc::new(AtomicU64::new(0));
     let broken = Broken::default();
     let (counts, breaks) = (Arc::clone(&read), broken.clone());
-    let body = Counted { body, read: counts, limit, idle, timer: None, report: Some(report), broken: breaks };
+    let (wait, waited) = (None, Duration::ZERO);
+    let body = Counted { body, read: counts, limit, pace, wait, waited, report: Some(report), broken: breaks };
     Ok(Limited { body: Body::boxed(body), failure: Some(failure), read: Some(read), broken })
 }
 
@@ -72,9 +73,11 @@ struct Counted {
     body: Arrival,
     read: Arc<AtomicU64>,
     limit: u64,
-    idle: Duration,
-    /// Armed only while a reader waits.
-    timer: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+    /// There only while a reader waits.
+    wait: Option<Wait>,
+    /// How long readers have waited before.
+    waited: Duration,
     report: Option<oneshot::Sender<Failure>>,
     broken: Broken,
 }
@@ -87,12 +90,6 @@ impl Counted {
             let _ = report.send(failure.clone());
         }
         failure.into()
-    }
-
-    fn stands_still(&mut self, context: &mut Context<'_>) -> bool {
-        let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + idle)));
-        timer.as_mut().poll(context).is_ready()
     }
 }
 
@@ -114,14 +111,21 @@ impl http_body::Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Pending if self.stands_still(context) => {
-                return Poll::Ready(Some(Err(self.fail(Failure::RequestTimeout))));
-            }
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(frame) => frame,
+        let Self { body, wait, pace, waited, read, .. } = &mut *self;
+        let mut polled = Pin::new(&mut *body).poll_frame(context);
+        if polled.is_pending() {
+            let patience = || pace.patience(*waited, read.load(Relaxed));
+            polled = Wait::poll(wait, patience, context, |context| Pin::new(body).poll_frame(context));
+        }
+        let Poll::Ready(frame) = polled else {
+            return match wait.as_mut().is_some_and(|wait| wait.is_over(context)) {
+                true => Poll::Ready(Some(Err(self.fail(Failure::RequestTimeout)))),
+                false => Poll::Pending,
+            };
         };
-        self.timer = None;
+        if let Some(wait) = wait.take() {
+            *waited += wait.took();
+        }
         match frame {
             None => Poll::Ready(None),
             Some(Err(error)) => Poll::Ready(Some(Err(self.fail(broken(&*error))))),
@@ -161,13 +165,15 @@ mod tests {
         Arrival::of(http::Request::new(Body::boxed(frames)), Duration::ZERO).0.into_body()
     }
 
+    const PACE: Pace = Pace { idle: Duration::from_secs(1), rate: 240 };
+
     #[tokio::test]
     async fn trailers_lose_the_names_that_are_ours_and_bytes_are_counted() {
         let mut trailers = HeaderMap::new();
         trailers.insert("eyot-claims", "forged".parse().unwrap());
         trailers.insert("checksum", "1".parse().unwrap());
         let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::trailers(trailers)];
-        let limited = limited(arrival(frames), 3, Duration::from_secs(1)).unwrap();
+        let limited = limited(arrival(frames), 3, PACE).unwrap();
         let collected = limited.body.collect().await.unwrap();
         assert_eq!(limited.read.unwrap().load(Relaxed), 3);
         let trailers = collected.trailers().unwrap();
@@ -177,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn one_byte_over_the_limit_is_an_error_and_is_reported() {
         let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::data(Bytes::from_static(b"d"))];
-        let limited = limited(arrival(frames), 3, Duration::from_secs(1)).unwrap();
+        let limited = limited(arrival(frames), 3, PACE).unwrap();
         assert!(limited.body.collect().await.is_err());
         assert_eq!(limited.failure.unwrap().await, Ok(Failure::RequestBodyTooLarge { limit: 3 }));
     }

@@ -13,6 +13,7 @@ use super::body::{self, Broken, Limited};
 use super::client::{Caller, contains};
 use super::finish::Exchange;
 use super::forward::Asked;
+use super::pace::Pace;
 use super::respond::Detail;
 use super::{head, redirect, respond};
 use crate::activate::{Active, Target, Worker};
@@ -154,9 +155,8 @@ impl Core {
         strip_hop_by_hop(&mut parts.headers);
         // In place of what the client sent, which may be no context at all.
         exchange.trace.inject(&mut parts.headers);
-        let idle = self.dispatcher.limits.request_body_idle;
         let Limited { body, failure: body_failure, read, broken } =
-            body::limited(arrival, capabilities.limits.request_body, idle)?;
+            body::limited(arrival, capabilities.limits.request_body, Pace::of(&self.dispatcher.limits))?;
         let reads = read.is_some();
         exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.

@@ -13,6 +13,7 @@ mod finish;
 mod forward;
 mod head;
 mod http;
+mod pace;
 mod pressure;
 mod redirect;
 mod respond;

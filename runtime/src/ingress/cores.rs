@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
+use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::addresses::{Addresses, Counted};
 use super::connection::{self, Service};
 use super::listener::{self, Listening};
 use super::phase::{Phase, Speaker};
@@ -29,6 +31,7 @@ pub(super) struct Accepted {
     pub(super) peer: SocketAddr,
     pub(super) tls: Option<Credentials>,
     pub(super) permit: OwnedSemaphorePermit,
+    pub(super) counted: Counted,
 }
 
 /// What is sent to a core.
@@ -67,6 +70,7 @@ pub(super) struct Core<H> {
     index: usize,
     links: Arc<[Link]>,
     pub(super) permits: Arc<Semaphore>,
+    pub(super) addresses: Arc<Addresses>,
     pub(super) phases: Speaker,
     pub(super) service: Service<H>,
 }
@@ -110,7 +114,7 @@ impl<H: Handle> Core<H> {
     fn keep(&self, socket: TcpStream, accepted: Accepted, place: Place) {
         let service = self.service.clone();
         observe::spawn("connection", async move {
-            let Accepted { peer, tls, permit } = accepted;
+            let Accepted { peer, tls, permit, counted } = accepted;
             // Without Nagle's algorithm: what we flush is meant to arrive now.
             match socket.set_nodelay(true) {
                 Ok(()) => connection::serve(service, socket, peer, tls).await,
@@ -118,7 +122,7 @@ impl<H: Handle> Core<H> {
             }
             // In this order: who has all permits sees no connections.
             drop(place);
-            drop(permit);
+            drop((permit, counted));
         });
     }
 }
@@ -134,11 +138,12 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Starts the threads. `build` makes each core's handler, on that core and inside its runtime.
+    /// Starts the threads. `build` makes each core's handler, on that core and inside its runtime. Connections from `proxies` are many
+    /// clients', and not counted as one's.
     ///
     /// # Errors
     /// A thread or its reactor cannot be had. Nothing is left running.
-    pub fn start<H, B>(name: &str, cores: usize, limits: &NodeLimits, build: B) -> io::Result<Self>
+    pub fn start<H, B>(name: &str, cores: usize, limits: &NodeLimits, proxies: &[IpNet], build: B) -> io::Result<Self>
     where
         H: Handle,
         B: Fn(usize) -> H + Send + Sync + 'static,
@@ -146,6 +151,7 @@ impl Cores {
         // Semaphore::MAX_PERMITS is larger on every 64-bit machine.
         let limit = u32::try_from(limits.connections).unwrap_or(u32::MAX);
         let permits = Arc::new(Semaphore::new(limit as usize));
+        let addresses = Addresses::new(limits.connections_per_address, proxies.to_vec());
         let (links, inboxes): (Vec<_>, Vec<_>) = (0..cores.max(1))
             .map(|_| {
                 let (inbox, orders) = unbounded_channel();
@@ -160,10 +166,11 @@ impl Cores {
             let (phases, phase) = (this.phases.clone(), this.phases.listener(index));
             let (build, limits) = (Arc::clone(&build), Arc::clone(&limits));
             let (links, permits) = (Arc::clone(&this.links), Arc::clone(&this.permits));
+            let addresses = Arc::clone(&addresses);
             let thread = std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
                 runtime.block_on(async move {
                     let service = Service { handler: build(index), limits, phase };
-                    Core { index, links, permits, phases, service }.run(orders).await;
+                    Core { index, links, permits, addresses, phases, service }.run(orders).await;
                 });
                 // Not `drop`, which would wait for blocking work to end.
                 runtime.shutdown_background();

@@ -15,6 +15,8 @@ use super::cores::{Accepted, Core};
 use super::phase::Phase;
 use super::{Credentials, Handle};
 use crate::config::{Diagnostic, Place};
+use crate::failure::Failure;
+use crate::http::Client;
 
 /// How many connections the kernel holds for us while we have no permits. The kernel's own bound is
 /// `net.core.somaxconn`, 4096 by default.
@@ -126,10 +128,14 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Erro
         match listener.accept().await {
             Ok((socket, peer)) => {
                 pause = PAUSE.0;
+                let Some(counted) = core.addresses.count(peer.ip()) else {
+                    refuse(&core, address, peer);
+                    continue;
+                };
                 // After the accept, so that a listener to which nobody comes holds no permit. What comes meanwhile waits in the
                 // kernel's queue.
                 let Some(permit) = permit(&core).await else { return io::Error::other("the permits are gone") };
-                core.share_out(socket, Accepted { peer, tls: tls.clone(), permit });
+                core.share_out(socket, Accepted { peer, tls: tls.clone(), permit, counted });
             }
             Err(error) if is_of_one_connection(&error) => tracing::debug!(%address, %error, "accept"),
             Err(error) => {
@@ -141,6 +147,14 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Erro
             }
         }
     }
+}
+
+/// Its address has all the connections that it may have. The socket is closed without a word: an answer would cost more than it is
+/// worth to whoever has so many.
+fn refuse<H: Handle>(core: &Core<H>, local: SocketAddr, peer: SocketAddr) {
+    let reason = "the address has all the connections that it may have";
+    let failure = Failure::Overloaded { reason, retry_after: Duration::from_secs(1) };
+    core.service.handler.refused(&Client { address: peer, local, tls: None }, &failure);
 }
 
 /// A permit for one connection. When there is none, connections without a request make room, those that have been idle the longest

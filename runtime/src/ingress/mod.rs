@@ -12,6 +12,7 @@
 //! - A connection holds its permit and its place until it is gone; both free themselves.
 //! - hyper never writes a 500: a handler that has no answer drops the connection.
 
+mod addresses;
 mod connection;
 mod cores;
 mod descriptors;

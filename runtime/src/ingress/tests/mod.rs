@@ -36,6 +36,7 @@ pub(crate) fn limits() -> NodeLimits {
         compile_cpu: Duration::from_secs(60),
         compile_time: Duration::from_secs(60),
         connections: 100,
+        connections_per_address: 1 << 20,
         uri: 4096,
         header_bytes: 8192,
         header_count: 100,
@@ -43,6 +44,7 @@ pub(crate) fn limits() -> NodeLimits {
         handshake_timeout: Duration::from_millis(300),
         keepalive_idle: Duration::from_millis(500),
         request_body_idle: Duration::from_secs(5),
+        request_body_rate: 0,
         write_idle: Duration::from_millis(400),
         half_close: Duration::from_millis(300),
         h2_streams: 10,
@@ -147,7 +149,7 @@ impl Running {
         let refused = Arc::new(watch::Sender::default());
         let (release_, open_, refused_) = (Arc::clone(&release), Arc::clone(&open), Arc::clone(&refused));
         let site = Site { core: 0, release: release_, open: open_, refused: refused_ };
-        let cores = Cores::start("test", cores, limits, move |core| Site { core, ..site.clone() }).unwrap();
+        let cores = Cores::start("test", cores, limits, &[], move |core| Site { core, ..site.clone() }).unwrap();
         cores.listen([listening]);
         Self { cores, address, release, open, refused }
     }

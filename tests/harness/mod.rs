@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub mod cores;
 pub mod fixtures;
+pub mod frames;
 pub mod load;
 pub mod origin;
 pub mod wire;

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::harness::frames::{self, HEADERS, RST_STREAM, SETTINGS};
 use crate::harness::wire::Wire;
 use crate::harness::{Node, PATIENCE, until};
 use crate::{SOON, fails, fixture_with};
@@ -144,33 +145,15 @@ pub(crate) fn a_client_that_does_not_read_is_cut_after_write_idle() {
     assert!(wire.closed && wire.bytes.len() < 64 << 20, "{} bytes", wire.bytes.len());
 }
 
-/// A frame of HTTP/2 (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("it is short").to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
 #[test]
 pub(crate) fn as_many_http_2_streams_as_the_limit_are_served_and_the_next_is_refused() {
-    const HEADERS: u8 = 1;
-    const RST_STREAM: u8 = 3;
-    const SETTINGS: u8 = 4;
     const MAX_CONCURRENT_STREAMS: &[u8] = &[0, 3, 0, 0, 0, 2];
     const REFUSED_STREAM: &[u8] = &[0, 0, 0, 7];
     let node = fixture_with("[limits]\nh2_streams = 2", "");
     let mut socket = node.connect();
-    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    request.extend(frame(SETTINGS, 0, 0, &[]));
+    let mut request = frames::preface(&[]);
     for stream in [1, 3, 5] {
-        // GET, http, and a path and an authority as literals without indexing (RFC 7541 §6.2.2).
-        let mut fields = vec![0x82, 0x86, 0x04, 13];
-        fields.extend_from_slice(b"/sleep?ms=500");
-        fields.extend_from_slice(&[0x01, 1, b'a']);
-        // END_STREAM and END_HEADERS.
-        request.extend(frame(HEADERS, 0x05, stream, &fields));
+        request.extend(frames::get(stream, "/sleep?ms=500"));
     }
     socket.write_all(&request).expect("sent");
     let (mut refused, mut served) = (Vec::new(), Vec::new());

@@ -56,7 +56,7 @@ fn statuses(answers: &str) -> Vec<&str> {
 const LAST: &str = "GET /fixed HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
 #[test]
-fn a_request_that_is_framed_ambiguously_is_refused_and_the_connection_closes() {
+fn cve_2026_2835_a_request_that_is_framed_ambiguously_is_refused_and_the_connection_closes() {
     let (node, _) = node("");
     for (coding, status) in [
         ("gzip, chunked", "501"),
@@ -109,7 +109,7 @@ fn a_client_that_leaves_in_the_middle_of_its_body_has_gone() {
 }
 
 #[test]
-fn a_connection_survives_a_small_body_that_nobody_reads() {
+fn cve_2025_4366_a_connection_survives_a_small_body_that_nobody_reads() {
     let (node, _) = node("");
     for path in ["/fixed", "/nowhere/../x", "/count"] {
         let mut socket = node.connect();

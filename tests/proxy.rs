@@ -116,7 +116,7 @@ fn a_status_beyond_http_is_a_bad_gateway() {
 }
 
 #[test]
-fn a_websocket_is_refused_with_its_own_code_and_other_upgrades_are_ignored() {
+fn cve_2026_2833_a_websocket_is_refused_with_its_own_code_and_other_upgrades_are_ignored() {
     let (address, requests) = origin(OK);
     let node = before(address);
     let ask = |upgrade: &str| Answer::of(node.request("GET", "/").header("upgrade", upgrade));

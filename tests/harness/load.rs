@@ -31,6 +31,9 @@ pub enum Pace {
     Open(f64),
 }
 
+/// What stands for an answer that breaks off, where one is expected to.
+pub const CUT: (u16, &str) = (0, "cut");
+
 /// What came of a stream.
 pub struct Outcome {
     /// In microseconds.
@@ -186,7 +189,18 @@ impl<'a> Running<'a> {
     fn read(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let mut buffer = [0; 4096];
-        let failure = match connection.socket.read(&mut buffer) {
+        let read = connection.socket.read(&mut buffer);
+        let is_cut = match &read {
+            Ok(read) => *read == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        };
+        if is_cut && self.stream.expect.contains(&CUT) {
+            let due = connection.due.take().expect("only connections that wait are polled");
+            self.latency.record(due.elapsed().as_micros() as u64).expect("no upper bound");
+            *connection = Connection::open(self.address);
+            return;
+        }
+        let failure = match read {
             Ok(0) => Some("closed before the answer".to_owned()),
             Ok(read) => {
                 connection.answer.extend_from_slice(&buffer[..read]);
@@ -221,15 +235,21 @@ impl<'a> Running<'a> {
 fn parsed(bytes: &[u8]) -> Option<(u16, String)> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&bytes[..head]).expect("a head is text");
-    let (mut length, mut code) = (None, "");
+    let (mut length, mut code, mut is_chunked) = (None, "", false);
     for (name, value) in text.lines().filter_map(|line| line.split_once(": ")) {
         match name {
-            "content-length" => length = value.parse().ok(),
+            "content-length" => length = value.parse::<usize>().ok(),
+            "transfer-encoding" => is_chunked = true,
             "eyot-error" => code = value,
             _ => {}
         }
     }
-    let length: usize = length.unwrap_or_else(|| panic!("an answer without a length:\n{text}"));
     let status = text.get(9..12).and_then(|status| status.parse().ok()).expect("a status line");
-    (bytes.len() >= head + 4 + length).then(|| (status, code.to_owned()))
+    let body = &bytes[head + 4..];
+    let is_whole = match length {
+        _ if is_chunked => body == b"0\r\n\r\n" || body.ends_with(b"\r\n0\r\n\r\n"),
+        Some(length) => body.len() >= length,
+        None => panic!("an answer without a length:\n{text}"),
+    };
+    is_whole.then(|| (status, code.to_owned()))
 }

@@ -14,6 +14,9 @@ use super::Pressure;
 use crate::bindings::ROOM;
 use crate::failure::Failure;
 
+/// Workers whose entry stays for their next request.
+const KEPT: usize = 64;
+
 const FULL: &str = "the node is at its concurrency limit";
 
 /// The permits, the queue before them, and how long a request may stand in it.
@@ -31,7 +34,7 @@ pub struct NodeGate {
 struct State {
     free: u64,
     waiting: usize,
-    /// Of those that hold a permit or wait for one.
+    /// Of those that hold a permit or wait for one, and of some that did.
     workers: BTreeMap<u32, Line>,
 }
 
@@ -147,7 +150,8 @@ impl State {
     fn leave(&mut self, worker: u32) {
         if let Some(line) = self.workers.get_mut(&worker) {
             line.held -= 1;
-            if line.held == 0 && line.waiting.is_empty() {
+            let is_over = line.held == 0 && line.waiting.is_empty();
+            if is_over && self.workers.len() > KEPT {
                 self.workers.remove(&worker);
             }
         }
@@ -191,11 +195,7 @@ impl Drop for Place<'_> {
         let Some(line) = state.workers.get_mut(&self.worker) else { return };
         let before = line.waiting.len();
         line.waiting.retain(|grant| !grant.is_closed());
-        let (gone, is_over) = (before - line.waiting.len(), line.held == 0 && line.waiting.is_empty());
-        state.waiting -= gone;
-        if is_over {
-            state.workers.remove(&self.worker);
-        }
+        state.waiting -= before - line.waiting.len();
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(gate.inside(), 890);
         drop((greedy, second, third));
         gate.empty().await;
-        assert!(gate.lock().workers.is_empty());
+        assert!(gate.lock().workers.values().all(|line| line.held == 0));
     }
 
     #[tokio::test]

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::IntCounter;
-use tracing::{Dispatch, Metadata};
+use tracing::{Dispatch, Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer as Formatted;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -83,6 +84,7 @@ pub fn init(format: Format) -> Result<LogGuard, LogError> {
     };
     let output = Output { guests: writer.lane(), lost: lost.clone() };
     dispatch(format, colour, &filter, output)?.try_init().map_err(|_| LogError::Twice)?;
+    log::set_max_level(of_libraries(&filter));
     // The one place that tells of panics: whoever catches one only counts it.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -119,6 +121,22 @@ where
         Format::Short => log.with_ansi(colour).event_format(Short).finish().into(),
         Format::Text | Format::Auto => log.with_ansi(colour).finish().into(),
     })
+}
+
+/// What the libraries say that use the crate `log`: it asks anew for each record whether somebody wants it, so guests' lines, of which
+/// all are wanted, must not make wasmtime ask about each of its traces.
+fn of_libraries(filter: &str) -> log::LevelFilter {
+    let directives = filter.split(',').filter(|directive| directive.split('=').next() != Some(GUEST));
+    let directives = directives.collect::<Vec<_>>().join(",");
+    let most = EnvFilter::builder().parse(directives).ok().and_then(|filter| filter.max_level_hint());
+    match most.and_then(LevelFilter::into_level) {
+        None => log::LevelFilter::Off,
+        Some(Level::ERROR) => log::LevelFilter::Error,
+        Some(Level::WARN) => log::LevelFilter::Warn,
+        Some(Level::INFO) => log::LevelFilter::Info,
+        Some(Level::DEBUG) => log::LevelFilter::Debug,
+        Some(Level::TRACE) => log::LevelFilter::Trace,
+    }
 }
 
 struct Rfc3339;
@@ -234,6 +252,13 @@ pub(super) mod tests {
         let bytes = captured.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
         assert_eq!(text, "      warn hello: it trapped: 7 code=worker_trapped\n");
+    }
+
+    #[test]
+    fn libraries_are_asked_for_no_more_than_somebody_wants_of_them() {
+        assert_eq!(of_libraries(DEFAULT_FILTER), log::LevelFilter::Info);
+        assert_eq!(of_libraries("warn,wasmtime=trace,guest=info"), log::LevelFilter::Trace);
+        assert_eq!(of_libraries("off,guest=trace"), log::LevelFilter::Off);
     }
 
     #[test]

@@ -34,9 +34,9 @@ const GROWTH: f64 = 0.1;
 /// One hostile worker: its name, what it is asked, what may come of it, by how many connections at once.
 struct Attack(&'static str, &'static str, &'static [(u16, &'static str)], usize);
 
-/// A node that is busy may refuse any of them.
+/// A node that is busy may refuse any of them, or make them wait for longer than they may.
 macro_rules! ends {
-    ($($end:expr),*) => { &[$($end,)* (503, "overloaded")] };
+    ($($end:expr),*) => { &[$($end,)* (503, "overloaded"), (504, "worker_timeout")] };
 }
 
 const ATTACKS: [Attack; 20] = [
@@ -149,8 +149,10 @@ impl Drop for Stop<'_> {
     }
 }
 
+type Client = Box<dyn Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync>;
+
 /// Each of the ways in which clients are hostile.
-fn clients() -> Vec<Box<dyn Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync>> {
+fn clients() -> Vec<Client> {
     vec![
         // A head that does not end.
         Box::new(|socket| {

@@ -80,12 +80,14 @@ fn responses_without_content_have_none_over_http_1_and_http_2() {
 fn a_content_length_that_is_not_kept_never_reaches_a_client_as_a_whole_response() {
     let node = node("");
     // `leave`: the body is neither finished nor dropped, which the library takes for a good end.
-    for mode in ["/wrong-length?declared=10&sent=5", "/wrong-length?declared=5&sent=10"] {
+    for (declared, sent) in [(10, 5), (5, 10)] {
+        let mode = format!("/wrong-length?declared={declared}&sent={sent}");
         for leave in ["", "&leave=1"] {
             let answer = node.raw(one(&format!("GET {mode}{leave}")));
             let refused = answer.starts_with("HTTP/1.1 500") && answer.contains("worker_error");
             // On a machine that is so busy that the guest had to let others run before it ended, the head has gone out.
-            let cut = answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n");
+            let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            let cut = answer.starts_with("HTTP/1.1 200") && body.len() < declared;
             assert!(refused || cut, "{mode}{leave}: {answer}");
         }
     }

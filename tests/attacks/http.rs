@@ -64,7 +64,7 @@ fn g12_ghsa_c9gc_w9vx_w86p_a_body_that_nobody_reads_waits_in_the_guest_not_in_th
 
 #[test]
 fn ghsa_c9gc_w9vx_w86p_a_write_larger_than_was_offered_ends_the_isolate() {
-    let arena = Arena::fixture("memory = \"128MiB\"\nhostcall_fuel = \"128MiB\"");
+    let arena = Arena::fixture("memory = \"128MiB\"\nhostcall_fuel = \"128MiB\"\ncpu_time = \"10s\"");
     let wire = arena.raw("/overfill?kib=65536");
     assert!(wire.closed && !wire.bytes.ends_with(b"0\r\n\r\n"), "{} bytes", wire.bytes.len());
     arena.node.wait_until_idle();

@@ -71,6 +71,12 @@ fn a_confined_node_does_all_that_a_node_does() {
 }
 
 #[test]
+fn pipes_have_no_rule_and_are_no_reason_not_to_start() {
+    let node = Node::single(&fixtures::fixture(), &["--access-log", "/dev/stdout"]);
+    assert_eq!(Answer::of(node.request("GET", "/count")).status, 200);
+}
+
+#[test]
 fn confinement_can_be_turned_off_and_that_is_said() {
     let node = Node::single(&fixtures::fixture(), &["--confine", "off"]);
     assert_eq!(Answer::of(node.request("GET", "/count")).status, 200);

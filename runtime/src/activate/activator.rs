@@ -219,8 +219,7 @@ impl Destinations<'_> {
                 (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
             }
             config::Target::Origin(name) => {
-                let origin = OriginId::find(&self.node.origins, name);
-                let origin = origin.ok_or_else(|| fault(format!("there is no origin `{name}`")))?;
+                let Some(origin) = OriginId::find(&self.node.origins, name) else { return Ok(None) };
                 (Target::Origin(origin), observe::Target::Origin(name))
             }
             config::Target::Redirect { status, location } => {

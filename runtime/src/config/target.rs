@@ -96,6 +96,10 @@ impl Location {
             if !after_host && (part != Part::Path || !filled.contains("://") || filled.ends_with("://")) {
                 return Err(Wrong::new(format!("`{{{name}}}` would choose the host"), help));
             }
+            // What a client writes behind its `?` may begin with a slash, and `//evil.example` is a host.
+            if filled == "/" && part == Part::Query {
+                return Err(Wrong::new("`{query}` would choose the host", help));
+            }
             filled.push_str(if part == Part::Path { "/x" } else { "x" });
             parts.extend([Part::Text(before.into()), part]);
             rest = after;

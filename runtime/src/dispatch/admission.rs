@@ -159,6 +159,9 @@ impl State {
 
     /// Who is next, with the permit already counted as held: of the workers with requests waiting, that which holds the fewest.
     fn next(&mut self) -> Option<(u32, oneshot::Sender<NodePermit>)> {
+        if self.waiting == 0 {
+            return None;
+        }
         let waiting = self.workers.iter().filter(|(_, line)| !line.waiting.is_empty());
         let (worker, held) = waiting.map(|(worker, line)| (*worker, line.held)).min_by_key(|(_, held)| *held)?;
         if !self.fits(held) {

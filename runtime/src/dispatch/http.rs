@@ -118,7 +118,6 @@ impl Core {
             Some(verifier) => Some(Arc::new(verifier.verify(request.headers())?)),
             None => None,
         };
-        request.headers_mut().insert(X_REQUEST_ID.clone(), exchange.id.header_value());
         match &destination.target {
             Target::Worker(worker) => self.invoke(exchange, &active, worker, caller.client, identity, request).await,
             Target::Origin(origin) => {
@@ -153,7 +152,9 @@ impl Core {
         let capabilities = &worker.prepared.capabilities;
         let (mut parts, arrival) = request.into_parts();
         strip_hop_by_hop(&mut parts.headers);
-        // In place of what the client sent, which may be no context at all.
+        // After the client's `Connection` has had its say about the client's fields: these are the node's.
+        replace(&mut parts.headers, &self.dispatcher.request_headers);
+        parts.headers.insert(X_REQUEST_ID.clone(), exchange.id.header_value());
         exchange.trace.inject(&mut parts.headers);
         let Limited { body, failure: body_failure, read, broken } =
             body::limited(arrival, capabilities.limits.request_body, Pace::of(&self.dispatcher.limits))?;

@@ -57,7 +57,8 @@ fn reads(node: &config::Node, configuration: &[&Path]) -> Vec<PathBuf> {
     // It often leads elsewhere, to a file that is replaced from time to time.
     let resolver = Path::new("/etc/resolv.conf").canonicalize().ok();
     reads.extend(resolver.and_then(|file| file.parent().map(Path::to_owned)));
-    reads.extend(["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from));
+    reads.extend(std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
+    reads.extend(std::env::var_os("SSL_CERT_DIR").iter().flat_map(std::env::split_paths));
     // To show the lines that have faults.
     reads.extend(configuration.iter().map(|file| file.to_path_buf()));
     reads.extend(node.workers.iter().map(|worker| worker.folder.join("eyot.toml")));

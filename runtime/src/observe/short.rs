@@ -63,7 +63,7 @@ impl Visit for Said {
         // Writing to a String does not fail.
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
-            "request_id" | "stream" => Ok(()),
+            "request_id" | "trace_id" | "stream" => Ok(()),
             name => write!(self.rest, " {name}={value:?}"),
         };
     }

@@ -4,7 +4,7 @@
 //! Both hold for the calling thread and for those that it starts, so this comes before there is any other; neither can be undone.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -87,11 +87,16 @@ fn confine_files(keeps: &Keeps) -> Result<bool, landlock::RulesetError> {
         .handle_access(if keeps.network { AccessNet::BindTcp.into() } else { AccessNet::from_all(RULES) })?
         .scope(Scope::from_all(RULES))?
         .create()?
-        .add_rules(path_beneath_rules(&keeps.reads, reads))?
-        .add_rules(path_beneath_rules(&keeps.writes, writes))?
+        .add_rules(path_beneath_rules(keeps.reads.iter().filter(|path| is_in_a_file_system(path)), reads))?
+        .add_rules(path_beneath_rules(keeps.writes.iter().filter(|path| is_in_a_file_system(path)), writes))?
         .add_rules(ports.map(|port: Result<_, landlock::RulesetError>| port))?
         .restrict_self()?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// Landlock knows files and folders; pipes and terminals, by whatever name, are nobody's to take away.
+fn is_in_a_file_system(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() || found.is_dir())
 }
 
 /// What no process of ours does: run programs, attach to others, become somebody else, change the machine, or speak to the kernel

@@ -90,15 +90,8 @@ impl Activator {
         let auths = Verifiers::load(node, &mut faults);
         let routes = routes(node);
         let destinations = Destinations { node, workers: &workers, auths: &auths, metrics: &self.metrics };
-        let mut resolved = Vec::new();
-        for route in &routes {
-            match destinations.resolve(route) {
-                Ok(Some(destination)) => resolved.push(destination),
-                // What it leads to has a fault of its own.
-                Ok(None) => {}
-                Err(fault) => faults.push(fault),
-            }
-        }
+        // What leads to nothing that could be made has a fault of its own.
+        let resolved: Vec<_> = routes.iter().filter_map(|route| destinations.resolve(route)).collect();
         let complete = resolved.len() == routes.len();
         let table = RouteTable::build(routes).map_err(|more| faults.extend(more.0)).ok();
         let egress = Egress::for_cores(self.cores, &node.origins, &self.own, &node.limits.node_limits());
@@ -209,18 +202,16 @@ struct Destinations<'a> {
 
 impl Destinations<'_> {
     /// `None` where what the route leads to could not be made, which has been reported.
-    fn resolve(&self, route: &config::Route) -> Result<Option<Destination>, Diagnostic> {
-        let fault = |message: String| Diagnostic { place: route.place.clone(), message, help: None };
+    fn resolve(&self, route: &config::Route) -> Option<Destination> {
         let mut owner = None;
         let (target, label) = match &route.target {
             config::Target::Worker(name) => {
-                let Some(worker) = self.workers.iter().find(|worker| *worker.name == **name) else { return Ok(None) };
+                let worker = self.workers.iter().find(|worker| *worker.name == **name)?;
                 owner = self.node.workers.iter().find(|worker| worker.name == *name);
                 (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
             }
             config::Target::Origin(name) => {
-                let Some(origin) = OriginId::find(&self.node.origins, name) else { return Ok(None) };
-                (Target::Origin(origin), observe::Target::Origin(name))
+                (Target::Origin(OriginId::find(&self.node.origins, name)?), observe::Target::Origin(name))
             }
             config::Target::Redirect { status, location } => {
                 (Target::Redirect { status: *status, location: location.clone() }, observe::Target::Redirect)
@@ -232,13 +223,10 @@ impl Destinations<'_> {
         };
         let verifier = match route.auth.as_ref().or_else(|| owner?.auth.as_ref()) {
             None => None,
-            Some(name) => match self.auths.find(name, owner) {
-                None => return Ok(None),
-                found => found.map(Arc::clone),
-            },
+            Some(name) => Some(Arc::clone(self.auths.find(name, owner)?)),
         };
         let host = route.host.as_ref().map(ToString::to_string).unwrap_or_default();
         let pattern = format!("{host}{}", route.path).into();
-        Ok(Some(Destination { pattern, verifier, target, metrics: self.metrics.target(label) }))
+        Some(Destination { pattern, verifier, target, metrics: self.metrics.target(label) })
     }
 }

@@ -242,6 +242,7 @@ mod tests {
             "{query}",
             "{path}",
             "/{path}",
+            "/{query}",
             "/a b",
             "/é",
             "/a\r\nb",

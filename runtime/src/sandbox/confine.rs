@@ -94,9 +94,10 @@ fn confine_files(keeps: &Keeps) -> Result<bool, landlock::RulesetError> {
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
-/// Landlock knows files and folders; pipes and terminals, by whatever name, are nobody's to take away.
+/// Landlock knows what has a place in a file system. A pipe that `/dev/stdin` or `/dev/fd/63` stands for has none, and nobody takes it
+/// away.
 fn is_in_a_file_system(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.is_file() || found.is_dir())
+    path.canonicalize().is_ok()
 }
 
 /// What no process of ours does: run programs, attach to others, become somebody else, change the machine, or speak to the kernel

@@ -63,9 +63,13 @@ mod tests {
 
     #[test]
     fn memory_that_is_written_to_counts() {
-        let before = private_memory().unwrap();
-        let taken = vec![1u8; 64 << 20];
-        let after = private_memory().unwrap();
-        assert!(after >= before + (48 << 20), "{before} {after} {}", taken.len());
+        // Other tests of this process give memory back meanwhile, but not each time.
+        let counts = || {
+            let before = private_memory().unwrap();
+            let taken = vec![1u8; 64 << 20];
+            let after = private_memory().unwrap();
+            after >= before + (48 << 20) && !taken.is_empty()
+        };
+        assert!((0..20).any(|_| counts()));
     }
 }

@@ -60,7 +60,9 @@ fn responses_without_content_have_none_over_http_1_and_http_2() {
                 (_, 205, _) => Some("0"),
                 _ => length.filter(|length| status == 304 && *length == "4"),
             };
-            assert_eq!(length, expected, "{method} {path}");
+            // A guest that had to let others run has sent its head before its length was known (RFC 9110 §9.3.2 allows that).
+            let unknown = method == "HEAD" && length.is_none();
+            assert!(length == expected || unknown, "{method} {path}: {length:?}");
 
             let mut curl = Command::new("curl");
             curl.args(["-s", "-o", "-", "-w", "%{http_code} %{size_download}", "--http2-prior-knowledge"]);

@@ -15,7 +15,9 @@
 mod addresses;
 mod connection;
 mod cores;
+mod cut;
 mod descriptors;
+mod glitches;
 mod http1;
 mod http2;
 mod listener;
@@ -56,6 +58,9 @@ pub trait Handle: Clone + Send + Sync + 'static {
 
     /// Hears of a request that was none: hyper refused it by itself, with a bare status on HTTP/1 or a GOAWAY on HTTP/2.
     fn refused(&self, client: &Client, failure: &Failure);
+
+    /// Hears of a connection that was ended because of what its client did or did not do, by a name of a short list.
+    fn cut(&self, why: &'static str);
 }
 
 /// There is nobody to answer: hyper closes an HTTP/1 connection without a word, and resets an HTTP/2 stream.

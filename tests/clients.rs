@@ -10,6 +10,8 @@ mod crowds;
 mod floods;
 #[path = "clients/frames.rs"]
 mod frames;
+#[path = "clients/good.rs"]
+mod good;
 #[path = "clients/slow.rs"]
 mod slow;
 
@@ -51,14 +53,18 @@ impl Arena {
         Self { node, resident }
     }
 
-    /// The same, over TLS.
+    /// The same, over TLS, with a listener for those who behave.
     fn tls() -> Self {
         let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let node = Node::start_exactly(
             "[limits]\nheader_timeout = \"500ms\"\nhandshake_timeout = \"500ms\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
              tls = { certificate = \"chain.pem\", key = \"key.pem\" }\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n[[route]]\nrespond = { body = \"ok\" }",
-            &[("chain.pem", &certificate.cert.pem()), ("key.pem", &certificate.signing_key.serialize_pem())],
+             [admin]\naddress = \"127.0.0.1:0\"\n[[worker]]\npath = \"fixture\"",
+            &[
+                ("chain.pem", &certificate.cert.pem()),
+                ("key.pem", &certificate.signing_key.serialize_pem()),
+                ("fixture/eyot.toml", &fixtures::manifest("[[route]]\npath = \"/*\"")),
+            ],
         );
         let resident = node.resident();
         Self { node, resident }
@@ -88,8 +94,19 @@ impl Arena {
         until("the connections are gone", || self.node.metric("eyot_connections", "") <= 1.0);
         self.node.wait_until_idle();
         self.others_are_served();
+        self.has_not_grown();
+    }
+
+    fn has_not_grown(&self) {
         let grown = self.node.resident().saturating_sub(self.resident);
         assert!(grown < GROWTH, "{} MiB more than before", grown >> 20);
+    }
+
+    /// The reason for which the node cut one of its connections, if it did.
+    fn why_cut(&self) -> &'static str {
+        let reasons = ["glitches", "resets", "slow_reader", "not_reading"];
+        let cut = |reason: &&str| self.node.metric("eyot_connections_cut_total", &format!("reason=\"{reason}\"")) > 0.0;
+        reasons.into_iter().find(cut).unwrap_or("none of ours")
     }
 }
 

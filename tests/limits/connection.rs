@@ -204,17 +204,7 @@ pub(crate) fn as_many_frames_that_bring_nothing_as_h2_glitches_are_taken_and_one
         let pings = frames::frame(frames::PING, 0, 0, b"12345678").repeat(pings);
         let mut socket = node.connect();
         socket.write_all(&[frames::preface(&[]), pings, frames::get(1, "/count")].concat()).expect("sent");
-        let mut head = [0; 9];
-        while socket.read_exact(&mut head).is_ok() {
-            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-            if head[3] == HEADERS {
-                return true;
-            }
-            if socket.read_exact(&mut payload).is_err() {
-                break;
-            }
-        }
-        false
+        frames::head_of(&mut socket, 1)
     };
     let cut = || node.metric("eyot_connections_cut_total", "reason=\"glitches\"");
     assert!(ask(19), "a request behind them is answered");

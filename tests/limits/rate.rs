@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::fixture_with;
-use crate::harness::frames::{self, DATA, END_HEADERS, HEADERS, RST_STREAM, WINDOW_UPDATE, frame};
+use crate::harness::frames::{self, DATA, END_HEADERS, HEADERS, RST_STREAM, Received, WINDOW_UPDATE, frame};
 use crate::harness::{Node, PATIENCE, until};
 
 /// A rate that nobody keeps up for whom anybody has to wait.
@@ -68,7 +68,7 @@ fn a_request_body_of_http_2_slower_than_request_body_rate_is_408() {
                 pause(100);
             }
         });
-        while !matches!(next(&mut socket), Some((HEADERS, _)) | None) {}
+        frames::head_of(&mut socket, 1);
         let _ = socket.shutdown(Shutdown::Both);
         dripping.join().expect("no panic");
     });
@@ -166,10 +166,10 @@ fn a_stream_of_http_2_taken_at_response_body_rate_is_whole_and_one_taken_more_sl
             }
             let want = (taken + 1000).min(WHOLE);
             while taken < want {
-                match next(&mut socket) {
-                    Some((DATA, length)) => taken += length,
-                    Some((RST_STREAM, _)) | None => return taken,
-                    _ => {}
+                match frames::next(&mut socket) {
+                    Some(Received { kind: DATA, payload, .. }) => taken += payload.len(),
+                    Some(Received { kind: RST_STREAM, .. }) | None => return taken,
+                    Some(_) => {}
                 }
             }
             pause(100);
@@ -179,13 +179,4 @@ fn a_stream_of_http_2_taken_at_response_body_rate_is_whole_and_one_taken_more_sl
     let (slower, as_fast) = together(|| take("64KiB"), || take("2KiB"));
     assert_eq!(as_fast, WHOLE);
     assert!(slower < WHOLE && slower > 10_000, "{slower}");
-}
-
-/// The next frame's type and length.
-fn next(socket: &mut TcpStream) -> Option<(u8, usize)> {
-    let mut head = [0; 9];
-    socket.read_exact(&mut head).ok()?;
-    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    socket.read_exact(&mut payload).ok()?;
-    Some((head[3], payload.len()))
 }

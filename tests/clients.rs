@@ -45,8 +45,8 @@ impl Arena {
         let limits = "[limits]\nheader_timeout = \"500ms\"\nhandshake_timeout = \"500ms\"\nkeepalive_idle = \"1s\"\n\
                       request_body_idle = \"500ms\"\nwrite_idle = \"1s\"\n";
         let node = Node::start(
-            &format!("{limits}{more}\n[[worker]]\npath = \"fixture\"\n"),
-            &[("fixture/eyot.toml", &manifest)],
+            &format!("{limits}{more}\n[[worker]]\npath = \"fixture\"\n[[worker]]\npath = \"neighbour\"\n"),
+            &[("fixture/eyot.toml", &manifest), ("neighbour/eyot.toml", &neighbour())],
         );
         assert_eq!(node.get("/count").status, 200);
         let resident = node.resident();
@@ -59,11 +59,12 @@ impl Arena {
         let node = Node::start_exactly(
             "[limits]\nheader_timeout = \"500ms\"\nhandshake_timeout = \"500ms\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
              tls = { certificate = \"chain.pem\", key = \"key.pem\" }\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n[[worker]]\npath = \"fixture\"",
+             [admin]\naddress = \"127.0.0.1:0\"\n[[worker]]\npath = \"fixture\"\n[[worker]]\npath = \"neighbour\"",
             &[
                 ("chain.pem", &certificate.cert.pem()),
                 ("key.pem", &certificate.signing_key.serialize_pem()),
                 ("fixture/eyot.toml", &fixtures::manifest("[[route]]\npath = \"/*\"")),
+                ("neighbour/eyot.toml", &neighbour()),
             ],
         );
         let resident = node.resident();
@@ -77,12 +78,13 @@ impl Arena {
         socket
     }
 
-    /// The well-behaved client: its answers come, and soon.
+    /// The well-behaved client, which asks another worker: its answers come, and soon.
     fn others_are_served(&self) {
         let address = self.node.addresses.last().expect("an address");
         for _ in 0..5 {
             let began = Instant::now();
-            let answer = Answer::of(harness::client().get(format!("http://{address}/count")));
+            let request = harness::client().get(format!("http://{address}/")).header("host", "neighbour.test");
+            let answer = Answer::of(request);
             assert_eq!(answer.status, 200);
             assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         }
@@ -108,6 +110,11 @@ impl Arena {
         let cut = |reason: &&str| self.node.metric("eyot_connections_cut_total", &format!("reason=\"{reason}\"")) > 0.0;
         reasons.into_iter().find(cut).unwrap_or("none of ours")
     }
+}
+
+/// The worker of the well-behaved client.
+fn neighbour() -> String {
+    fixtures::worker("neighbour", &fixtures::hello(), "[[route]]\nhost = \"neighbour.test\"\npath = \"/*\"")
 }
 
 /// Sends until it is all sent or the other side takes no more. Says how much went.

@@ -8,6 +8,7 @@
 //! Invariants:
 //! - No client can stop a listener: no error ends an accept loop, and nothing that a client does is awaited in one.
 //! - Whatever a connection waits for has a deadline: a handshake, a first byte, a head, the next request, a client that reads.
+//! - What costs a client nothing has a bound: connections of one address, and frames of HTTP/2 that bring nothing.
 //! - A connection lives on one core from its first byte to its last, and so do the requests on it.
 //! - A connection holds its permit and its place until it is gone; both free themselves.
 //! - hyper never writes a 500: a handler that has no answer drops the connection.

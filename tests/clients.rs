@@ -10,6 +10,8 @@ mod crowds;
 mod floods;
 #[path = "clients/frames.rs"]
 mod frames;
+#[path = "clients/good.rs"]
+mod good;
 #[path = "clients/slow.rs"]
 mod slow;
 
@@ -43,22 +45,27 @@ impl Arena {
         let limits = "[limits]\nheader_timeout = \"500ms\"\nhandshake_timeout = \"500ms\"\nkeepalive_idle = \"1s\"\n\
                       request_body_idle = \"500ms\"\nwrite_idle = \"1s\"\n";
         let node = Node::start(
-            &format!("{limits}{more}\n[[worker]]\npath = \"fixture\"\n"),
-            &[("fixture/eyot.toml", &manifest)],
+            &format!("{limits}{more}\n[[worker]]\npath = \"fixture\"\n[[worker]]\npath = \"neighbour\"\n"),
+            &[("fixture/eyot.toml", &manifest), ("neighbour/eyot.toml", &neighbour())],
         );
         assert_eq!(node.get("/count").status, 200);
         let resident = node.resident();
         Self { node, resident }
     }
 
-    /// The same, over TLS.
+    /// The same, over TLS, with a listener for those who behave.
     fn tls() -> Self {
         let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let node = Node::start_exactly(
             "[limits]\nheader_timeout = \"500ms\"\nhandshake_timeout = \"500ms\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
              tls = { certificate = \"chain.pem\", key = \"key.pem\" }\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n[[route]]\nrespond = { body = \"ok\" }",
-            &[("chain.pem", &certificate.cert.pem()), ("key.pem", &certificate.signing_key.serialize_pem())],
+             [admin]\naddress = \"127.0.0.1:0\"\n[[worker]]\npath = \"fixture\"\n[[worker]]\npath = \"neighbour\"",
+            &[
+                ("chain.pem", &certificate.cert.pem()),
+                ("key.pem", &certificate.signing_key.serialize_pem()),
+                ("fixture/eyot.toml", &fixtures::manifest("[[route]]\npath = \"/*\"")),
+                ("neighbour/eyot.toml", &neighbour()),
+            ],
         );
         let resident = node.resident();
         Self { node, resident }
@@ -71,12 +78,13 @@ impl Arena {
         socket
     }
 
-    /// The well-behaved client: its answers come, and soon.
+    /// The well-behaved client, which asks another worker: its answers come, and soon.
     fn others_are_served(&self) {
         let address = self.node.addresses.last().expect("an address");
         for _ in 0..5 {
             let began = Instant::now();
-            let answer = Answer::of(harness::client().get(format!("http://{address}/count")));
+            let request = harness::client().get(format!("http://{address}/")).header("host", "neighbour.test");
+            let answer = Answer::of(request);
             assert_eq!(answer.status, 200);
             assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         }
@@ -88,9 +96,25 @@ impl Arena {
         until("the connections are gone", || self.node.metric("eyot_connections", "") <= 1.0);
         self.node.wait_until_idle();
         self.others_are_served();
+        self.has_not_grown();
+    }
+
+    fn has_not_grown(&self) {
         let grown = self.node.resident().saturating_sub(self.resident);
         assert!(grown < GROWTH, "{} MiB more than before", grown >> 20);
     }
+
+    /// The reason for which the node cut one of its connections, if it did.
+    fn why_cut(&self) -> &'static str {
+        let reasons = ["glitches", "resets", "slow_reader", "not_reading"];
+        let cut = |reason: &&str| self.node.metric("eyot_connections_cut_total", &format!("reason=\"{reason}\"")) > 0.0;
+        reasons.into_iter().find(cut).unwrap_or("none of ours")
+    }
+}
+
+/// The worker of the well-behaved client.
+fn neighbour() -> String {
+    fixtures::worker("neighbour", &fixtures::hello(), "[[route]]\nhost = \"neighbour.test\"\npath = \"/*\"")
 }
 
 /// Sends until it is all sent or the other side takes no more. Says how much went.

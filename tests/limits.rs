@@ -2,7 +2,7 @@
 //! tried well below and well past their bound, because a machine with other work has no exact ones.
 //!
 //! Here: the limits of an invocation. Those of workers and of the node are in `limits/node.rs`, those of connections in
-//! `limits/connection.rs`, those of origins in `limits/origin.rs`.
+//! `limits/connection.rs` and, where they are a rate, in `limits/rate.rs`, those of origins in `limits/origin.rs`.
 
 mod harness;
 
@@ -12,6 +12,8 @@ mod connection;
 mod node;
 #[path = "limits/origin.rs"]
 mod origin;
+#[path = "limits/rate.rs"]
+mod rate;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -64,7 +66,9 @@ const TESTED: &[(&str, &str, fn())] = tested! {
     half_close => connection::a_client_that_has_closed_its_side_is_answered_within_half_close_and_gone_past_it;
     connections => connection::connections_past_the_limit_wait_until_one_is_free;
     connections_per_address => connection::as_many_connections_of_one_address_as_the_limit_are_served_and_one_more_is_closed;
-    request_body_rate => connection::a_request_body_at_request_body_rate_is_read_and_a_slower_one_is_408;
+    request_body_rate => rate::a_request_body_at_request_body_rate_is_read_and_a_slower_one_is_408;
+    response_body_rate => rate::a_response_taken_at_response_body_rate_is_whole_and_one_taken_more_slowly_is_cut;
+    h2_glitches => connection::as_many_frames_that_bring_nothing_as_h2_glitches_are_taken_and_one_more_ends_the_connection;
     uri => connection::a_target_at_the_limit_is_served_and_one_byte_more_is_414;
     header_bytes => connection::a_header_section_at_the_limit_is_read_and_one_byte_more_is_431;
     header_count => connection::as_many_header_fields_as_the_limit_are_read_and_one_more_is_431;

@@ -290,6 +290,10 @@ impl Handle for Entry {
     fn refused(&self, client: &Client, failure: &Failure) {
         self.0.refused(client, failure);
     }
+
+    fn cut(&self, why: &'static str) {
+        self.0.dispatcher.metrics.connection_cut(why);
+    }
 }
 
 fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits) -> Result<Cores, Diagnostics> {

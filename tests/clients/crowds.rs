@@ -1,9 +1,9 @@
 //! Many clients at once, each of which holds a connection and does no more. A hundred of each kind; a thousand with `EYOT_FULL=1`.
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
-use crate::harness::frames;
+use crate::harness::{Node, PATIENCE, frames};
 use crate::{Arena, is_closed, send};
 
 /// How many.
@@ -107,4 +107,45 @@ fn clients_that_ask_ten_thousand_times_and_never_read_hold_no_more_than_a_connec
     arena.others_are_served();
     crate::until("it is cut", || arena.node.metric("eyot_connections", "") <= 1.0);
     arena.is_as_before();
+}
+
+/// A connection from another address of this machine.
+fn connect_from(arena: &Arena, from: [u8; 4]) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((from, 0)).into()).expect("the whole of 127.0.0.0/8 is ours");
+    socket.connect(&arena.node.address().into()).expect("the node accepts");
+    socket.into()
+}
+
+/// Whether a request over it is answered.
+fn is_served(mut socket: &TcpStream) -> bool {
+    // Closed already, it may refuse the request, too.
+    let _ = socket.write_all(b"GET /count HTTP/1.1\r\nhost: a\r\n\r\n");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket.read(&mut [0; 512]).is_ok_and(|read| read > 0)
+}
+
+#[test]
+fn an_address_that_opens_all_it_may_takes_nothing_from_another() {
+    let arena = Arena::with("connections = 1000\nconnections_per_address = 50\n");
+    let from = [127, 0, 0, 2];
+    let greedy: Vec<_> = (0..200).map(|_| connect_from(&arena, from)).collect();
+    let refused = || arena.node.metric("eyot_connections_cut_total", "reason=\"address\"");
+    crate::until("the others are closed", || refused() == 150.0);
+    arena.others_are_served();
+    assert!(is_served(&connect_from(&arena, [127, 0, 0, 3])));
+    drop(greedy);
+    crate::until("there is room again", || is_served(&connect_from(&arena, from)));
+    arena.is_as_before();
+}
+
+#[test]
+fn a_trusted_proxy_may_have_as_many_connections_as_it_likes() {
+    let node = Node::start(
+        "trusted_proxies = [\"127.0.0.1\"]\n[limits]\nconnections_per_address = 2\n[[route]]\nrespond = { body = \"ok\" }",
+        &[],
+    );
+    let sockets: Vec<_> = (0..10).map(|_| node.connect()).collect();
+    assert!(sockets.iter().all(is_served));
+    assert_eq!(node.metric("eyot_connections_cut_total", "reason=\"address\""), 0.0);
 }

@@ -47,6 +47,47 @@ fn a_client_hello_that_comes_a_byte_at_a_time_is_closed_by_handshake_timeout() {
 }
 
 #[test]
+fn a_body_that_comes_a_byte_at_a_time_is_ended_by_request_body_rate() {
+    // As it is by default; request_body_idle is never met.
+    let arena = Arena::new();
+    let head = b"POST /read-body HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n";
+    assert!(drip(&arena, head, b'x') < SOON);
+    assert_eq!(arena.node.metric("eyot_failures_total", "request_timeout"), 1.0);
+    arena.is_as_before();
+}
+
+#[test]
+fn a_chunked_body_that_comes_a_byte_at_a_time_is_ended_by_request_body_rate() {
+    let arena = Arena::new();
+    let mut socket = arena.connect();
+    socket.write_all(b"POST /read-body HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").expect("sent");
+    let began = Instant::now();
+    while socket.write_all(b"1\r\nx\r\n").is_ok() && began.elapsed() < SOON {
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    assert!(began.elapsed() < SOON);
+    assert_eq!(arena.node.metric("eyot_failures_total", "request_timeout"), 1.0);
+    drop(socket);
+    arena.is_as_before();
+}
+
+#[test]
+fn a_body_of_http_2_that_comes_a_byte_at_a_time_is_ended_by_request_body_rate() {
+    let arena = Arena::new();
+    let mut socket = arena.connect();
+    let post = frames::frame(frames::HEADERS, frames::END_HEADERS, 1, &frames::request("POST", "/read-body"));
+    socket.write_all(&[frames::preface(&[]), post].concat()).expect("sent");
+    let (began, timeouts) = (Instant::now(), || arena.node.metric("eyot_failures_total", "request_timeout"));
+    while timeouts() == 0.0 && began.elapsed() < SOON {
+        socket.write_all(&frames::frame(frames::DATA, 0, 1, b"x")).expect("sent");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    assert_eq!(timeouts(), 1.0);
+    drop(socket);
+    arena.is_as_before();
+}
+
+#[test]
 fn a_chunked_body_of_which_only_extensions_come_ends() {
     let arena = Arena::new();
     let mut socket = arena.connect();

@@ -1,5 +1,7 @@
 //! Frames of HTTP/2 (RFC 9113 §4.1), right or wrong, for clients that no library plays.
 
+use std::io::Read;
+
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const PRIORITY: u8 = 2;
@@ -11,6 +13,8 @@ pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
+/// Of SETTINGS and PING.
+pub const ACK: u8 = 0x01;
 pub const END_STREAM: u8 = 0x01;
 pub const END_HEADERS: u8 = 0x04;
 
@@ -44,4 +48,32 @@ pub fn request(method: &str, path: &str) -> Vec<u8> {
 /// A whole GET.
 pub fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_STREAM | END_HEADERS, stream, &request("GET", path))
+}
+
+/// A frame that came.
+pub struct Received {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// The next frame; `None` at the end of the connection, or of patience.
+pub fn next(socket: &mut impl Read) -> Option<Received> {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).ok()?;
+    let [a, b, c, kind, flags, stream @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    socket.read_exact(&mut payload).ok()?;
+    Some(Received { kind, flags, stream: u32::from_be_bytes(stream), payload })
+}
+
+/// Whether a response of this stream begins before the connection ends.
+pub fn head_of(socket: &mut impl Read, stream: u32) -> bool {
+    while let Some(frame) = next(socket) {
+        if frame.kind == HEADERS && frame.stream == stream {
+            return true;
+        }
+    }
+    false
 }

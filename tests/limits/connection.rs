@@ -191,38 +191,24 @@ pub(crate) fn as_many_connections_of_one_address_as_the_limit_are_served_and_one
     assert!(held.iter().all(|socket| ask(socket) > 0));
     assert_eq!(ask(&node.connect()), 0, "closed without a word");
     assert!(ask(&held[0]) > 0, "the others are not affected");
-    until("it is counted", || node.metric("eyot_failures_total", "overloaded") >= 1.0);
+    until("it is counted", || node.metric("eyot_connections_cut_total", "reason=\"address\"") >= 1.0);
     drop(held);
     until("there is room again", || ask(&node.connect()) > 0);
 }
 
 #[test]
-pub(crate) fn a_request_body_at_request_body_rate_is_read_and_a_slower_one_is_408() {
-    // A hundred bytes a second, for longer than the five seconds in which any rate will do.
-    const PIECES: usize = 80;
-    let drip = |rate: &str| {
-        let node = fixture_with(&format!("[limits]\nrequest_body_rate = \"{rate}\""), "");
+pub(crate) fn as_many_frames_that_bring_nothing_as_h2_glitches_are_taken_and_one_more_ends_the_connection() {
+    let node = fixture_with("[limits]\nh2_glitches = 20", "");
+    // The settings that a connection begins with are one. All comes at once, so that no time makes up for it.
+    let ask = |pings: usize| {
+        let pings = frames::frame(frames::PING, 0, 0, b"12345678").repeat(pings);
         let mut socket = node.connect();
-        let length = PIECES * 10;
-        let head =
-            format!("POST /read-body HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
-        socket.write_all(head.as_bytes()).expect("sent");
-        for _ in 0..PIECES {
-            // Refused before its end, it need not be sent to its end.
-            if socket.write_all(b"0123456789").is_err() {
-                break;
-            }
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        let mut answer = Vec::new();
-        let _ = socket.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        socket.write_all(&[frames::preface(&[]), pings, frames::get(1, "/count")].concat()).expect("sent");
+        frames::head_of(&mut socket, 1)
     };
-    std::thread::scope(|scope| {
-        let (slower, as_fast) = (scope.spawn(|| drip("1KiB")), scope.spawn(|| drip("50B")));
-        let as_fast = as_fast.join().expect("no panic");
-        assert!(as_fast.starts_with("HTTP/1.1 200"), "{as_fast}");
-        let slower = slower.join().expect("no panic");
-        assert!(slower.starts_with("HTTP/1.1 408") && slower.contains("request_timeout"), "{slower}");
-    });
+    let cut = || node.metric("eyot_connections_cut_total", "reason=\"glitches\"");
+    assert!(ask(19), "a request behind them is answered");
+    assert_eq!(cut(), 0.0);
+    assert!(!ask(20), "the connection ends");
+    until("it is counted", || cut() == 1.0);
 }

@@ -91,6 +91,8 @@ impl Handle for Panel {
         tracing::debug!(code = failure.code(), "a request to the operator's listener was refused: {failure}");
     }
 
+    fn cut(&self, _: &'static str) {}
+
     async fn handle(&self, _: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
         // hyper leaves the content of an answer to HEAD out, and keeps its length.
         Ok(self.answer(&request))

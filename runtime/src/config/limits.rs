@@ -235,10 +235,14 @@ limits! {
         request_body_rate: Bytes or 0,
         /// A client that does not read.
         write_idle: Time,
+        /// How fast a response is taken, in bytes a second.
+        response_body_rate: Bytes or 0,
         /// A client that has closed its side, and takes nothing.
         half_close: Time or 0,
         /// HTTP/2 streams of one connection.
         h2_streams: Count,
+        /// HTTP/2 frames of one connection that bring nothing.
+        h2_glitches: Count,
         /// Requests of one origin at once.
         origin_concurrency: Count,
         /// Requests waiting for one of these.

@@ -14,9 +14,9 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::arrival::Arrival;
-use super::pace::{Pace, Wait};
+use super::pace::Wait;
 use crate::failure::Failure;
-use crate::http::{Body, BodyError, strip_ours};
+use crate::http::{Body, BodyError, Pace, strip_ours};
 
 /// The body, and what becomes known of it while it is read.
 pub(super) struct Limited {

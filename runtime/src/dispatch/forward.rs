@@ -7,8 +7,7 @@ use super::arrival::Arrival;
 use super::client::Caller;
 use super::finish::Exchange;
 use super::http::Core;
-use super::pace::Pace;
-use super::{body, respond};
+use super::{body, pace, respond};
 use crate::activate::Active;
 use crate::auth::{CLAIMS_HEADER, Identity};
 use crate::egress::{Forward, OriginId};
@@ -40,7 +39,7 @@ impl Core {
             return Ok(respond::options());
         }
         let passed = egress.pass(&parts.headers, limits.loop_hops)?;
-        let limited = body::limited(arrival, self.dispatcher.origin_request_body, Pace::of(limits))?;
+        let limited = body::limited(arrival, self.dispatcher.origin_request_body, pace::of_requests(limits))?;
         exchange.reads(limited.read);
         let claims = asked.identity.map(|who| (HeaderName::from_static(CLAIMS_HEADER), who.header_value()));
         let (tracer, url) = (self.dispatcher.tracer.as_ref(), || egress.origin_url(origin, parts.uri.path()));

@@ -13,9 +13,8 @@ use super::body::{self, Broken, Limited};
 use super::client::{Caller, contains};
 use super::finish::Exchange;
 use super::forward::Asked;
-use super::pace::Pace;
 use super::respond::Detail;
-use super::{head, redirect, respond};
+use super::{head, pace, redirect, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::Identity;
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
@@ -157,7 +156,7 @@ impl Core {
         parts.headers.insert(X_REQUEST_ID.clone(), exchange.id.header_value());
         exchange.trace.inject(&mut parts.headers);
         let Limited { body, failure: body_failure, read, broken } =
-            body::limited(arrival, capabilities.limits.request_body, Pace::of(&self.dispatcher.limits))?;
+            body::limited(arrival, capabilities.limits.request_body, pace::of_requests(&self.dispatcher.limits))?;
         let reads = read.is_some();
         exchange.reads(read);
         // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.

@@ -8,29 +8,11 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::NodeLimits;
+use crate::http::Pace;
 
-/// What a client is held to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// Limit `request_body_idle`: for the next byte.
-    pub(super) idle: Duration,
-    /// Limit `request_body_rate`, in bytes a second; 0 is any.
-    pub(super) rate: u64,
-}
-
-impl Pace {
-    /// For so long any rate will do.
-    const GRACE: Duration = Duration::from_secs(5);
-
-    pub(super) fn of(limits: &NodeLimits) -> Self {
-        Self { idle: limits.request_body_idle, rate: limits.request_body_rate }
-    }
-
-    /// How long a reader may wait now, when it has waited for so long before and so many bytes have come.
-    pub(super) fn patience(self, waited: Duration, read: u64) -> Duration {
-        let Some(seconds) = read.checked_div(self.rate) else { return self.idle };
-        (Self::GRACE + Duration::from_secs(seconds)).saturating_sub(waited).min(self.idle)
-    }
+/// What a client that sends a body is held to.
+pub(super) fn of_requests(limits: &NodeLimits) -> Pace {
+    Pace { idle: limits.request_body_idle, rate: limits.request_body_rate }
 }
 
 /// A reader waits for the client.
@@ -89,18 +71,6 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_has_sent_much_may_be_waited_for_and_who_has_sent_little_may_not() {
-        let pace = Pace { idle: Duration::from_secs(30), rate: 100 };
-        let seconds = Duration::from_secs;
-        assert_eq!(pace.patience(seconds(0), 0), seconds(5), "grace");
-        assert_eq!(pace.patience(seconds(4), 0), seconds(1));
-        assert_eq!(pace.patience(seconds(9), 1_000), seconds(6), "five and ten seconds, less nine");
-        assert_eq!(pace.patience(seconds(15), 1_000), seconds(0));
-        assert_eq!(pace.patience(seconds(0), 1 << 30), seconds(30), "never longer than idle");
-        assert_eq!(Pace { rate: 0, ..pace }.patience(seconds(99), 0), seconds(30), "any rate");
-    }
 
     #[tokio::test]
     async fn a_wait_ends_when_what_it_is_for_comes_and_not_when_its_reader_looks() {

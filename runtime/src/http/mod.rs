@@ -1,5 +1,5 @@
 //! What crosses rooms as plain data: a [`Body`], the [`Client`] at the other end of a connection, the canonical forms of [`host`] and
-//! [`path`], the [`Gate`] before something that is bounded, which addresses are public, and which fields are ours or meant for one
+//! [`path`], the [`Gate`] before something that is bounded, the [`Pace`] of bodies, which addresses are public, and which fields are ours or meant for one
 //! connection.
 //!
 //! May import: `failure`. The way in: these types, the same for HTTP/1.1, HTTP/2 and tests; for each request [`host::canonical`] and
@@ -14,6 +14,7 @@ mod gate;
 mod hop_by_hop;
 pub mod host;
 mod ours;
+mod pace;
 pub mod path;
 
 pub use address::is_public;
@@ -22,3 +23,4 @@ pub use client::{Client, Tls};
 pub use gate::{Gate, Permit};
 pub use hop_by_hop::{strip_hop_by_hop, tokens};
 pub use ours::{strip_names, strip_ours, strip_prefix};
+pub use pace::Pace;

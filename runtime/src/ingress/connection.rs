@@ -17,9 +17,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::cut::Cut;
+use super::glitches::Watched;
 use super::http2::{Answering, Paced, Streams};
 use super::phase::{self, Phase};
-use super::pulse::{Alarm, Cut, Pulse};
+use super::pulse::{Alarm, Pulse};
 use super::sniff::{self, Protocol};
 use super::socket::{Socket, broken, linger};
 use super::{Credentials, Handle, http1, http2, tls};
@@ -66,12 +68,16 @@ pub(super) async fn serve<H: Handle>(
     tls: Option<Credentials>,
 ) {
     let stream = Arc::new(stream);
-    let end = greet_and_run(service, &stream, peer, tls).await;
+    let handler = service.handler.clone();
+    let end = greet_and_run(service, &stream, peer, tls).await.unwrap_or_else(End::Lost);
     match end {
-        Ok(End::Done | End::Answered | End::Refused(_)) => tracing::trace!(%peer, "connection closed"),
-        Ok(End::Cut(cut)) => tracing::debug!(%peer, ?cut, "connection cut"),
-        Ok(End::Dropped) => tracing::debug!(%peer, "connection dropped with the node"),
-        Ok(End::Lost(error)) | Err(error) => tracing::debug!(%peer, %error, "connection lost"),
+        End::Done | End::Answered | End::Refused(_) => tracing::trace!(%peer, "connection closed"),
+        End::Cut(cut) => {
+            handler.cut(cut.as_str());
+            tracing::debug!(%peer, ?cut, "connection cut");
+        }
+        End::Dropped => tracing::debug!(%peer, "connection dropped with the node"),
+        End::Lost(error) => tracing::debug!(%peer, %error, "connection lost"),
     }
 }
 
@@ -95,6 +101,10 @@ async fn greet_and_run<H: Handle>(
             greeting.await?
         }
         ready = &mut greeting => ready?,
+    };
+    let ready = match ready {
+        Ok(ready) => ready,
+        Err(cut) => return Ok(End::Cut(cut)),
     };
     let (protocol, agreed) = match &ready {
         Ready::Plain(protocol, _) => (*protocol, None),
@@ -127,20 +137,23 @@ async fn greet(
     pulse: &Arc<Pulse>,
     tls: Option<Credentials>,
     limits: &NodeLimits,
-) -> io::Result<Ready> {
+) -> io::Result<Result<Ready, Cut>> {
     let socket = Socket::new(Arc::clone(stream), Arc::clone(pulse));
     let Some(tls) = tls else {
-        let protocol = timeout(limits.header_timeout, sniff::protocol(stream)).await??;
-        return Ok(Ready::Plain(protocol, socket));
+        let Ok(protocol) = timeout(limits.header_timeout, sniff::protocol(stream)).await else {
+            return Ok(Err(Cut::Silent));
+        };
+        return Ok(Ok(Ready::Plain(protocol?, socket)));
     };
     let accepting = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
-    let socket = timeout(limits.handshake_timeout, accepting).await??;
+    let Ok(socket) = timeout(limits.handshake_timeout, accepting).await else { return Ok(Err(Cut::Handshake)) };
+    let socket = socket?;
     let agreed = Arc::new(tls::agreed(socket.get_ref().1, &tls));
     let protocol = match socket.get_ref().1.alpn_protocol() {
         Some(tls::H2) => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    Ok(Ready::Tls(protocol, agreed, Box::new(socket)))
+    Ok(Ok(Ready::Tls(protocol, agreed, Box::new(socket))))
 }
 
 async fn run<H, I>(
@@ -156,7 +169,6 @@ where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let Service { handler, limits, phase } = service;
-    let io = TokioIo::new(io);
     match protocol {
         Protocol::Http1 => {
             let (bodies, client) = (Arc::clone(pulse), Arc::clone(client));
@@ -165,7 +177,7 @@ where
                 bodies.expects_body(!request.body().is_end_stream());
                 async move { handler.handle(&client, request).await }
             });
-            let connection = http1::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
+            let connection = http1::builder(&limits, Arc::clone(pulse)).serve_connection(TokioIo::new(io), answer);
             drive(connection, broken(stream, pulse), pulse, &limits, phase).await
         }
         Protocol::Http2 => {
@@ -179,6 +191,7 @@ where
                 };
                 Answering { handler }
             });
+            let io = TokioIo::new(Watched::new(io, limits.h2_glitches, Arc::clone(pulse)));
             let connection = http2::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
             // Here hyper reads on whatever happens, and sees for itself that a client goes.
             drive(connection, std::future::pending(), pulse, &limits, phase).await

@@ -1,11 +1,16 @@
 //! HTTP/1.1 as we let hyper speak it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 
 use super::count;
-use super::pulse::{HeadTimer, Pulse};
+use super::pulse::Pulse;
 use crate::config::NodeLimits;
 
 /// Fields that hyper reads past limit `header_count`, so that dispatch sees the request and answers with our code.
@@ -45,4 +50,43 @@ pub(super) fn builder(limits: &NodeLimits, pulse: Arc<Pulse>) -> http1::Builder 
 /// Request line and fields together: the limits of both, and more, so that dispatch is the one to notice.
 pub(super) fn head_bytes(limits: &NodeLimits) -> usize {
     count(limits.uri).saturating_add(count(limits.header_bytes)).saturating_add(SPARE_BYTES)
+}
+
+/// What hyper believes to be its header timer. hyper makes a sleep when it begins to wait for a head and drops it when it has
+/// one, which tells the two waits apart: `keepalive_idle` before the first byte, `header_timeout` after it.
+#[derive(Debug)]
+struct HeadTimer(Arc<Pulse>);
+
+impl Timer for HeadTimer {
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
+        self.0.rest();
+        Box::pin(HeadWait(Arc::clone(&self.0)))
+    }
+
+    fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
+        self.sleep(Duration::ZERO)
+    }
+
+    fn reset(&self, _: &mut Pin<Box<dyn Sleep>>, _: Instant) {
+        self.0.rest();
+    }
+}
+
+/// hyper waits for a head. Never resolves: the connection's alarm ends the wait.
+struct HeadWait(Arc<Pulse>);
+
+impl Sleep for HeadWait {}
+
+impl Future for HeadWait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+impl Drop for HeadWait {
+    fn drop(&mut self) {
+        self.0.has_head();
+    }
 }

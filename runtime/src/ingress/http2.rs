@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -18,10 +18,10 @@ use hyper_util::rt::TokioTimer;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use super::pulse::{OpenStream, Pulse};
+use super::pulse::{OpenStream, Pulse, of_responses};
 use super::{count, http1};
 use crate::config::NodeLimits;
-use crate::http::{Body, BodyError};
+use crate::http::{Body, BodyError, Pace};
 use crate::observe;
 
 /// What a stream may send us before we have read it. Envoy's figures for the edge.
@@ -37,7 +37,7 @@ const PENDING_RESETS: usize = 20;
 
 /// One for each connection, because its streams know the connection.
 pub(super) fn builder(limits: &NodeLimits, pulse: Arc<Pulse>) -> http2::Builder<Streams> {
-    let mut builder = http2::Builder::new(Streams { pulse, write_idle: limits.write_idle });
+    let mut builder = http2::Builder::new(Streams { pulse, pace: of_responses(limits) });
     // A field's size is counted with 32 bytes on top (RFC 9113 §6.5.2).
     let fields = count(limits.header_count).saturating_add(16).saturating_mul(32);
     let head = http1::head_bytes(limits).saturating_add(fields);
@@ -70,13 +70,15 @@ enum Wait {
 thread_local! {
     /// What the inner side of a stream tells the outer one, hyper being between them. Valid within one poll only.
     static WAIT: Cell<Wait> = const { Cell::new(Wait::Client) };
+    /// The bytes that the body gave in this poll.
+    static GIVEN: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Runs the streams of one connection, each in a task of its own.
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
     pulse: Arc<Pulse>,
-    write_idle: Duration,
+    pace: Pace,
 }
 
 impl<F> Executor<F> for Streams
@@ -84,22 +86,42 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, hyper: F) {
-        observe::spawn(
-            "stream",
-            Stream { hyper, stalled: None, write_idle: self.write_idle, _open: self.pulse.open() },
-        );
+        let stalls = Stalls { pace: self.pace, since: None, before: Duration::ZERO, given: 0 };
+        observe::spawn("stream", Stream { hyper, stalled: None, stalls, _open: self.pulse.open() });
     }
 }
 
 pin_project! {
-    /// One stream. Ends, which resets it, when the client takes nothing of the response for `write_idle`.
+    /// One stream. Ends, which resets it, when the client takes nothing of the response for `write_idle`, or too little.
     struct Stream<F> {
         #[pin]
         hyper: F,
         #[pin]
         stalled: Option<Sleep>,
-        write_idle: Duration,
+        stalls: Stalls,
         _open: OpenStream,
+    }
+}
+
+/// How long a stream has waited for its client, and for how much. What the body gave counts as taken: it is at most two frames' worth
+/// ahead of the client, so that nobody is cut who is as fast as he has to be.
+#[derive(Debug)]
+struct Stalls {
+    pace: Pace,
+    since: Option<Instant>,
+    before: Duration,
+    given: u64,
+}
+
+impl Stalls {
+    /// Begins a wait, which may last for so long.
+    fn begin(&mut self) -> Duration {
+        self.since = Some(Instant::now());
+        self.pace.patience(self.before, self.given)
+    }
+
+    fn end(&mut self) {
+        self.before += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
     }
 }
 
@@ -109,22 +131,25 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         WAIT.set(Wait::Client);
+        GIVEN.set(0);
         if this.hyper.poll(context).is_ready() {
             return Poll::Ready(());
         }
         let wait = WAIT.get();
+        this.stalls.given = this.stalls.given.saturating_add(GIVEN.get());
         if wait != Wait::Client {
+            this.stalls.end();
             this.stalled.set(None);
         }
         if wait == Wait::Us {
             return Poll::Pending;
         }
         if this.stalled.is_none() {
-            this.stalled.set(Some(tokio::time::sleep(*this.write_idle)));
+            this.stalled.set(Some(tokio::time::sleep(this.stalls.begin())));
         }
         if let Some(stalled) = this.stalled.as_mut().as_pin_mut() {
             ready!(stalled.poll(context));
-            tracing::debug!("the client takes nothing of a response");
+            tracing::debug!("the client takes nothing of a response, or too little");
         }
         Poll::Ready(())
     }
@@ -177,8 +202,7 @@ impl http_body::Body for Paced {
             WAIT.set(if polled.is_pending() { Wait::Us } else { Wait::ClientAgain });
             match ready!(polled) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.len() > FRAME => self.rest = data,
-                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Ok(data) => self.rest = data,
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
                 end => return Poll::Ready(end),
@@ -187,6 +211,7 @@ impl http_body::Body for Paced {
         WAIT.set(Wait::ClientAgain);
         let piece = self.rest.len().min(FRAME);
         let piece = self.rest.split_to(piece);
+        GIVEN.set(GIVEN.get() + piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -12,11 +12,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::cores::{Accepted, Core};
+use super::cut::Cut;
 use super::phase::Phase;
 use super::{Credentials, Handle};
 use crate::config::{Diagnostic, Place};
-use crate::failure::Failure;
-use crate::http::Client;
 
 /// How many connections the kernel holds for us while we have no permits. The kernel's own bound is
 /// `net.core.somaxconn`, 4096 by default.
@@ -128,8 +127,9 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Erro
         match listener.accept().await {
             Ok((socket, peer)) => {
                 pause = PAUSE.0;
+                // Closed without a word: an answer would cost more than it is worth to whoever has so many.
                 let Some(counted) = core.addresses.count(peer.ip()) else {
-                    refuse(&core, address, peer);
+                    core.service.handler.cut(Cut::Crowd.as_str());
                     continue;
                 };
                 // After the accept, so that a listener to which nobody comes holds no permit. What comes meanwhile waits in the
@@ -147,14 +147,6 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Erro
             }
         }
     }
-}
-
-/// Its address has all the connections that it may have. The socket is closed without a word: an answer would cost more than it is
-/// worth to whoever has so many.
-fn refuse<H: Handle>(core: &Core<H>, local: SocketAddr, peer: SocketAddr) {
-    let reason = "the address has all the connections that it may have";
-    let failure = Failure::Overloaded { reason, retry_after: Duration::from_secs(1) };
-    core.service.handler.refused(&Client { address: peer, local, tls: None }, &failure);
 }
 
 /// A permit for one connection. When there is none, connections without a request make room, those that have been idle the longest

@@ -8,6 +8,7 @@
 //! Invariants:
 //! - No client can stop a listener: no error ends an accept loop, and nothing that a client does is awaited in one.
 //! - Whatever a connection waits for has a deadline: a handshake, a first byte, a head, the next request, a client that reads.
+//! - What costs a client nothing has a bound: connections of one address, and frames of HTTP/2 that bring nothing.
 //! - A connection lives on one core from its first byte to its last, and so do the requests on it.
 //! - A connection holds its permit and its place until it is gone; both free themselves.
 //! - hyper never writes a 500: a handler that has no answer drops the connection.
@@ -15,7 +16,9 @@
 mod addresses;
 mod connection;
 mod cores;
+mod cut;
 mod descriptors;
+mod glitches;
 mod http1;
 mod http2;
 mod listener;
@@ -56,6 +59,9 @@ pub trait Handle: Clone + Send + Sync + 'static {
 
     /// Hears of a request that was none: hyper refused it by itself, with a bare status on HTTP/1 or a GOAWAY on HTTP/2.
     fn refused(&self, client: &Client, failure: &Failure);
+
+    /// Hears of a connection that was ended because of what its client did or did not do, by a name of a short list.
+    fn cut(&self, why: &'static str);
 }
 
 /// There is nobody to answer: hyper closes an HTTP/1 connection without a word, and resets an HTTP/2 stream.

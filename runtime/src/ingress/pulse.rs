@@ -10,25 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::rt::{Sleep, Timer};
-
+use super::cut::Cut;
 use crate::config::NodeLimits;
+use crate::http::Pace;
 
-/// Why we end a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
-    /// Not a byte came.
-    Silent,
-    /// A request head did not come to its end.
-    SlowHead,
-    /// No further request came.
-    Idle,
-    /// The client does not read what we write.
-    NotReading,
-    /// The client has closed its side and takes nothing: it has gone.
-    HungUp,
-    /// The client takes back more requests than it lets us answer (CVE-2023-44487).
-    Resets,
+/// What a client that takes a response is held to.
+pub(super) fn of_responses(limits: &NodeLimits) -> Pace {
+    Pace { idle: limits.write_idle, rate: limits.response_body_rate }
 }
 
 /// What one connection waits for. Written by its socket, its timer and its streams; read by its task.
@@ -41,6 +29,10 @@ pub(super) struct Pulse {
     head: Moment,
     /// A write that the kernel did not take.
     blocked: Moment,
+    /// How long writes were blocked before, in microseconds, and the bytes that went meanwhile and in between. On HTTP/1 of one response;
+    /// on HTTP/2 of all responses since the last time when there was none.
+    stalled: AtomicU64,
+    sent: AtomicU64,
     /// HTTP/1: the client closed its side; after that, the last write that the kernel took.
     half_closed: Moment,
     heard: AtomicBool,
@@ -49,6 +41,7 @@ pub(super) struct Pulse {
     multiplexed: AtomicBool,
     streams: AtomicUsize,
     resets: AtomicUsize,
+    glitched: AtomicBool,
 }
 
 /// A moment in microseconds after the connection's birth, plus one; 0 is never.
@@ -81,12 +74,15 @@ impl Pulse {
             idle: Moment::default(),
             head: Moment::default(),
             blocked: Moment::default(),
+            stalled: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             half_closed: Moment::default(),
             heard: AtomicBool::new(false),
             body: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             resets: AtomicUsize::new(0),
+            glitched: AtomicBool::new(false),
         })
     }
 
@@ -100,8 +96,21 @@ impl Pulse {
     /// From now on nothing is asked of us.
     pub(super) fn rest(&self) {
         self.body.store(false, Relaxed);
+        self.count_anew();
         self.head.clear();
         self.idle.set(self.born.elapsed());
+    }
+
+    /// HTTP/1: the head that hyper waited for has come.
+    pub(super) fn has_head(&self) {
+        self.idle.clear();
+        self.head.clear();
+    }
+
+    /// A response begins: how earlier ones were taken is forgotten.
+    fn count_anew(&self) {
+        self.stalled.store(0, Relaxed);
+        self.sent.store(0, Relaxed);
     }
 
     /// The socket gave bytes.
@@ -115,8 +124,12 @@ impl Pulse {
     }
 
     /// The socket took bytes.
-    pub(super) fn wrote(&self) {
-        if self.blocked.is_set() {
+    pub(super) fn wrote(&self, bytes: usize) {
+        // No more than one task writes to a socket.
+        self.sent.store(self.sent.load(Relaxed).saturating_add(bytes as u64), Relaxed);
+        if let Some(since) = self.blocked.after(self.born, Duration::ZERO) {
+            let stalled = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.stalled.store(self.stalled.load(Relaxed).saturating_add(stalled), Relaxed);
             self.blocked.clear();
         }
         if self.half_closed.is_set() {
@@ -148,8 +161,15 @@ impl Pulse {
 
     /// An HTTP/2 stream is open until the returned value is dropped.
     pub(super) fn open(self: &Arc<Self>) -> OpenStream {
-        self.streams.fetch_add(1, Relaxed);
+        if self.streams.fetch_add(1, Relaxed) == 0 {
+            self.count_anew();
+        }
         OpenStream(Arc::clone(self))
+    }
+
+    /// HTTP/2: the client has sent more frames that bring nothing than it may.
+    pub(super) fn glitched(&self) {
+        self.glitched.store(true, Relaxed);
     }
 
     /// A request has been given to its handler; see [`Attempt`].
@@ -163,6 +183,9 @@ impl Pulse {
         if self.resets.load(Relaxed) > 2 * super::count(limits.h2_streams) {
             return Some((self.born, Cut::Resets));
         }
+        if self.glitched.load(Relaxed) {
+            return Some((self.born, Cut::Glitches));
+        }
         let waiting = || {
             if self.streams.load(Relaxed) > 0 {
                 None
@@ -174,7 +197,11 @@ impl Pulse {
                 Some((self.idle.after(self.born, idle)?, Cut::Idle))
             }
         };
-        let blocked = self.blocked.after(self.born, limits.write_idle).map(|at| (at, Cut::NotReading));
+        let blocked = self.blocked.after(self.born, Duration::ZERO).map(|since| {
+            let before = Duration::from_micros(self.stalled.load(Relaxed));
+            let patience = of_responses(limits).patience(before, self.sent.load(Relaxed));
+            (since + patience, if patience < limits.write_idle { Cut::SlowReader } else { Cut::NotReading })
+        });
         let hung_up = self.half_closed.after(self.born, limits.half_close).map(|at| (at, Cut::HungUp));
         blocked.into_iter().chain(hung_up).chain(waiting()).min_by_key(|(at, _)| *at)
     }
@@ -267,45 +294,5 @@ impl<'a> Alarm<'a> {
             };
             self.sleep.as_mut().reset(next.into());
         }
-    }
-}
-
-/// What hyper believes to be its header timer. hyper makes a sleep when it begins to wait for a head and drops it when it has
-/// one, which tells the two waits apart: `keepalive_idle` before the first byte, `header_timeout` after it.
-#[derive(Debug)]
-pub(super) struct HeadTimer(pub(super) Arc<Pulse>);
-
-impl Timer for HeadTimer {
-    fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
-        self.0.rest();
-        Box::pin(HeadWait(Arc::clone(&self.0)))
-    }
-
-    fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
-        self.sleep(Duration::ZERO)
-    }
-
-    fn reset(&self, _: &mut Pin<Box<dyn Sleep>>, _: Instant) {
-        self.0.rest();
-    }
-}
-
-/// hyper waits for a head. Never resolves: the connection's alarm ends the wait.
-struct HeadWait(Arc<Pulse>);
-
-impl Sleep for HeadWait {}
-
-impl Future for HeadWait {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
-}
-
-impl Drop for HeadWait {
-    fn drop(&mut self) {
-        self.0.idle.clear();
-        self.0.head.clear();
     }
 }

@@ -40,7 +40,7 @@ impl Socket {
             match write(&self.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => {
-                    self.pulse.wrote();
+                    self.pulse.wrote(*written.as_ref().unwrap_or(&0));
                     return Poll::Ready(written);
                 }
             }

@@ -43,6 +43,7 @@ pub struct Metrics {
     log_dropped: Counters<1>,
     limits: Counters<2>,
     connections: IntGauge,
+    cuts: Counters<1>,
     access_log_dropped: IntCounter,
     span_losses: SpanLosses,
     tasks: IntGaugeVec,
@@ -119,6 +120,12 @@ impl Metrics {
                 ["worker", "code"],
             )?,
             connections: register(&registry, IntGauge::new("eyot_connections", "Client connections that are open.")?)?,
+            cuts: Counters::register(
+                &registry,
+                "eyot_connections_cut_total",
+                "Client connections that the node ended, by why.",
+                ["reason"],
+            )?,
             access_log_dropped: register(
                 &registry,
                 IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
@@ -212,6 +219,11 @@ impl Metrics {
     /// How many client connections are open: whoever counts them says so before a scrape.
     pub fn connections(&self, open: usize) {
         self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a connection that was ended for what its client did or did not do.
+    pub fn connection_cut(&self, why: &'static str) {
+        self.cuts.of([why]).inc();
     }
 
     /// The counters of lost spans, for `Tracer::start`.

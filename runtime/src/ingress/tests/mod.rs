@@ -46,6 +46,7 @@ pub(crate) fn limits() -> NodeLimits {
         request_body_idle: Duration::from_secs(5),
         request_body_rate: 0,
         write_idle: Duration::from_millis(400),
+        response_body_rate: 0,
         half_close: Duration::from_millis(300),
         h2_streams: 10,
         drain: Duration::from_secs(5),
@@ -114,6 +115,8 @@ impl Handle for Site {
     fn refused(&self, _: &Client, failure: &Failure) {
         self.refused.send_modify(|all| all.push(failure.code()));
     }
+
+    fn cut(&self, _: &'static str) {}
 }
 
 /// A body without end.

@@ -20,8 +20,13 @@ use harness::origin::{OK, Origin};
 use harness::wire::Wire;
 use harness::{Answer, Node, fixtures, until};
 
+/// Pairs of a limit and its test, as the limit, the test's path and the test.
+macro_rules! tests {
+    ($(($limit:literal, $test:path $(,)?)),* $(,)?) => { &[$(($limit, stringify!($test), $test)),*] };
+}
+
 /// The test of each limit. A key of limits.toml that is not here fails a test; a test that is not there does not compile.
-const TESTED: &[(&str, fn())] = &[
+const TESTED: &[(&str, &str, fn())] = tests![
     ("memory", memory_up_to_the_limit_is_given_and_one_page_more_ends_the_isolate),
     ("cpu_time", cpu_time_below_the_limit_is_given_and_a_spinning_guest_ends_at_it),
     ("wall_time", a_response_head_within_wall_time_is_sent_and_past_it_is_a_timeout),
@@ -82,8 +87,55 @@ fn every_limit_of_the_file_has_its_test() {
     let file = std::fs::read_to_string(harness::root().join("limits.toml")).expect("limits.toml can be read");
     let table: toml::Table = file.parse().expect("it is TOML");
     let keys: BTreeSet<&str> = table.keys().map(String::as_str).collect();
-    let tested: BTreeSet<&str> = TESTED.iter().map(|(key, _)| *key).collect();
+    let tested: BTreeSet<&str> = TESTED.iter().map(|(key, ..)| *key).collect();
     assert_eq!(keys, tested, "on the left limits.toml, on the right the table of tests");
+}
+
+/// What stands above the table of docs/limits.md.
+const PAGE: &str = "\
+# Limits
+
+Every limit, its default, and the test that proves it at its bound and one past it. Made from [limits.toml](../limits.toml) by
+`EYOT_WRITE_DOCS=1 cargo test --test limits the_page`; a test fails while it is not up to date.
+
+`max` is how far a worker's eyot.toml may go, or for other scopes what a node can do at all. The operator overrides both, by `[limits]` in
+node.toml or `--limits FILE`. `code` is what the failure is called in header `eyot-error`, in metrics and in logs, and `status` what the
+client gets for it. Where the response has begun there is no status left to send: its body is broken off, and the code stands in metrics
+and logs. 499 reaches nobody, since the client has gone. A limit without a code ends a connection, makes a request wait, or stops a node
+from starting; past `log` the request goes on, with its code in the metrics.
+
+";
+
+/// The table that the binary prints, with a column for the tests.
+fn page() -> String {
+    let output = harness::eyot().args(["limits", "--markdown"]).output().expect("the binary can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8(output.stdout).expect("UTF-8");
+    let rows = table.lines().map(|row| match row.split('`').nth(1).filter(|_| row.starts_with("| `")) {
+        Some(limit) => format!("{row} {} |\n", test_of(limit)),
+        None if row.contains("---") => format!("{row} --- |\n"),
+        None => format!("{row} test |\n"),
+    });
+    PAGE.to_owned() + &rows.collect::<String>()
+}
+
+/// The test of a limit, as a link to its file.
+fn test_of(limit: &str) -> String {
+    let test = TESTED.iter().find(|(key, ..)| *key == limit).map(|(_, test, _)| *test).expect("every limit has one");
+    match test.split_once("::") {
+        Some((module, test)) => format!("[{test}](../tests/limits/{module}.rs)"),
+        None => format!("[{test}](../tests/limits.rs)"),
+    }
+}
+
+#[test]
+fn the_page_of_the_documentation_shows_every_limit_as_it_is() {
+    let file = harness::root().join("docs/limits.md");
+    if std::env::var_os("EYOT_WRITE_DOCS").is_some() {
+        std::fs::write(&file, page()).expect("the page can be written");
+    }
+    let written = std::fs::read_to_string(&file).expect("docs/limits.md can be read");
+    assert!(written == page(), "docs/limits.md is not up to date: EYOT_WRITE_DOCS=1 cargo test --test limits the_page");
 }
 
 /// What is cut by a limit of a fraction of a second ends within this, and no default is as short.

@@ -4,6 +4,8 @@
 //! Every variant has exactly one status, one stable code (header `eyot-error`, label `code` of the metrics) and one party at
 //! fault; a new variant does not compile until all three are decided.
 
+mod limit;
+
 use std::time::Duration;
 
 /// Who caused it: decides the log level, and who is told the details.

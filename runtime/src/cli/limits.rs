@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::say;
 use crate::config::{LimitRow, LimitTable, Source, Value};
+use crate::failure::Failure;
 
 /// Show every limit: its default, how far a worker may go, and where the value came from.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -104,14 +105,19 @@ fn terminal(table: &LimitTable) -> String {
     text
 }
 
+/// The table of `docs/limits.md`, to which `tests/limits.rs` adds the test of each limit.
 fn markdown(table: &LimitTable) -> String {
-    let mut text = String::from("| limit | default | max | scope | code | why | where the number comes from |\n");
-    text.push_str("| --- | ---: | ---: | --- | --- | --- | --- |\n");
+    let mut text =
+        String::from("| limit | default | max | scope | code | status | why | where the number comes from |\n");
+    text.push_str("| --- | ---: | ---: | --- | --- | --- | --- | --- |\n");
     for row in &table.rows {
         let [key, default, max, scope, code, _] = cells(row);
-        let code = if code.is_empty() { String::new() } else { format!("`{code}`") };
+        let code = if code.is_empty() { "–".to_owned() } else { format!("`{code}`") };
+        let status = Failure::status_of_limit(&row.code).map_or_else(|| "–".to_owned(), |status| status.to_string());
         let (why, reference) = (row.why.replace('|', "\\|"), row.reference.replace('|', "\\|"));
-        text.push_str(&format!("| `{key}` | {default} | {max} | {scope} | {code} | {why} | {reference} |\n"));
+        text.push_str(&format!(
+            "| `{key}` | {default} | {max} | {scope} | {code} | {status} | {why} | {reference} |\n"
+        ));
     }
     text
 }
@@ -142,6 +148,7 @@ fn json(table: &LimitTable) -> serde_json::Result<String> {
                 "max_value": row.max.map(number),
                 "scope": row.scope,
                 "code": row.code,
+                "status": Failure::status_of_limit(&row.code),
                 "why": row.why,
                 "source": row.reference,
                 "set_by": row.source.to_string(),
@@ -193,14 +200,22 @@ mod tests {
         assert_eq!(row("cpu_time")["default_value"], 100.0);
         assert_eq!(row("stream_total")["default_value"], serde_json::Value::Null);
         assert_eq!(row("drain")["max"], serde_json::Value::Null);
+        assert_eq!((&row("uri")["status"], &row("drain")["status"]), (&414.into(), &serde_json::Value::Null));
         assert!(rows.iter().all(|row| !row["why"].as_str().unwrap().is_empty() && row["source"].is_string()));
     }
 
     #[test]
     fn markdown_has_a_line_for_every_limit() {
         let text = markdown(&LimitTable::builtin());
-        assert!(text.contains("| `cpu_time` | 100ms | 30s | invocation | `worker_cpu_exceeded` |"), "{text}");
+        assert!(text.contains("| `cpu_time` | 100ms | 30s | invocation | `worker_cpu_exceeded` | 500 |"), "{text}");
         assert_eq!(text.lines().count(), LimitTable::builtin().rows.len() + 2);
+    }
+
+    #[test]
+    fn every_code_of_a_limit_has_a_status_unless_the_request_goes_on() {
+        let codes: Vec<String> = LimitTable::builtin().rows.into_iter().map(|row| row.code).collect();
+        let without: Vec<_> = codes.iter().filter(|code| Failure::status_of_limit(code).is_none()).collect();
+        assert!(without.iter().all(|code| ["", "worker_log_truncated"].contains(&code.as_str())), "{without:?}");
     }
 
     #[test]

@@ -52,18 +52,18 @@ pub const WORKERS: &[Worker] = &[
     text("memory-fill", CPU, ENDS_AT_CPU),
     text("memory-copy", CPU, ENDS_AT_CPU),
     text("memory-bomb", MUCH_CPU, ENDS_AT_MEMORY),
-    text("huge-memory", MUCH_CPU, ENDS_AT_MEMORY),
-    text("table-grow", MUCH_CPU, TRAPS),
+    steadily(text("huge-memory", MUCH_CPU, ENDS_AT_MEMORY)),
+    steadily(text("table-grow", MUCH_CPU, TRAPS)),
     text("deep-recursion", MUCH_CPU, TRAPS),
-    text("trap-start", MUCH_CPU, TRAPS),
-    fixture("trap", "/trap", MUCH_CPU, 2, TRAPS),
-    fixture("panic", "/panic", MUCH_CPU, 2, TRAPS),
-    fixture("no-response", "/no-response", MUCH_CPU, 2, &[(500, "worker_no_response")]),
+    steadily(text("trap-start", MUCH_CPU, TRAPS)),
+    steadily(fixture("trap", "/trap", MUCH_CPU, 2, TRAPS)),
+    steadily(fixture("panic", "/panic", MUCH_CPU, 2, TRAPS)),
+    steadily(fixture("no-response", "/no-response", MUCH_CPU, 2, &[(500, "worker_no_response")])),
     fixture("handles", "/handles?n=1000000", "cpu_time = \"10s\"\nresource_table = 100000", 2, &[(500, "worker_handles_exceeded")]),
     fixture("resources", "/handles?n=1000000", "cpu_time = \"10s\"\nhandles = 100000", 2, &[(500, "worker_resources_exceeded")]),
     fixture("header-flood", "/headers?n=30000&bytes=0", MUCH_CPU, 2, &[(500, "worker_header_too_large")]),
     fixture("host-copy", "/hostcall?bytes=60000000&via=stdout", MUCH_CPU, 2, &[(500, "worker_hostcall_exceeded")]),
-    fixture("random", "/random?bytes=4294967296", MUCH_CPU, 2, &[(500, "worker_random_exceeded")]),
+    steadily(fixture("random", "/random?bytes=4294967296", MUCH_CPU, 2, &[(500, "worker_random_exceeded")])),
     fixture("empty-writes", "/empty-writes?n=100000", MUCH_CPU, 2, IS_SERVED),
     // So many bytes that most are dropped. We read what the node writes, on the generator's core: no more often than this.
     Worker { pace: Pace::Open(4.0), ..fixture("log-flood", "/log?bytes=5000000", MUCH_CPU, 2, IS_SERVED) },
@@ -86,6 +86,13 @@ const fn fixture(
 
 const fn text(name: &'static str, limits: &'static str, expect: &'static [(u16, &'static str)]) -> Worker {
     Worker { name, guest: Guest::Text(name), path: "/", limits, connections: 2, pace: Pace::Closed, expect }
+}
+
+/// What ends at once is asked so often in a second: more would be a flood of requests, which any worker could be asked for.
+const RATE: f64 = 200.0;
+
+const fn steadily(worker: Worker) -> Worker {
+    Worker { pace: Pace::Open(RATE), ..worker }
 }
 
 impl Worker {

@@ -13,6 +13,8 @@
 //! - every hostile worker ends in its own way, and no failure is the node's;
 //! - memory is within 10 % of what it was; no connection, task, isolate or permit is left.
 //!
+//! `--without` leaves out workers and kinds of clients by their names, to find who does what.
+//!
 //! This program is its own node: with a subcommand it is `eyot`.
 
 #[path = "../harness/mod.rs"]
@@ -28,7 +30,7 @@ use std::time::{Duration, Instant};
 use harness::cores::{self, Pinned};
 use harness::load::{self, Outcome, Pace, Stream};
 use harness::{Node, origin, until};
-use workers::{SLEEPER, SLEEPERS, WORKERS};
+use workers::{SLEEPER, SLEEPERS, WORKERS, Worker};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,16 +46,17 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seconds = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => Some(120),
-        ["--seconds", seconds] => seconds.parse().ok(),
+        ["--seconds", seconds] | ["--seconds", seconds, "--without", ..] => seconds.parse().ok(),
         [command, ..] if !command.starts_with('-') => return eyot::cli::main(),
         _ => None,
     };
     let Some(seconds @ 5..) = seconds else {
-        eprintln!("usage: hostile [--seconds N], N at least 5");
+        eprintln!("usage: hostile [--seconds N [--without NAME…]], N at least 5");
         return ExitCode::from(2);
     };
     // What the harness cannot do is a panic, which has been told by then.
-    match std::panic::catch_unwind(|| run(Duration::from_secs(seconds))) {
+    let without = arguments.get(3..).unwrap_or_default();
+    match std::panic::catch_unwind(|| run(Duration::from_secs(seconds), without)) {
         Ok(faults) if faults.is_empty() => {
             println!("\nEverything holds.");
             ExitCode::SUCCESS
@@ -67,11 +70,15 @@ fn main() -> ExitCode {
 }
 
 /// What does not hold.
-fn run(lasts: Duration) -> Vec<String> {
+fn run(lasts: Duration, without: &[String]) -> Vec<String> {
     let cores = cores::available();
     assert!(cores.len() >= 2, "the node and the load generator need a core each");
     let _pinned = Pinned::to(cores[1]);
-    let arena = Arena { node: node(cores[0], &origin::Origin::forgetting()) };
+    let node = node(cores[0], &origin::Origin::forgetting());
+    let asked = WORKERS.iter().filter(|worker| worker.is_asked() && !without.iter().any(|name| name == worker.name));
+    let mut clients = clients::clients();
+    clients.retain(|client| !without.iter().any(|name| name == client.name));
+    let arena = Arena { node, asked: asked.collect(), clients };
     let quiet = lasts / 5;
 
     // Its first requests find caches cold.
@@ -79,6 +86,9 @@ fn run(lasts: Duration) -> Vec<String> {
     let capacity = arena.ask(&[neighbour(Pace::Closed)], (lasts / 20).max(Duration::from_secs(1))).remove(0);
     let pace = Pace::Open(capacity.outcome.rate() * SHARE);
     println!("capacity {:.0}/s; the neighbour is asked for {SHARE} of it\n", capacity.outcome.rate());
+    // Pools keep the slots that they have once used, for the next isolate: these are no leak.
+    arena.attack(pace, lasts / 5);
+    arena.left();
     let before = arena.ask(&[neighbour(pace)], quiet).remove(0);
     let memory = arena.node.resident();
     let (attacked, clients) = arena.attack(pace, lasts);
@@ -114,7 +124,7 @@ fn run(lasts: Duration) -> Vec<String> {
     if found > most {
         faults.push(format!("the neighbour's p99 is {found:?} under attack, and may be {most:?}"));
     }
-    for (worker, phase) in WORKERS.iter().filter(|worker| worker.is_asked()).zip(&attacked[1..]) {
+    for (worker, phase) in arena.asked.iter().zip(&attacked[1..]) {
         let (outcome, name) = (&phase.outcome, worker.name);
         faults.extend(outcome.failures.first().map(|first| {
             format!("{name} ends in another way, {} of {} times: {first}", outcome.failures.len(), outcome.answered())
@@ -187,6 +197,9 @@ impl Phase {
 
 struct Arena {
     node: Node,
+    /// The hostile workers that the load generator asks.
+    asked: Vec<&'static Worker>,
+    clients: Vec<clients::Client>,
 }
 
 impl Arena {
@@ -200,15 +213,13 @@ impl Arena {
 
     /// The neighbour's part comes first, then those of the workers that are asked.
     fn attack(&self, pace: Pace, lasts: Duration) -> (Vec<Phase>, Vec<(&'static str, clients::Tally)>) {
-        let clients = clients::clients();
-        let hosts: Vec<String> = WORKERS.iter().map(|worker| format!("{}.test", worker.name)).collect();
-        let hostile = WORKERS.iter().zip(&hosts).filter(|(worker, _)| worker.is_asked());
-        let hostile = hostile.map(|(worker, host)| worker.stream(host));
+        let clients = &self.clients;
+        let hosts: Vec<String> = self.asked.iter().map(|worker| format!("{}.test", worker.name)).collect();
+        let hostile = self.asked.iter().zip(&hosts).map(|(worker, host)| worker.stream(host));
         let streams: Vec<_> = std::iter::once(neighbour(pace)).chain(hostile).collect();
         let [plain, tls] = self.node.addresses[..] else { panic!("two listeners, not {:?}", self.node.addresses) };
         let (stop, stopped) = mpsc::channel();
         std::thread::scope(|scope| {
-            let clients = &clients;
             let attack = scope.spawn(move || clients::attack(clients, plain, tls, stopped));
             let phases = self.ask(&streams, lasts);
             drop(stop);
@@ -281,8 +292,8 @@ impl Arena {
                 let code = line.split_once("code=\"")?.1.split('"').next()?;
                 Some(format!("{code} {}", line.rsplit(' ').next()?))
             });
-            let asked = WORKERS.iter().filter(|worker| worker.is_asked());
-            let phase = asked.zip(phases).find(|(asked, _)| asked.name == worker.name).map(|(_, phase)| phase);
+            let phase =
+                self.asked.iter().zip(phases).find(|(asked, _)| asked.name == worker.name).map(|(_, phase)| phase);
             let answered = phase.map_or_else(|| "–".to_owned(), |phase| phase.outcome.answered().to_string());
             println!("{:18} {answered:>9}  {}", worker.name, codes.collect::<Vec<_>>().join(", "));
         }

@@ -147,10 +147,10 @@ impl Bench<'_> {
 
     /// The neighbour's p99 in one phase.
     fn measure(&self, name: &str, streams: &[Stream<'_>]) -> Duration {
-        let before = self.waited();
+        let before = cores::waited(self.node.id());
         let began = Instant::now();
         let outcomes = load::run(self.node.address(), streams, self.lasts);
-        let stolen = (self.waited() - before).as_secs_f64() / began.elapsed().as_secs_f64();
+        let stolen = (cores::waited(self.node.id()) - before).as_secs_f64() / began.elapsed().as_secs_f64();
         self.node.wait_until_idle();
         for (stream, outcome) in streams.iter().zip(&outcomes) {
             row(if stream.host == "neighbour.test" { name } else { stream.path }, outcome, stolen);
@@ -161,19 +161,6 @@ impl Bench<'_> {
             assert!(outcome.answered() > 0, "{name}: {} was never answered", stream.path);
         }
         outcomes[0].quantile(0.99)
-    }
-
-    /// For how long threads of the node have been ready to run, and were not run.
-    fn waited(&self) -> Duration {
-        let folder = format!("/proc/{}/task", self.node.id());
-        let threads = std::fs::read_dir(folder).expect("a process").flatten();
-        let waited = threads.filter_map(|thread| {
-            let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
-            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            let serves = name.starts_with("eyot-") && name.trim_end().ends_with("0");
-            serves.then(|| text.split(' ').nth(1)?.parse::<u64>().ok()).flatten()
-        });
-        Duration::from_nanos(waited.sum())
     }
 }
 

@@ -22,3 +22,5 @@ mod ingress;
 mod admin;
 pub mod cli;
 mod node;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;

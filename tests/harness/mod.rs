@@ -29,7 +29,25 @@ pub fn root() -> PathBuf {
 
 /// The binary under test.
 pub fn eyot() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eyot"));
+    prepared(Command::new(binary()))
+}
+
+/// The same on one core, together with all that it starts.
+pub fn on_core(core: usize) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &core.to_string()]).arg(binary());
+    prepared(command)
+}
+
+/// Examples are told of no binary; the one that uses this is one itself.
+fn binary() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_eyot") {
+        Some(path) => path.into(),
+        None => std::env::current_exe().expect("this program has a path"),
+    }
+}
+
+fn prepared(mut command: Command) -> Command {
     command.env("XDG_CACHE_HOME", cache()).env("NO_COLOR", "1").env_remove("EYOT_LOG");
     // Every failure would walk the stack, 10 ms in a debug build.
     command.env_remove("RUST_BACKTRACE");
@@ -378,6 +396,6 @@ pub fn escaped(text: &str) -> String {
 
 /// Between two looks at a condition; never a way to wait for something.
 #[allow(clippy::disallowed_methods, reason = "a test's thread serves nobody")]
-fn pause() {
+pub fn pause() {
     std::thread::sleep(Duration::from_millis(5));
 }

@@ -45,6 +45,11 @@ impl Origin {
         })
     }
 
+    /// One that answers [`OK`] to everything and keeps nothing.
+    pub fn forgetting() -> Self {
+        Self::start(|asked, _| asked.answer(OK))
+    }
+
     fn start(each: fn(Asked, &Sender<Asked>)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");

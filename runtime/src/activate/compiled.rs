@@ -218,6 +218,12 @@ fn trusted(engine: &Engine, source: Source<'_>) -> wasmtime::Result<Component> {
     }
 }
 
+/// For code that was compiled in this process a moment ago, which only the fuzz targets do.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn compiled_here(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    trusted(engine, Source::Bytes(code))
+}
+
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let write = || {

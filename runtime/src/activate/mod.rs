@@ -9,6 +9,8 @@ mod activator;
 mod active;
 mod compiled;
 pub mod compiler;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 
 pub use activator::{Activator, Mode};
 pub use active::{Active, Destination, Target, Worker};

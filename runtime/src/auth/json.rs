@@ -20,8 +20,10 @@ pub(super) struct WrongType;
 impl<'a> Object<'a> {
     /// Reads `bytes` as one JSON object; `None` when they are anything else, or when a name stands there twice.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        // Checked as a whole, because the values that nobody asks for are skipped and not looked into.
+        // Checked as a whole, because the values that nobody asks for are skipped and not looked into: a guest that reads them
+        // would meet half a surrogate, or a number that is none, in what we have called good.
         let text = std::str::from_utf8(bytes).ok()?;
+        serde_json::from_str::<serde_json::Value>(text).ok()?;
         let mut object: Self = serde_json::from_str(text).ok()?;
         object.0.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let unique = object.0.windows(2).all(|pair| pair[0].0 != pair[1].0);
@@ -127,6 +129,9 @@ mod tests {
         }
         assert!(Object::parse(b"{\"ignored\": \"\xff\"}").is_none());
         assert!(Object::parse(b"{\"ignored\": \"\xc0\xae\"}").is_none());
+        assert!(Object::parse(br#"{"ignored": "\ud800"}"#).is_none(), "no parser could hold it");
+        assert!(Object::parse(br#"{"ignored": ["\ud83d\ude00", 1e999]}"#).is_none());
+        assert!(Object::parse(br#"{"ignored": ["\ud83d\ude00", 1e99]}"#).is_some());
         let deep = format!("{{\"a\": {}", "[".repeat(100_000));
         assert!(Object::parse(deep.as_bytes()).is_none(), "and the stack holds");
     }

@@ -9,6 +9,8 @@
 mod challenge;
 mod claims;
 mod credential;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod identity;
 mod json;
 mod keys;
@@ -17,7 +19,9 @@ mod verifier;
 
 #[cfg(test)]
 mod attacks;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "the fuzz target uses its part"))]
+#[allow(clippy::unwrap_used, reason = "only tests and fuzz targets fail by it")]
 mod fixtures;
 #[cfg(test)]
 mod standards;

@@ -20,7 +20,7 @@ impl NodeMemory {
 
     /// In bytes.
     #[must_use]
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }

@@ -10,6 +10,8 @@ mod component;
 mod diagnostic;
 mod file;
 mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod host;
 mod limit_reader;
 mod limit_table;

@@ -7,6 +7,8 @@
 //! built.
 
 mod endpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod table;
 #[cfg(test)]
 mod tests;

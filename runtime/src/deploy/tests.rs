@@ -1,31 +1,17 @@
 //! Which route wins, and which tricks do not.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use http::Method;
 
-use super::RouteTable;
-use crate::config::{HostPattern, Methods, PathPattern, Place, Route, Target};
+use super::{RouteTable, fuzz};
+use crate::config::Route;
 use crate::failure::Failure;
 use crate::http::{host, path};
 
 /// `[METHODS] [HOST]/PATH`; its place is its line.
 fn route(text: &str, line: usize) -> Route {
-    let (methods, pattern) = text.split_once(' ').unwrap_or(("", text));
-    let methods = match methods {
-        "" => Methods::Any,
-        list => Methods::Only(list.split(',').map(|name| name.parse().unwrap()).collect()),
-    };
-    let (host, path) = pattern.split_at(pattern.find('/').unwrap_or(pattern.len()));
-    Route {
-        host: (!host.is_empty()).then(|| HostPattern::parse(host).unwrap()),
-        path: PathPattern::parse(path).unwrap(),
-        methods,
-        target: Target::Worker(text.to_owned()),
-        auth: None,
-        place: Place { file: PathBuf::from("node.toml"), line, column: 1 },
-    }
+    fuzz::parsed(text, line).unwrap_or_else(|| panic!("{text} is no route"))
 }
 
 fn build(routes: &[&str]) -> Result<RouteTable, crate::config::Diagnostics> {
@@ -295,22 +281,6 @@ fn all_faults_are_told_together() {
     assert!(faults.0.iter().all(|fault| fault.help.as_ref().is_some_and(|help| !help.is_empty())));
 }
 
-/// What [`RouteTable`] says it does, done slowly.
-fn slow_find<'r>(routes: &[&'r str], path: &str) -> Option<&'r str> {
-    let wanted: Vec<&str> = path[1..].split('/').collect();
-    let rank = |text: &&'r str| {
-        let is_prefix = text.ends_with("/*");
-        let base = text.strip_suffix("/*").unwrap_or(text);
-        let pattern: Vec<&str> = if base.is_empty() { vec![] } else { base[1..].split('/').collect() };
-        let fits = if is_prefix { pattern.len() <= wanted.len() } else { pattern.len() == wanted.len() };
-        let same =
-            |(pattern, wanted): (&&str, &&str)| pattern == wanted || (pattern.starts_with('{') && !wanted.is_empty());
-        let literal: Vec<bool> = pattern.iter().map(|segment| !segment.starts_with('{')).collect();
-        (fits && pattern.iter().zip(&wanted).all(same)).then_some((!is_prefix, pattern.len(), literal, *text))
-    };
-    routes.iter().filter_map(rank).max().map(|(.., text)| text)
-}
-
 #[test]
 fn any_table_finds_what_the_slow_way_finds() {
     let mut state = 0x853c_49e6_748f_ea9b_u64;
@@ -334,12 +304,13 @@ fn any_table_finds_what_the_slow_way_finds() {
         }
         let routes: Vec<&str> = texts.iter().map(String::as_str).collect();
         let table = table(&routes);
+        let parsed: Vec<Route> = routes.iter().map(|text| route(text, 1)).collect();
         for _ in 0..30 {
             let mut path: String = (0..next(6)).map(|_| ["/a", "/b", "/ab", "/c"][next(4) as usize]).collect();
             if path.is_empty() || next(4) == 0 {
                 path.push('/');
             }
-            let slow = slow_find(&routes, &path).unwrap_or(NOT_FOUND);
+            let slow = fuzz::slow(&parsed, "h", &Method::GET, &path).map_or(NOT_FOUND, |index| routes[index]);
             found += usize::from(slow != NOT_FOUND);
             assert_eq!(find(&table, &format!("h{path}")), slow, "{routes:?} {path}");
         }

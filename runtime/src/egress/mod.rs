@@ -14,6 +14,8 @@ mod connect;
 mod download;
 mod exchange;
 mod forwarded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod headers;
 mod hops;
 mod origin;

@@ -160,18 +160,10 @@ fn matches(allowed: &AllowedHost, https: bool, host: &str, port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Destination, Policy};
-    use crate::config::{AllowedHost, HostPattern};
+    use crate::config::AllowedHost;
 
     fn entry(text: &str) -> AllowedHost {
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (Some(scheme.parse().unwrap()), rest),
-            None => (None, text),
-        };
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().unwrap())),
-            _ => (rest, None),
-        };
-        AllowedHost { scheme, host: HostPattern::parse(host).unwrap(), port }
+        crate::egress::fuzz::entry(text).unwrap()
     }
 
     fn asked(allowed: &[&str], uri: &str) -> Option<String> {

@@ -41,22 +41,23 @@ pub(super) fn clear(worker: WorkerId, remains: Remains) {
     if remains.store.is_none() || !is_large(&remains.usage) {
         let before = remains.usage.cpu_time();
         let usage = Arc::clone(&remains.usage);
-        remains.clear();
+        remains.clear(lane::is_busy());
         return lane::charge(worker, usage.cpu_time() - before);
     }
     // Without the thread it is cleared here.
-    let Some(sweeper) = &*SWEEPER else { return remains.clear() };
+    let Some(sweeper) = &*SWEEPER else { return remains.clear(true) };
     if let Err(mpsc::SendError(load)) = sweeper.send(Load { remains, _sweep: lane::sweep(worker) }) {
-        load.remains.clear();
+        load.remains.clear(true);
     }
 }
 
 impl Remains {
-    /// What it takes is charged to the guest, too.
-    fn clear(self) {
+    /// What it takes is charged to the guest, too. Reading the thread's clock is a system call, and on a core that is not `shared` the
+    /// wall clock will do.
+    fn clear(self, shared: bool) {
         let Self { store, usage, ledger, late } = self;
         if let Some(store) = store {
-            usage.poll_begins(true);
+            usage.poll_begins(shared);
             drop(store);
             usage.poll_ends();
         }
@@ -76,7 +77,7 @@ static SWEEPER: LazyLock<Option<mpsc::Sender<Load>>> = LazyLock::new(|| {
         // A thread has a niceness of its own on Linux. Where a core is shared, its connections come first.
         let _ = rustix::process::setpriority_process(None, NICE);
         for load in loads {
-            load.remains.clear();
+            load.remains.clear(true);
         }
     });
     thread.is_ok().then_some(sender)

@@ -3,9 +3,10 @@
 mod harness;
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use harness::{Answer, client, eyot, fixtures, until};
 
@@ -70,6 +71,26 @@ fn a_node_whose_log_nobody_reads_goes_on() {
         },
     );
     (0..3).for_each(|_| node.traps());
+}
+
+#[test]
+fn a_node_whose_log_is_a_pipe_that_nobody_empties_goes_on() {
+    let mut held = None;
+    let mut node = Unheard::start(
+        |node| _ = node.stdout(Stdio::null()).stderr(Stdio::piped()),
+        |child| held = child.stderr.take(),
+    );
+    // A pipe holds 64 KiB at most, and a line of a trap is longer than 128 bytes.
+    (0..600).for_each(|_| node.traps());
+    let mut log = held.take().expect("piped");
+    let terminated = Instant::now();
+    Command::new("kill").arg(node.child.id().to_string()).status().expect("it runs");
+    until("it ends", || node.child.try_wait().expect("a child").is_some());
+    assert!(terminated.elapsed() < Duration::from_secs(10), "its end waited for {:?}", terminated.elapsed());
+    let mut written = String::new();
+    log.read_to_string(&mut written).expect("text");
+    let lines = written.lines().filter(|line| line.contains("worker_trapped")).count();
+    assert!((1..600).contains(&lines), "{lines} lines of 600 were written, so nothing has waited");
 }
 
 #[test]

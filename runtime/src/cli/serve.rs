@@ -104,7 +104,7 @@ impl Serve {
     fn node(&self, read: &config::Read) -> anyhow::Result<()> {
         let access = self.access_log.clone().unwrap_or(AccessLog::To(Destination::Stdout)).sink();
         let mut ending = Ending::prepare(None)?;
-        let Begun { compiler, log, warning } = self.begin(read, access.as_ref())?;
+        let Begun { compiler, mut log, warning } = self.begin(read, access.as_ref())?;
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
@@ -117,7 +117,7 @@ impl Serve {
             request_headers: Vec::new(),
             compiler,
         };
-        let running = ending.unless_it_comes(|| Node::start(read, options))?;
+        let running = ending.unless_it_comes(&mut log, || Node::start(read, options))?;
         for address in &running.addresses {
             tracing::info!(%address, workers = running.workers(), "listening");
         }
@@ -136,7 +136,7 @@ impl Serve {
         let node = node.into();
         let access = self.access_log.clone().unwrap_or(AccessLog::Off).sink();
         let mut ending = Ending::prepare(self.single.shutdown_address())?;
-        let Begun { compiler, log, warning } = self.begin(&node, access.as_ref())?;
+        let Begun { compiler, mut log, warning } = self.begin(&node, access.as_ref())?;
         let options = Options {
             detail: Detail::Public,
             egress: self.single.egress_mode(),
@@ -146,7 +146,7 @@ impl Serve {
             request_headers: headers,
             compiler,
         };
-        let running = ending.unless_it_comes(|| Node::start(&node, options))?;
+        let running = ending.unless_it_comes(&mut log, || Node::start(&node, options))?;
         // Tools written for wasmtime serve read these two lines, in this order, before anything else on stderr.
         if let Some(address) = ending.address()? {
             say::line(format_args!("Listening for shutdown on tcp://{address}/"));
@@ -243,7 +243,7 @@ impl Ending {
 
     /// Does what has to be done before there is anything to drain: a signal that comes meanwhile ends the process at once, with the
     /// status that a shell gives to it. The handlers stand already, since the first process of a container has no default ones.
-    pub(super) fn unless_it_comes<T: Send>(&mut self, work: impl FnOnce() -> T + Send) -> T {
+    fn unless_it_comes<T: Send>(&mut self, log: &mut LogGuard, work: impl FnOnce() -> T + Send) -> T {
         let Self { runtime, interrupt, terminate, .. } = self;
         std::thread::scope(|scope| {
             let (done, is_done) = tokio::sync::oneshot::channel::<()>();
@@ -259,6 +259,7 @@ impl Ending {
                 }
             });
             if let Some(signal) = signal {
+                log.close();
                 std::process::exit(128 + signal.as_raw_value());
             }
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -104,10 +104,14 @@ fn extra(failure: &Failure, headers: &mut HeaderMap) {
     }
 }
 
-/// What the operator should know at once: what this node, a worker or an origin did, not what clients do.
+/// What the operator should know at once: what this node, a worker or an origin did, not what clients do. What is refused because
+/// there is too much of it is counted, and costs no line each.
 pub(super) fn tell(failure: &Failure, id: &RequestId, trace: TraceId, worker: Option<&str>) {
     let (code, request_id, trace_id) = (failure.code(), id.as_str(), tracing::field::display(trace));
     match failure.fault() {
+        _ if matches!(failure, Failure::Overloaded { .. }) => {
+            tracing::debug!(request_id, trace_id, worker, code, "{failure}");
+        }
         Fault::Node => tracing::error!(request_id, trace_id, worker, code, "{failure}"),
         Fault::Worker | Fault::Origin => tracing::warn!(request_id, trace_id, worker, code, "{failure}"),
         Fault::Client => tracing::debug!(request_id, trace_id, worker, code, "{failure}"),

@@ -1,12 +1,12 @@
 //! The node's own log, on standard error: text for a person, JSON for machines, one line for each event.
 //!
-//! What the node says is written at once, so that nothing is lost when it ends. What guests say comes in amounts that we do
-//! not choose, so it goes through a bounded [`Writer`]. A log that cannot be written is counted, and is no reason for anything
-//! else to fail.
+//! A [`Writer`] writes it, so that nobody who logs waits for a slow reader. What guests say comes in amounts that we do not choose,
+//! so it has a lane of its own, and never takes the place of what the node says. A line that cannot be written is counted, and is no
+//! reason for anything else to fail.
 
 use std::env;
 use std::fmt;
-use std::io::{self, IsTerminal, Stderr, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::guest::TARGET as GUEST;
 use super::short::Short;
+use super::writer::LAST_WAIT;
 use super::{Destination, Lane, Writer, task};
 
 /// The environment variable with the filter.
@@ -63,9 +64,9 @@ pub enum LogError {
 
 /// Keeps the log's writer alive: dropping it writes what is left. Held by whoever owns the process's life.
 #[derive(Debug)]
-#[must_use = "guests' lines are lost once this is dropped"]
+#[must_use = "lines are lost once this is dropped"]
 pub struct LogGuard {
-    _writer: Writer,
+    writer: Writer,
     lost: IntCounter,
 }
 
@@ -82,7 +83,7 @@ pub fn init(format: Format) -> Result<LogGuard, LogError> {
         Format::Auto => Format::Json,
         chosen => chosen,
     };
-    let output = Output { guests: writer.lane(), lost: lost.clone() };
+    let output = Output { node: writer.lane(), guests: writer.lane() };
     dispatch(format, colour, &filter, output)?.try_init().map_err(|_| LogError::Twice)?;
     log::set_max_level(of_libraries(&filter));
     // The one place that tells of panics: whoever catches one only counts it.
@@ -92,7 +93,7 @@ pub fn init(format: Format) -> Result<LogGuard, LogError> {
         let said = panic.payload_as_str().unwrap_or("(not a text)");
         tracing::error!(task = task::current(), place, panic = said, %backtrace, "a thread panicked");
     }));
-    Ok(LogGuard { _writer: writer, lost })
+    Ok(LogGuard { writer, lost })
 }
 
 impl LogGuard {
@@ -100,6 +101,11 @@ impl LogGuard {
     #[must_use]
     pub fn lost(&self) -> IntCounter {
         self.lost.clone()
+    }
+
+    /// Writes what is left, within a bounded wait: for who ends the process without dropping this.
+    pub fn close(&mut self) {
+        self.writer.close(LAST_WAIT);
     }
 }
 
@@ -147,39 +153,31 @@ impl FormatTime for Rfc3339 {
     }
 }
 
-/// Chooses the way by who speaks.
+/// Chooses the lane by who speaks.
 struct Output {
+    node: Lane,
     guests: Lane,
-    lost: IntCounter,
 }
 
-enum Way<'a> {
-    Direct(Stderr, &'a IntCounter),
-    Bounded(&'a Lane),
-}
+struct Event<'a>(&'a Lane);
 
 impl<'a> MakeWriter<'a> for Output {
-    type Writer = Way<'a>;
+    type Writer = Event<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Way::Direct(io::stderr(), &self.lost)
+        Event(&self.node)
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
-        if metadata.target() == GUEST { Way::Bounded(&self.guests) } else { self.make_writer() }
+        if metadata.target() == GUEST { Event(&self.guests) } else { self.make_writer() }
     }
 }
 
-impl Write for Way<'_> {
+impl Write for Event<'_> {
     // One call is one event: tracing-subscriber formats it first.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        match self {
-            // A full disk, or a reader that went away. Nobody can be told but the counter.
-            Self::Direct(stderr, lost) if stderr.lock().write_all(event).is_err() => lost.inc(),
-            Self::Direct(..) => {}
-            // Whether there was room is for the counter, not for the guest.
-            Self::Bounded(lane) => drop(lane.append(|out| out.extend_from_slice(event))),
-        }
+        // Whether there was room is for the counter, not for the one who speaks.
+        self.0.append(|out| out.extend_from_slice(event));
         Ok(event.len())
     }
 

@@ -19,7 +19,7 @@ use prometheus::IntCounter;
 /// requests makes them in 40 ms; the writer is called when half of that is there.
 pub const LANE_BYTES: usize = 1024 * 1024;
 /// How long a writer that is dropped waits for its last bytes to be written.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -121,7 +121,8 @@ impl Core {
             Target::Worker(worker) => self.invoke(exchange, &active, worker, caller.client, identity, request).await,
             Target::Origin(origin) => {
                 let asked = Asked { caller: &caller, identity: identity.as_deref() };
-                self.forward(exchange, &active, *origin, &asked, request).await
+                // Boxed: else the future of each request, which hyper moves, has room for this one.
+                Box::pin(self.forward(exchange, &active, *origin, &asked, request)).await
             }
             Target::Redirect { status, location } => redirect::to(*status, location, &request),
             Target::Respond { status, headers, body } => {

@@ -56,15 +56,19 @@ pub(super) fn respond(
         isolate.fail_late(&failure);
     }
     let whole = start.ended && start.frames.iter().all(Frame::is_data);
-    let (body, slot) = if whole {
-        (Body::from(concatenate(&mut start.frames, start.bytes)), Slot::ended())
+    let done = isolate.is_done();
+    let body = if whole {
+        if !done {
+            observe::spawn("isolate", drive(isolate, Slot::ended(), limits));
+        }
+        Body::from(concatenate(&mut start.frames, start.bytes))
     } else {
         let slot = Slot::open(start, limits.response_body);
-        (Body::boxed(Reader(Arc::clone(&slot))), slot)
+        if !done {
+            observe::spawn("isolate", drive(isolate, Arc::clone(&slot), limits));
+        }
+        Body::boxed(Reader(slot))
     };
-    if !isolate.is_done() {
-        observe::spawn("isolate", drive(isolate, slot, limits));
-    }
     Ok(http::Response::from_parts(head, body))
 }
 

@@ -74,6 +74,33 @@ fn a_second_start_maps_what_the_first_compiled() {
 }
 
 #[test]
+fn a_check_changes_nothing_of_what_a_node_keeps() {
+    let state = tempfile::tempdir().expect("a folder");
+    let argument = state.path().to_str().expect("text");
+    drop(Node::single(&fixtures::hello(), &["--state", argument]));
+    let code = || {
+        let files = std::fs::read_dir(state.path().join("compiled")).expect("a folder").flatten();
+        let code = files.map(|file| file.path()).find(|file| file.extension().is_some_and(|end| end == "cwasm"));
+        let code = code.expect("compiled code");
+        (code.metadata().and_then(|about| about.modified()).expect("a file"), code)
+    };
+    let manifest = tempfile::tempdir().expect("a folder");
+    let text = fixtures::worker("hello", &fixtures::hello(), "");
+    std::fs::write(manifest.path().join("eyot.toml"), text).expect("a file");
+    let check = || {
+        let output = eyot().arg("check").arg(manifest.path()).args(["--state", argument]).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let before = code();
+    check();
+    assert_eq!(code(), before, "code that fits");
+    std::fs::write(&before.1, "not what was sealed").expect("a file");
+    let before = code();
+    check();
+    assert_eq!(code(), before, "code that does not fit");
+}
+
+#[test]
 fn a_folder_that_others_can_write_to_is_not_trusted_with_compiled_code() {
     use std::os::unix::fs::PermissionsExt;
     let state = tempfile::tempdir().expect("a folder");

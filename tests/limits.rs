@@ -179,6 +179,16 @@ fn a_denied_growth_is_an_error_to_the_guest_and_the_sum_is_the_limit() {
 }
 
 #[test]
+fn a_denied_growth_ends_a_worker_that_has_trap_on_grow_failure() {
+    let head = "trap_on_grow_failure = true\n[[route]]\npath = \"/*\"\n[limits]\nmemory = \"64MiB\"";
+    let manifest = fixtures::manifest(head);
+    let node = Node::start("[[worker]]\npath = \"fixture\"\n", &[("fixture/eyot.toml", &manifest)]);
+    let answer = node.get("/grow-checked");
+    assert_eq!((answer.status, answer.code()), (500, "worker_memory_exceeded"), "{}", answer.body);
+    assert_eq!(node.get("/grow?mib=16").status, 200);
+}
+
+#[test]
 fn cpu_time_below_the_limit_is_given_and_a_spinning_guest_ends_at_it() {
     let node = fixture("cpu_time = \"100ms\"");
     assert_eq!(node.get("/spin-ms?ms=50").status, 200);

@@ -68,6 +68,9 @@ fn timeout_and_max_memory_size_are_enforced() {
     let node = Node::single(&fixtures::fixture(), &["-W", "timeout=300ms", "-W", "max-memory-size=33554432"]);
     assert_eq!(node.get("/sleep?ms=10000").code(), "worker_timeout");
     assert_eq!(node.get("/grow?mib=64").code(), "worker_memory_exceeded");
+    assert_eq!(node.get("/grow-checked").status, 200);
+    let bounds = ["-W", "max-memory-size=33554432,trap-on-grow-failure"];
+    assert_eq!(Node::single(&fixtures::fixture(), &bounds).get("/grow-checked").code(), "worker_memory_exceeded");
 }
 
 #[test]

@@ -119,6 +119,8 @@ struct Running<'a> {
     /// The times of requests that were due when no connection was free.
     late: VecDeque<Instant>,
     sent: u32,
+    /// The connection whose turn it is: each is used as often as any other, so that none is idle for so long that the node closes it.
+    turn: usize,
     latency: Histogram<u64>,
     failures: Vec<String>,
 }
@@ -148,6 +150,7 @@ impl<'a> Running<'a> {
             connections: (0..stream.connections).map(|_| Connection::open(address)).collect(),
             late: VecDeque::new(),
             sent: 0,
+            turn: 0,
             latency: Histogram::new(3).expect("three digits"),
             failures: Vec::new(),
         }
@@ -172,9 +175,11 @@ impl<'a> Running<'a> {
             },
             Pace::Closed | Pace::Open(_) => {}
         }
-        let request = self.request.as_bytes();
-        for connection in self.connections.iter_mut().filter(|connection| connection.due.is_none()) {
+        let (request, mut sent) = (self.request.as_bytes(), 0);
+        let (past, coming) = self.connections.split_at_mut(self.turn);
+        for connection in coming.iter_mut().chain(past).filter(|connection| connection.due.is_none()) {
             let Some(due) = self.late.pop_front() else { break };
+            sent += 1;
             match connection.socket.write(request) {
                 Ok(written) if written == request.len() => connection.due = Some(due),
                 other => {
@@ -183,6 +188,7 @@ impl<'a> Running<'a> {
                 }
             }
         }
+        self.turn = (self.turn + sent) % self.connections.len();
         next
     }
 

@@ -108,6 +108,8 @@ pub struct Tally {
 
 /// Attacks until the channel is closed.
 pub fn attack(clients: &[Client], plain: SocketAddr, tls: SocketAddr, stop: Receiver<()>) -> Vec<Tally> {
+    // What this thread does is not to delay the load generator, whose core it shares.
+    rustix::process::setpriority_process(None, 10).expect("a thread may be nicer");
     let mut tallies: Vec<_> = clients.iter().map(|_| Tally { opened: 0, ended: 0 }).collect();
     let mut open: Vec<Vec<Option<(TcpStream, Instant)>>> =
         clients.iter().map(|client| (0..client.many).map(|_| None).collect()).collect();

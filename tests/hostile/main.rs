@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release -p eyot --example hostile                   two minutes
-//! cargo run --release -p eyot --example hostile -- --seconds 20   the short form of CI
+//! cargo run --release -p eyot --example hostile -- --seconds 20   a short form
 //! ```
 //!
 //! The node runs on one core, everything else on another. The neighbour's capacity is measured; then it is asked for 30 % of it, at
@@ -12,6 +12,9 @@
 //! - no request of the neighbour fails, and its p99 under attack is at most that of the quiet phases, plus 5 ms;
 //! - every hostile worker ends in its own way, and no failure is the node's;
 //! - memory is within 10 % of what it was; no connection, task, isolate or permit is left.
+//!
+//! A debug build is asked for 5 %. What a request takes there says nothing about the product, so the bound on the p99 is told and not
+//! held to.
 //!
 //! `--without` leaves out workers and kinds of clients by their names, to find who does what.
 //!
@@ -37,8 +40,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What the attack may add to the neighbour's p99.
 const BOUND: Duration = Duration::from_millis(5);
-/// How much of its capacity the neighbour is asked for.
-const SHARE: f64 = 0.3;
+/// How much of its capacity the neighbour is asked for. To start an isolate cannot be interrupted, and takes a debug build ten times
+/// as long: its core is full sooner.
+const SHARE: f64 = if cfg!(debug_assertions) { 0.05 } else { 0.3 };
 /// How much more memory the node may have than before.
 const KEPT: f64 = 1.1;
 
@@ -122,7 +126,11 @@ fn run(lasts: Duration, without: &[String]) -> Vec<String> {
     let p99 = |phase: &Phase| phase.outcome.quantile(0.99);
     let (most, found) = (p99(&before).max(p99(&after)) + BOUND, p99(&attacked[0]));
     if found > most {
-        faults.push(format!("the neighbour's p99 is {found:?} under attack, and may be {most:?}"));
+        let fault = format!("the neighbour's p99 is {found:?} under attack, and may be {most:?}");
+        match cfg!(debug_assertions) {
+            true => println!("\n{fault}: not held to in a debug build"),
+            false => faults.push(fault),
+        }
     }
     for (worker, phase) in arena.asked.iter().zip(&attacked[1..]) {
         let (outcome, name) = (&phase.outcome, worker.name);

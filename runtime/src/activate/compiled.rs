@@ -112,7 +112,7 @@ impl CompiledStore {
     ) -> Result<(Component, Start), LoadError> {
         let engine = engines.engine(kind);
         let entry = self.entry(kind, digest);
-        if let Some(component) = entry.as_ref().and_then(|entry| entry.mapped(engine)) {
+        if let Some(component) = entry.as_ref().and_then(|entry| entry.mapped(engine, self.writes)) {
             return Ok((component, Start::Mapped));
         }
         let compiled = compiler.compile(kind, bytes)?;
@@ -128,7 +128,7 @@ impl CompiledStore {
             return Ok((component, Start::Compiled));
         }
         // Mapped, it costs no memory of its own.
-        Ok((entry.mapped(engine).unwrap_or(component), Start::Compiled))
+        Ok((entry.mapped(engine, true).unwrap_or(component), Start::Compiled))
     }
 
     fn entry(&self, kind: EngineKind, digest: &str) -> Option<Entry> {
@@ -156,24 +156,31 @@ impl Entry {
         format!("{:x}", hasher.finalize())
     }
 
-    fn mapped(&self, engine: &Engine) -> Option<Component> {
+    /// What cannot be used is thrown away, and what is used is marked, if the folder is ours to write to (`writes`).
+    fn mapped(&self, engine: &Engine, writes: bool) -> Option<Component> {
+        let discard = |why: &str| {
+            let path = self.code.display();
+            if writes {
+                tracing::warn!(%path, "compiled code {why}: it is thrown away");
+                let _ = fs::remove_file(&self.code);
+            }
+        };
         let seal = fs::read_to_string(&self.seal).ok()?;
         let mut file = File::open(&self.code).ok()?;
         let mut code = Vec::new();
         file.read_to_end(&mut code).ok()?;
-        let path = self.code.display();
         if seal != self.seal_of(&code) {
-            tracing::warn!(%path, "compiled code does not have its digest: it is thrown away");
-            let _ = fs::remove_file(&self.code);
+            discard("does not have its digest");
             return None;
         }
-        // So that it is not pruned; that it cannot be marked costs a compilation at most.
-        let _ = file.set_modified(SystemTime::now());
+        if writes {
+            // So that it is not pruned; that it cannot be marked costs a compilation at most.
+            let _ = file.set_modified(SystemTime::now());
+        }
         match trusted(engine, Source::File(&file)) {
             Ok(component) => Some(component),
             Err(error) => {
-                tracing::warn!(%path, %error, "compiled code cannot be mapped: it is thrown away");
-                let _ = fs::remove_file(&self.code);
+                discard(&format!("cannot be mapped: {error}"));
                 None
             }
         }

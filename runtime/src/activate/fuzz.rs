@@ -163,6 +163,7 @@ fn worker() -> config::Worker {
         allow_addresses: Vec::new(),
         routes: Vec::new(),
         limits,
+        trap_on_grow_failure: false,
     }
 }
 

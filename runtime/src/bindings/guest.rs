@@ -22,6 +22,8 @@ pub struct Capabilities {
     pub limits: Arc<WorkerLimits>,
     /// What its isolates have of the node, together with those of its other versions.
     pub share: Arc<WorkerShare>,
+    /// Whether growing past limit `memory` ends it.
+    pub trap_on_grow_failure: bool,
     /// Where it may send requests.
     pub policy: Arc<Policy>,
     /// Where its standard streams go.
@@ -46,6 +48,7 @@ impl Capabilities {
             worker: worker.name.as_str().into(),
             limits: Arc::new(worker.limits.clone()),
             share,
+            trap_on_grow_failure: worker.trap_on_grow_failure,
             policy: Arc::new(policy),
             log,
             metrics,
@@ -95,6 +98,7 @@ impl Guest {
                 Arc::clone(limits),
                 Arc::clone(node_memory),
                 Arc::clone(&capabilities.share),
+                capabilities.trap_on_grow_failure,
             ),
             wasi: wasi(capabilities, &event),
             outbound: Outbound::new(capabilities, egress, usage, &event),

@@ -144,6 +144,7 @@ pub struct Meter {
     limits: Arc<WorkerLimits>,
     node: Arc<NodeMemory>,
     worker: Arc<WorkerShare>,
+    trap_on_grow_failure: bool,
     memory: u64,
     /// What was allowed last, and the peak before it: the host may then fail to do it.
     last: (u64, u64),
@@ -161,8 +162,14 @@ const HELD_STEP: u64 = 64 << 10;
 impl Meter {
     /// A meter at zero.
     #[must_use]
-    pub fn new(usage: Arc<Usage>, limits: Arc<WorkerLimits>, node: Arc<NodeMemory>, worker: Arc<WorkerShare>) -> Self {
-        Self { usage, limits, node, worker, memory: 0, last: (0, 0), held: 0, covered: HELD_FREE }
+    pub fn new(
+        usage: Arc<Usage>,
+        limits: Arc<WorkerLimits>,
+        node: Arc<NodeMemory>,
+        worker: Arc<WorkerShare>,
+        trap_on_grow_failure: bool,
+    ) -> Self {
+        Self { usage, limits, node, worker, trap_on_grow_failure, memory: 0, last: (0, 0), held: 0, covered: HELD_FREE }
     }
 
     /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
@@ -194,9 +201,19 @@ impl Meter {
         Ok(())
     }
 
-    fn grow(&mut self, current: usize, desired: usize, size: u64) -> bool {
+    fn grow(&mut self, current: usize, desired: usize, size: u64) -> wasmtime::Result<bool> {
         let more = (desired.saturating_sub(current) as u64).saturating_mul(size);
-        self.reserve(more).is_ok()
+        match self.reserve(more) {
+            Ok(()) => Ok(true),
+            Err(failure) if self.trap_on_grow_failure => Err(failure.into()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn grow_failed(&mut self, what: &str, error: wasmtime::Error) -> wasmtime::Result<()> {
+        tracing::debug!(%error, "{what} did not grow");
+        self.undo();
+        if self.trap_on_grow_failure { Err(error) } else { Ok(()) }
     }
 
     fn reserve(&mut self, more: u64) -> Result<(), Failure> {
@@ -246,26 +263,22 @@ impl wasmtime::ResourceLimiter for Meter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        Ok(self.grow(current, desired, 1))
+        self.grow(current, desired, 1)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        tracing::debug!(%error, "a memory did not grow");
-        self.undo();
-        Ok(())
+        self.grow_failed("a memory", error)
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        tracing::debug!(%error, "a table did not grow");
-        self.undo();
-        Ok(())
+        self.grow_failed("a table", error)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        Ok(self.grow(current, desired, TABLE_ELEMENT))
+        self.grow(current, desired, TABLE_ELEMENT)
     }
 }
 
@@ -289,7 +302,8 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn meter(node: &Arc<NodeMemory>) -> Meter {
-        Meter::new(Usage::new(), Arc::new(LimitTable::builtin().worker_defaults()), Arc::clone(node), Arc::default())
+        let limits = Arc::new(LimitTable::builtin().worker_defaults());
+        Meter::new(Usage::new(), limits, Arc::clone(node), Arc::default(), false)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::rules::Group;
-use super::rules::Rule::{Always, Bytes, Count, Environment, Needed, Never, Time, Tuning, Variable};
+use super::rules::Rule::{Always, Bytes, Count, Environment, GrowthTraps, Needed, Never, Time, Tuning, Variable};
 use crate::config::{Diagnostic, Diagnostics, LimitTable, Place, Value, positive_time};
 
 /// What a command line asks for, with everything that is wrong with it.
@@ -11,6 +11,7 @@ pub(super) struct Asked {
     pub(super) env: BTreeMap<String, String>,
     pub(super) config: BTreeMap<String, String>,
     pub(super) limits: LimitTable,
+    pub(super) trap_on_grow_failure: bool,
     /// What was taken though it changes nothing here.
     pub(super) notes: Vec<String>,
     faults: Vec<Diagnostic>,
@@ -18,7 +19,14 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn new(limits: LimitTable) -> Self {
-        Self { env: BTreeMap::new(), config: BTreeMap::new(), limits, notes: Vec::new(), faults: Vec::new() }
+        Self {
+            env: BTreeMap::new(),
+            config: BTreeMap::new(),
+            limits,
+            trap_on_grow_failure: false,
+            notes: Vec::new(),
+            faults: Vec::new(),
+        }
     }
 
     /// # Errors
@@ -51,11 +59,12 @@ impl Asked {
                 Some("n" | "no" | "false") => {}
                 _ => self.wrong(format!("{flag}: {why}"), help),
             },
-            Always | Needed | Environment => match (rule, truth(value)) {
+            Always | Needed | Environment | GrowthTraps => match (rule, truth(value)) {
                 (_, None) => {
                     self.wrong(format!("{flag}: this is neither yes nor no"), format!("write {name}=y or {name}=n"))
                 }
                 (Environment, Some(true)) => self.inherit(),
+                (GrowthTraps, Some(traps)) => self.trap_on_grow_failure = traps,
                 (Needed, Some(false)) => self.wrong(format!("{flag}: there is no serving without it"), "leave it out"),
                 (Always, Some(false)) => self.note(format!("{flag} changes nothing here: it is always there")),
                 _ => {}

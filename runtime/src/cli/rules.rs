@@ -24,9 +24,11 @@ pub(super) enum Rule {
     Variable,
     /// The environment of this process.
     Environment,
+    /// Growing past the limit ends the guest.
+    GrowthTraps,
 }
 
-use Rule::{Always, Bytes, Count, Environment, Needed, Never, Time, Tuning, Variable};
+use Rule::{Always, Bytes, Count, Environment, GrowthTraps, Needed, Never, Time, Tuning, Variable};
 
 const SOCKETS: Rule = Never("a component has no sockets and no resolver", "let it make its requests through wasi:http");
 const FILES: Rule = Never("a component has no files", "give it what it needs with --env or -S config-var=NAME=VALUE");
@@ -74,7 +76,8 @@ const WASM: Rules = &[
     ("max-table-elements max-tables max-memories max-instances", TABLES),
     ("max-wasm-stack async-stack-size", POOL),
     ("async-stack-zeroing branch-hinting", Tuning),
-    ("trap-on-grow-failure nan-canonicalization unknown-exports-allow unknown-imports-*", POOL),
+    ("trap-on-grow-failure", GrowthTraps),
+    ("nan-canonicalization unknown-exports-allow unknown-imports-*", POOL),
     ("wmemcheck", DEBUG),
     (
         "all-proposals multi-memory threads shared-memory shared-everything-threads memory64 function-references",

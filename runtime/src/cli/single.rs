@@ -49,7 +49,7 @@ pub(super) struct Single {
     #[arg(short = 'S', long = "wasi", value_name = "KEY[=VALUE]", value_delimiter = ',', conflicts_with = "config")]
     wasi: Vec<String>,
 
-    /// WebAssembly options: timeout=TIME, max-memory-size=BYTES.
+    /// WebAssembly options: timeout=TIME, max-memory-size=BYTES, trap-on-grow-failure.
     #[arg(short = 'W', long = "wasm", value_name = "KEY[=VALUE]", value_delimiter = ',', conflicts_with = "config")]
     wasm: Vec<String>,
 
@@ -179,6 +179,7 @@ impl Single {
             allow_addresses: Vec::new(),
             routes: Vec::new(),
             limits: asked.limits.worker_defaults(),
+            trap_on_grow_failure: asked.trap_on_grow_failure,
         };
         Node {
             listeners: vec![Listener { address: self.addr, tls: None }],
@@ -285,8 +286,18 @@ fn header(line: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let value = HeaderValue::from_str(value.trim()).map_err(|_| "this is not the value of a field")?;
     // RFC 9110 §7.6.1 and §8.6: with another value than the client's, the message would be read as another.
     match name.as_str() {
-        "connection" | "content-length" | "host" | "keep-alive" | "te" | "trailer" | "transfer-encoding"
-        | "upgrade" => Err("this field is the connection's own business"),
+        "connection"
+        | "content-length"
+        | "host"
+        | "keep-alive"
+        | "te"
+        | "trailer"
+        | "transfer-encoding"
+        | "upgrade"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "proxy-connection" => Err("this field is the connection's own business"),
+        "x-request-id" | "traceparent" | "tracestate" => Err("this server gives each request its own"),
         name if name.starts_with("eyot-") => Err("names that begin with `eyot-` are this server's"),
         _ => Ok((name, value)),
     }

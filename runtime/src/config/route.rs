@@ -77,13 +77,18 @@ pub(super) fn read_route(table: &Table<'_>, references: &mut Vec<Reference>) -> 
         1 => {}
         _ => table.fault("the route has more than one target", format!("keep one of {TARGETS}")),
     }
-    read_pattern(table, path, targets.pop().flatten(), references)
+    read_pattern(table, path, targets.pop().flatten(), None, references)
 }
 
-/// A route of eyot.toml, which leads to the worker itself.
-pub(super) fn read_own_route(table: &Table<'_>, worker: &str, references: &mut Vec<Reference>) -> Option<Route> {
+/// A route of eyot.toml, which leads to the worker itself. `own_auth` is a way to authenticate that the file defines.
+pub(super) fn read_own_route(
+    table: &Table<'_>,
+    worker: &str,
+    own_auth: Option<&str>,
+    references: &mut Vec<Reference>,
+) -> Option<Route> {
     let path = read_path(table);
-    read_pattern(table, path, Some(Target::Worker(worker.to_owned())), references)
+    read_pattern(table, path, Some(Target::Worker(worker.to_owned())), own_auth, references)
 }
 
 /// Without `path`, a route is for all paths: `host` alone is how a whole site is routed.
@@ -98,6 +103,7 @@ fn read_pattern(
     table: &Table<'_>,
     path: Option<PathPattern>,
     target: Option<Target>,
+    own_auth: Option<&str>,
     references: &mut Vec<Reference>,
 ) -> Option<Route> {
     let host = table.optional_with(HOST, HostPattern::parse).map(Spanned::into_inner);
@@ -105,7 +111,9 @@ fn read_pattern(
     let whole = host.is_some() || table.value(HOST.name).is_none();
     let methods = read_methods(table);
     let auth = table.optional_with(AUTH, form::name);
-    if let Some(auth) = &auth {
+    if let Some(auth) = &auth
+        && Some(auth.get_ref().as_str()) != own_auth
+    {
         references.push(Reference::new(table.source, Kind::Auth, auth));
     }
     let auth = auth.map(Spanned::into_inner);

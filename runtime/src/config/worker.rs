@@ -49,6 +49,9 @@ pub struct Worker {
     pub routes: Vec<Route>,
     /// Effective limits: its own where it sets them, the node's defaults elsewhere.
     pub limits: WorkerLimits,
+    /// Whether `memory.grow` and `table.grow` past limit `memory` end the guest. Otherwise they fail, as WebAssembly says (§4.5.6),
+    /// and the guest may go on.
+    pub trap_on_grow_failure: bool,
 }
 
 /// How a component is made.
@@ -119,6 +122,7 @@ pub(super) struct Loaded {
 const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
 const COMMAND: Key = key("command", "a command of the shell", "\"npm run build\"");
 const ORIGINS: Key = key("origins", "a list of names of origins", "[\"shop\"]");
+const TRAP: Key = key("trap_on_grow_failure", "true or false", "true");
 const EGRESS: Key = key("egress", "a list of destinations", "[\"https://api.example.com\"]");
 pub(super) const ADDRESSES: Key = key("allow_addresses", "a list of address blocks", "[\"10.0.0.0/8\"]");
 
@@ -173,7 +177,8 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
     let own = root.table("limits", "{ cpu_time = \"50ms\" }").map(read_overrides).unwrap_or_default();
     let limits = limits.worker_limits(&own).map_err(|faults| source.add(faults.0)).ok();
     let routes = root.tables("route");
-    let routes = routes.iter().filter_map(|table| read_own_route(table, &name, references)).collect();
+    let own_name = own_auth.as_ref().map(|own| own.name.as_str());
+    let routes = routes.iter().filter_map(|table| read_own_route(table, &name, own_name, references)).collect();
     Some(Worker {
         name,
         folder: source.absolute("."),
@@ -188,6 +193,7 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
         allow_addresses: allow_addresses.into_iter().flatten().map(Spanned::into_inner).collect(),
         routes,
         limits: limits?,
+        trap_on_grow_failure: root.optional::<bool>(TRAP).is_some_and(Spanned::into_inner),
     })
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::super::{Build, Methods, Target};
-use super::{LimitTable, Worker, assert_faults, folder, worker_faults};
+use super::super::{Build, Methods, Node, Target};
+use super::{LimitTable, Worker, assert_faults, faults, folder, worker_faults};
 
 pub(super) const WHOLE: &str = r#"
 name = "api"
@@ -137,6 +137,24 @@ fn a_fault_says_what_to_do() {
     );
     assert!(helps.contains(&"add `name = \"shop\"`"), "{helps:?}");
     assert!(helps.contains(&"put it in quotes: \"80\""), "{helps:?}");
+}
+
+#[test]
+fn a_route_may_demand_the_way_to_authenticate_that_its_own_file_defines() {
+    let text = |demanded: &str| {
+        format!(
+            "name = \"a\"\n[auth]\nname = \"users\"\nkey = [{{ algorithm = \"ES256\", file = \"k\" }}]\n\
+             [[route]]\npath = \"/\"\nauth = \"{demanded}\"\n"
+        )
+    };
+    let found = |demanded| {
+        let node = "[[listener]]\naddress = \"127.0.0.1:0\"\n[[worker]]\npath = \"a\"\n";
+        let root = folder(&[("node.toml", node), ("a/eyot.toml", &text(demanded)), ("a/a.wasm", ""), ("a/k", "")]);
+        let result = Node::load(&root.path().join("node.toml"), None);
+        result.map_or_else(|error| faults(root.path(), &error), |_| Vec::new())
+    };
+    assert_eq!(found("users"), Vec::<String>::new());
+    assert_eq!(found("guests").len(), 1);
 }
 
 #[test]

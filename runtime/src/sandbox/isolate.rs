@@ -93,7 +93,7 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
             return Err(failure);
         }
     };
-    stream::respond(response, isolate, limits)
+    stream::respond(response, isolate, prepared.id, limits)
 }
 
 fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {

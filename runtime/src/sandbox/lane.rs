@@ -22,6 +22,9 @@ use crate::observe;
 /// Identifies a version of a worker for the purpose of sharing.
 pub(super) type WorkerId = u32;
 
+/// A wait for a turn.
+pub(super) type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What a worker's slices may take before it is held to its share.
 const CREDIT: Duration = TICK.saturating_mul(2);
 
@@ -92,8 +95,8 @@ pub(super) fn charge(worker: WorkerId, time: Duration) {
     });
 }
 
-/// Resolves when it is this guest's turn to run for a slice.
-pub(super) fn turn(worker: WorkerId) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+/// Resolves when it is this guest's turn to run for a slice, or to have a piece of its response sent.
+pub(super) fn turn(worker: WorkerId) -> Turn {
     let (grant, granted) = oneshot::channel();
     LANE.with_borrow_mut(|lane| {
         lane.share(worker).queue.push_back(grant);

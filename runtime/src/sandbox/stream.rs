@@ -13,6 +13,7 @@ use http_body::{Body as _, Frame};
 use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi_http::WasiBody;
 
+use super::lane::{self, WorkerId};
 use super::metered::Metered;
 use crate::bindings::bounded;
 use crate::config::WorkerLimits;
@@ -22,6 +23,9 @@ use crate::observe;
 
 /// Bodies up to this size are collected while the guest is still in its first poll, and sent with their length.
 const SMALL: u64 = 64 << 10;
+
+/// So much of a body is read in a row. Then it waits for a turn, so that crowds of clients with large bodies delay no neighbour.
+const IN_A_ROW: u64 = 256 << 10;
 
 /// What a field takes besides its name and value: `: ` and the end of the line (RFC 9112 §5).
 const FIELD: usize = 4;
@@ -36,6 +40,7 @@ const ROUNDS: usize = 8;
 pub(super) fn respond(
     response: http::Response<WasiBody>,
     mut isolate: Metered,
+    worker: WorkerId,
     limits: Arc<WorkerLimits>,
 ) -> Result<http::Response<Body>, Failure> {
     let (head, body) = response.into_parts();
@@ -67,7 +72,7 @@ pub(super) fn respond(
         if !done {
             observe::spawn("isolate", drive(isolate, Arc::clone(&slot), limits));
         }
-        Body::boxed(Reader(slot))
+        Body::boxed(Reader { slot, worker, in_a_row: 0, turn: None })
     };
     Ok(http::Response::from_parts(head, body))
 }
@@ -305,20 +310,42 @@ impl State {
 }
 
 /// hyper's side of the slot.
-struct Reader(Arc<Slot>);
+struct Reader {
+    slot: Arc<Slot>,
+    worker: WorkerId,
+    /// In bytes.
+    in_a_row: u64,
+    /// What it waits for.
+    turn: Option<lane::Turn>,
+}
 
 impl http_body::Body for Reader {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.0.lock().poll_frame(context)
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.in_a_row >= IN_A_ROW {
+            self.in_a_row = 0;
+            self.turn = Some(lane::turn(self.worker));
+        }
+        if let Some(turn) = &mut self.turn {
+            ready!(turn.as_mut().poll(context));
+            self.turn = None;
+        }
+        let frame = ready!(self.slot.lock().poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.in_a_row += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Poll::Ready(frame)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.lock().finish();
+        self.slot.lock().finish();
     }
 }
 

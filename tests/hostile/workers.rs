@@ -34,6 +34,8 @@ const ENDS_AT_CPU: &[(u16, &str)] = &[(500, "worker_cpu_exceeded")];
 const TRAPS: &[(u16, &str)] = &[(500, "worker_trapped")];
 /// Where the node has no more memory to give, that is the answer.
 const ENDS_AT_MEMORY: &[(u16, &str)] = &[(500, "worker_memory_exceeded"), (503, "overloaded")];
+const ENDS_AT_HOST_CALL: &[(u16, &str)] = &[(500, "worker_hostcall_exceeded"), (503, "overloaded")];
+const TIMES_OUT: &[(u16, &str)] = &[(504, "worker_timeout"), (503, "overloaded")];
 const IS_SERVED: &[(u16, &str)] = &[(200, "")];
 
 /// The worker whose permits are counted at the end, and how many it has.
@@ -62,14 +64,14 @@ pub const WORKERS: &[Worker] = &[
     fixture("handles", "/handles?n=1000000", "cpu_time = \"10s\"\nresource_table = 100000", 2, &[(500, "worker_handles_exceeded")]),
     fixture("resources", "/handles?n=1000000", "cpu_time = \"10s\"\nhandles = 100000", 2, &[(500, "worker_resources_exceeded")]),
     fixture("header-flood", "/headers?n=30000&bytes=0", MUCH_CPU, 2, &[(500, "worker_header_too_large")]),
-    fixture("host-copy", "/hostcall?bytes=60000000&via=stdout", MUCH_CPU, 2, &[(500, "worker_hostcall_exceeded")]),
+    fixture("host-copy", "/hostcall?bytes=60000000&via=stdout", MUCH_CPU, 2, ENDS_AT_HOST_CALL),
     steadily(fixture("random", "/random?bytes=4294967296", MUCH_CPU, 2, &[(500, "worker_random_exceeded")])),
     fixture("empty-writes", "/empty-writes?n=100000", MUCH_CPU, 2, IS_SERVED),
     // So many bytes that most are dropped. We read what the node writes, on the generator's core: no more often than this.
     Worker { pace: Pace::Open(4.0), ..fixture("log-flood", "/log?bytes=5000000", MUCH_CPU, 2, IS_SERVED) },
     Worker { pace: Pace::Open(4.0), ..fixture("log-forgery", "/log-nasty", MUCH_CPU, 2, IS_SERVED) },
     fixture("subrequests", "/fetch?url=http%3A%2F%2Fo.origin.internal%2F&n=1000", MUCH_CPU, 2, IS_SERVED),
-    fixture(SLEEPER, "/sleep?ms=60000", "wall_time = \"2500ms\"\nconcurrency = 100", SLEEPERS, &[(504, "worker_timeout")]),
+    fixture(SLEEPER, "/sleep?ms=60000", "wall_time = \"2500ms\"\nconcurrency = 100", SLEEPERS, TIMES_OUT),
     // Asked by hostile clients only.
     fixture(UNREAD, "/", "stream_idle = \"2s\"\nwait_until = \"500ms\"\nresponse_body = \"1TiB\"", 0, &[]),
 ];
@@ -89,7 +91,7 @@ const fn text(name: &'static str, limits: &'static str, expect: &'static [(u16, 
 }
 
 /// What ends at once is asked so often in a second: more would be a flood of requests, which any worker could be asked for.
-const RATE: f64 = 200.0;
+const RATE: f64 = 50.0;
 
 const fn steadily(worker: Worker) -> Worker {
     Worker { pace: Pace::Open(RATE), ..worker }

@@ -93,6 +93,8 @@ fn an_option_that_we_do_not_do_is_refused_with_what_to_do() {
         (&["-S", "config-var==y"], "no name"),
         (&["-H", "no colon"], "no colon"),
         (&["-H", "content-length: 3"], "own business"),
+        (&["-H", "proxy-authorization: basic x"], "own business"),
+        (&["-H", "traceparent: 00-1-1-01"], "each request its own"),
         (&["-H", "@/nonexistent/headers"], "/nonexistent/headers"),
         (&["--max-instance-reuse-count", "0"], "write 1"),
         (&["--max-concurrent-requests", "0"], "above 0"),

@@ -1,6 +1,6 @@
 //! Guests that take memory, or declare more than there is.
 
-use crate::harness::fixtures;
+use crate::harness::{fixtures, until};
 use crate::{Arena, module, refusal, text};
 
 /// How much larger than before the node may be after an attack: allocators keep some of what they had.
@@ -93,6 +93,34 @@ fn g17_cve_2026_27204_ghsa_852m_cvvp_9p4w_no_single_host_call_allocates_what_it_
     arena.fails("/hostcall?bytes=60000000&via=fields", 500, "worker_hostcall_exceeded");
     arena.node.wait_until_idle();
     assert!(arena.node.resident() < before + KEPT, "{} MiB", arena.node.resident() >> 20);
+}
+
+#[test]
+fn what_deep_recursion_has_touched_is_given_back() {
+    const GUESTS: usize = 100;
+    let arena = Arena::fixture("memory = \"128MiB\"");
+    let rounds = |depth: u64| {
+        std::thread::scope(|scope| {
+            for _ in 0..GUESTS {
+                scope.spawn(|| assert_eq!(arena.ask(&format!("/sleep?ms=2000&depth={depth}")).status, 200));
+            }
+            until("all sleep", || arena.node.metric("eyot_isolates_in_use", "") == GUESTS as f64);
+            arena.node.resident()
+        })
+    };
+    let shallow = rounds(0);
+    arena.node.wait_until_idle();
+    let before = arena.node.resident();
+    let deep = rounds(5000);
+    assert!(
+        deep > shallow + ((GUESTS as u64 * 100) << 10),
+        "{} MiB, {} MiB of them for the stacks",
+        deep >> 20,
+        deep.saturating_sub(shallow) >> 20
+    );
+    arena.node.wait_until_idle();
+    let after = arena.node.resident();
+    assert!(after < before + (8 << 20), "{} MiB before, {} MiB after", before >> 20, after >> 20);
 }
 
 #[test]

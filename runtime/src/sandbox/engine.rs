@@ -30,8 +30,12 @@ pub struct Engines {
 const CORE_INSTANCES: u32 = 8;
 /// Some adapters bring a memory of their own.
 const MEMORIES: u32 = 2;
-/// Kept mapped and cleared by memset or by the kernel's list of dirty pages, in place of being given back for each request.
+/// So much of a memory is kept mapped and cleared by memset or by the kernel's list of dirty pages, in place of being given back for
+/// each request.
 const KEEP_RESIDENT: usize = 64 << 10;
+/// The same of a table and of a stack. There are many of both, and in nobody's budget: what a deep recursion has touched would
+/// otherwise be the process's for ever.
+const KEEP_SMALL: usize = 16 << 10;
 /// The stack of a guest; host calls run on what the fiber has beyond it.
 const WASM_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 1 << 20;
@@ -95,9 +99,12 @@ fn config(kind: EngineKind, isolates: u32) -> Config {
         .max_tables_per_component(CORE_INSTANCES * 2)
         .max_unused_warm_slots(isolates)
         .linear_memory_keep_resident(KEEP_RESIDENT)
-        .table_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_SMALL)
+        .async_stack_keep_resident(KEEP_SMALL)
         .pagemap_scan(if swap_is_off() { Enabled::Auto } else { Enabled::No });
     let mut config = base_config(kind);
+    // Else stacks stay as they are, and nothing of them is given back.
+    config.async_stack_zeroing(true);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }

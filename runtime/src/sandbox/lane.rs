@@ -1,16 +1,21 @@
 //! The low-priority lane: guests that have used their first slice take turns here, one slice at a time.
 //!
-//! Each core has one lane. Between two turns the core looks at its sockets and runs whatever is ready, so a guest that spins
-//! delays its neighbours by one slice, however many spin. A turn goes to the worker whose slices have taken the least time, so a
-//! worker with twenty spinners has no more of the core than a worker with one. It begins new guests in the lane, too; the others
-//! do not, and their short guests come before every slice. Were turns counted in place of time, a worker whose guests take 20 µs
-//! and that has come into the lane, by one guest that was long, would get 20 µs for each millisecond of a worker that spins, and
-//! never come out of it.
+//! Each core has one lane. After a slice the core looks at its sockets and runs whatever is ready, so a guest that spins delays
+//! its neighbours by one slice, however many spin. While the sockets bring work, that goes on before the next slice, up to a bound:
+//! a busy neighbour would have half of its core otherwise, since the less it has to do at a time, the more often slices come between.
+//!
+//! A turn goes to the worker whose slices have taken the least time, so a worker with twenty spinners has no more of the core than a
+//! worker with one. It begins new guests in the lane, too; the others do not, and their short guests come before every slice. Were
+//! turns counted in place of time, a worker whose guests take 20 µs and that has come into the lane, by one guest that was long,
+//! would get 20 µs for each millisecond of a worker that spins, and never come out of it. For the same reason the beginning of a
+//! slice is free, where a short guest would have ended.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -28,6 +33,18 @@ pub(super) type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What a worker's slices may take before it is held to its share.
 const CREDIT: Duration = TICK.saturating_mul(2);
 
+/// Turns of short guests follow one another for so long before the core looks at its sockets again.
+const ROUND: Duration = TICK;
+
+/// After a slice, others go first for so long at most: guests that spin have a tenth of a core that is busy without them.
+const GIVES_WAY: Duration = TICK.saturating_mul(4);
+
+/// What has not taken longer than this was next to nothing.
+const NOTHING: Duration = Duration::from_micros(50);
+
+/// What the host does for a guest each time that it wakes it, roughly: it has read or written something.
+const WAKE: Duration = Duration::from_micros(50);
+
 /// A worker is alone on a core when no other has run there for so long.
 const ALONE: Duration = Duration::from_secs(1);
 
@@ -36,6 +53,8 @@ struct Lane {
     shares: HashMap<WorkerId, Share>,
     /// What the worker whose turn it was had had by then: who has had as much waits for a turn.
     clock: Duration,
+    /// All that were granted.
+    turns: u64,
     driven: bool,
     sweeps: Arc<Sweeps>,
     streak: Streak,
@@ -54,6 +73,8 @@ struct Streak {
 struct Share {
     /// CPU time of its slices, on the lane's clock.
     had: Duration,
+    /// Its last turn, counted by the lane: of those who have had as much, who has waited longest is next.
+    last: u64,
     /// The guests that wait, in their order.
     queue: VecDeque<oneshot::Sender<()>>,
     /// An isolate of it is being swept.
@@ -76,6 +97,11 @@ pub(super) fn is_rationed(worker: WorkerId) -> bool {
     LANE.with_borrow_mut(|lane| lane.ends_streak(worker) || lane.has_had_its_share(worker))
 }
 
+/// Whether guests spin on this core and this worker has had its share of it.
+pub(super) fn has_had_its_share(worker: WorkerId) -> bool {
+    LANE.with_borrow(|lane| lane.has_had_its_share(worker))
+}
+
 /// Whether so many isolates of this worker begin or end in a row that the next one must wait for a turn.
 pub(super) fn is_crowded(worker: WorkerId) -> bool {
     LANE.with_borrow_mut(|lane| lane.ends_streak(worker) || lane.shares.get(&worker).is_some_and(|share| share.many))
@@ -84,8 +110,9 @@ pub(super) fn is_crowded(worker: WorkerId) -> bool {
 /// A guest of this worker has had so much of this core.
 pub(super) fn charge(worker: WorkerId, time: Duration) {
     LANE.with_borrow_mut(|lane| {
-        if lane.driven && time >= SHORT_TURN {
-            lane.share(worker).had += time;
+        let more = time.saturating_sub(SHORT_TURN);
+        if lane.driven && !more.is_zero() {
+            lane.share(worker).had += more;
         }
         if lane.streak.worker == worker {
             lane.streak.had += time;
@@ -93,6 +120,11 @@ pub(super) fn charge(worker: WorkerId, time: Duration) {
             lane.streak = Streak { worker, had: time, since: Some(Instant::now()) };
         }
     });
+}
+
+/// The same of a guest that is woken again and again: nothing of it is free, and the host's part is added.
+pub(super) fn charge_woken(worker: WorkerId, time: Duration) {
+    charge(worker, time + WAKE + SHORT_TURN);
 }
 
 /// Resolves when it is this guest's turn to run for a slice, or to have a piece of its response sent.
@@ -123,13 +155,22 @@ pub(super) fn sweep(worker: WorkerId) -> Sweep {
 async fn drive() {
     let _fine = Fine::ticks();
     let sweeps = LANE.with_borrow(|lane| Arc::clone(&lane.sweeps));
+    let mut round = Instant::now();
     loop {
         match LANE.with_borrow_mut(Lane::next) {
-            // A guest that is gone has no turn, and costs the others none.
-            Next::Turn(grant) => {
-                if grant.send(()).is_ok() {
-                    // The guest's task is queued now; this one comes back after it, and after the sockets were looked at.
-                    tokio::task::yield_now().await;
+            Next::Turn(grant, length) => {
+                // A guest that is gone has no turn, and costs the others none. The task of one that is there is queued now.
+                match (grant.send(()), length) {
+                    (Err(()), _) => {}
+                    (Ok(()), Length::Short) if round.elapsed() < ROUND => after_what_is_queued().await,
+                    (Ok(()), Length::Short) => {
+                        tokio::task::yield_now().await;
+                        round = Instant::now();
+                    }
+                    (Ok(()), Length::Slice) => {
+                        give_way().await;
+                        round = Instant::now();
+                    }
                 }
             }
             Next::Sweep => {
@@ -141,16 +182,58 @@ async fn drive() {
     }
 }
 
+/// Comes back when everything that is ready now has run.
+async fn after_what_is_queued() {
+    let mut is_queued = false;
+    future::poll_fn(|context| {
+        if is_queued {
+            return Poll::Ready(());
+        }
+        is_queued = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Comes back when everything that is ready has run, and what the sockets bring, too, for as long as they bring something.
+async fn give_way() {
+    tokio::task::yield_now().await;
+    let end = Instant::now() + GIVES_WAY;
+    loop {
+        let began = Instant::now();
+        tokio::task::yield_now().await;
+        let now = Instant::now();
+        if now - began < NOTHING || now > end || LANE.with_borrow(Lane::has_short_guests) {
+            return;
+        }
+    }
+}
+
 /// What the lane does next.
 enum Next {
-    Turn(oneshot::Sender<()>),
+    Turn(oneshot::Sender<()>, Length),
     Sweep,
     Nobody,
 }
 
+/// How long a turn will take.
+enum Length {
+    /// As long as a guest that has not yet begun, most likely: many do, and all are waited for.
+    Short,
+    Slice,
+}
+
 impl Lane {
     fn new() -> Self {
-        Self { shares: HashMap::new(), clock: CREDIT, driven: false, sweeps: Arc::default(), streak: Streak::default() }
+        Self {
+            shares: HashMap::new(),
+            clock: CREDIT,
+            turns: 0,
+            driven: false,
+            sweeps: Arc::default(),
+            streak: Streak::default(),
+        }
     }
 
     /// A worker's share; time that it did not use is lost, but for its credit.
@@ -187,20 +270,26 @@ impl Lane {
         share.is_some_and(|share| share.many || share.swept || share.had >= self.clock)
     }
 
+    fn has_short_guests(&self) -> bool {
+        self.shares.values().any(|share| share.many && !share.queue.is_empty())
+    }
+
     fn next(&mut self) -> Next {
         let (clock, sweeping) = (self.clock, !self.sweeps.are_finished());
         if !sweeping {
             self.shares.values_mut().for_each(|share| share.swept = false);
         }
         let waiting = self.shares.values_mut().filter(|share| !share.queue.is_empty());
-        let first =
-            waiting.filter(|share| !sweeping || (!share.swept && share.had < clock)).min_by_key(|share| share.had);
-        if let Some(share) = first
+        let may = waiting.filter(|share| !sweeping || (!share.swept && share.had < clock));
+        if let Some(share) = may.min_by_key(|share| (share.had, share.last))
             && let Some(grant) = share.queue.pop_front()
         {
             self.clock = clock.max(share.had);
+            self.turns += 1;
+            share.last = self.turns;
+            let length = if share.many { Length::Short } else { Length::Slice };
             share.many &= !share.queue.is_empty();
-            return Next::Turn(grant);
+            return Next::Turn(grant, length);
         }
         if sweeping {
             return Next::Sweep;
@@ -230,7 +319,7 @@ mod tests {
     }
 
     fn grant(lane: &mut Lane) {
-        let Next::Turn(grant) = lane.next() else { panic!("somebody waits") };
+        let Next::Turn(grant, _) = lane.next() else { panic!("somebody waits") };
         grant.send(()).unwrap();
     }
 
@@ -292,6 +381,53 @@ mod tests {
         let [one, other] = [0, 1].map(|worker| lane.share(worker).had);
         assert_eq!(one, other);
     }
+
+    #[test]
+    fn short_work_is_free_but_not_that_of_a_guest_that_is_woken_again_and_again() {
+        // Each test has a thread of its own, and that a lane.
+        let had = |worker| LANE.with_borrow_mut(|lane| lane.share(worker).had - (lane.clock - CREDIT));
+        LANE.with_borrow_mut(|lane| lane.driven = true);
+        charge(0, SHORT_TURN);
+        assert_eq!(had(0), Duration::ZERO);
+        charge(0, SHORT_TURN + 10 * US);
+        assert_eq!(had(0), 10 * US);
+        charge_woken(1, 10 * US);
+        assert_eq!(had(1), WAKE + 10 * US);
+        assert!(!has_had_its_share(1));
+        charge_woken(1, CREDIT);
+        assert!(has_had_its_share(1));
+    }
+
+    #[test]
+    fn only_the_turns_of_many_that_have_not_begun_are_taken_for_short() {
+        let mut lane = lane();
+        let _waits = [wait(&mut lane, 0), wait(&mut lane, 1), wait(&mut lane, 1)];
+        assert!(!lane.has_short_guests());
+        lane.share(1).many = true;
+        assert!(lane.has_short_guests());
+        let lengths = [(); 3].map(|()| match lane.next() {
+            Next::Turn(_, length) => matches!(length, Length::Short),
+            _ => panic!("somebody waits"),
+        });
+        assert_eq!(lengths.iter().filter(|short| **short).count(), 2);
+    }
+
+    #[test]
+    fn workers_whose_turns_cost_nothing_take_them_one_after_the_other() {
+        let mut lane = lane();
+        let mut waiting = [0, 1, 2].map(|worker| wait(&mut lane, worker));
+        for round in 0..10 {
+            let mut had = [false; 3];
+            for _ in 0..3 {
+                grant(&mut lane);
+                let worker = waiting.iter_mut().position(|granted| granted.try_recv().is_ok()).unwrap();
+                had[worker] = true;
+                waiting[worker] = wait(&mut lane, worker as WorkerId);
+            }
+            assert_eq!(had, [true; 3], "round {round}");
+        }
+    }
+
     #[test]
     fn a_worker_that_begins_many_guests_in_a_row_is_rationed_unless_it_is_alone() {
         let mut lane = lane();

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use wasmtime::Store;
 
@@ -34,15 +34,33 @@ pub(super) struct Metered {
     store: Option<Box<dyn Any + Send>>,
     ledger: Option<Box<dyn Ledger>>,
     late: Option<Failure>,
+    /// How often it was polled.
+    polls: u32,
+    /// What it waits for before it is polled again.
+    turn: Option<lane::Turn>,
     pub(super) usage: Arc<Usage>,
 }
+
+/// Who is woken more often than this makes the host work, by thousands of small writes or by many requests, and is held to its share
+/// of the core like one that spins.
+const FEW: u32 = 16;
 
 /// A guest of WASI 0.3 answers by returning, so one that has ended well without an answer is of 0.2. The words are wasmtime's.
 const SILENT: Failure = Failure::WorkerNoResponse("guest never invoked `response-outparam::set` method");
 
 impl Metered {
     pub(super) fn new(guest: Guest, worker: WorkerId, usage: Arc<Usage>, ledger: Box<dyn Ledger>) -> Self {
-        Self { guest: Some(guest), worker, result: Ok(()), store: None, ledger: Some(ledger), late: None, usage }
+        Self {
+            guest: Some(guest),
+            worker,
+            result: Ok(()),
+            store: None,
+            ledger: Some(ledger),
+            late: None,
+            polls: 0,
+            turn: None,
+            usage,
+        }
     }
 
     /// Why the isolate is about to be dropped, after its response head.
@@ -86,6 +104,15 @@ impl Future for Metered {
         let Some(guest) = &mut this.guest else {
             return Poll::Ready(());
         };
+        let is_busy = this.polls > FEW;
+        if is_busy && this.turn.is_none() && lane::has_had_its_share(this.worker) {
+            this.turn = Some(lane::turn(this.worker));
+        }
+        if let Some(turn) = &mut this.turn {
+            ready!(turn.as_mut().poll(context));
+            this.turn = None;
+        }
+        this.polls = this.polls.saturating_add(1);
         let before = this.usage.cpu_time();
         this.usage.poll_begins(lane::is_busy());
         let ended = match catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context))) {
@@ -94,7 +121,11 @@ impl Future for Metered {
             Err(panic) => Some((Err(panicked(&*panic).into()), None)),
         };
         this.usage.poll_ends();
-        lane::charge(this.worker, this.usage.cpu_time() - before);
+        let took = this.usage.cpu_time() - before;
+        match is_busy {
+            true => lane::charge_woken(this.worker, took),
+            false => lane::charge(this.worker, took),
+        }
         let Some((result, store)) = ended else { return Poll::Pending };
         this.result = result;
         this.store = Some(Box::new((this.guest.take(), store)));

@@ -1,12 +1,13 @@
-//! Clearing isolates that have had much memory, on a thread of its own.
+//! Clearing isolates that may have left much, on a thread of its own.
 //!
-//! The kernel takes 128 MiB back in one call of 9 ms that nothing can interrupt. On a core's own thread every connection of that
+//! The kernel takes 128 MiB back in one call of 9 ms that nothing can interrupt, and to drop 10,000 resources takes half of that. On a core's own thread every connection of that
 //! core would wait for it. Beside it, the core goes on; and its lane rests meanwhile, so that there is time for the sweeper even
 //! where one core is all there is.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock, mpsc};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -18,6 +19,9 @@ use crate::failure::Failure;
 /// Up to here an isolate is cleared where it ran: 2 ms at worst, and mostly far less, because a guest that has so much has
 /// rarely written to all of it.
 const LARGE: u64 = 32 << 20;
+
+/// A guest that has run for so long may have left much besides memory.
+const LONG: Duration = Duration::from_millis(2);
 
 /// A tenth of the time that a core's own thread may have.
 const NICE: i32 = 10;
@@ -33,7 +37,7 @@ pub(super) struct Remains {
 
 /// Whether clearing it takes so long that it is left to the sweeper.
 pub(super) fn is_large(usage: &Usage) -> bool {
-    usage.peak_memory() > LARGE
+    usage.peak_memory() > LARGE || usage.cpu_time() > LONG
 }
 
 /// Clears it, here or on the sweeper's thread.

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 enum Event {
     Changed(PathBuf),
+    /// There were changes that nobody was told of: too many came at once, or the system failed.
+    Missed,
     Stop,
 }
 
@@ -51,7 +53,10 @@ impl Watch {
         let (sender, events) = mpsc::channel();
         let stop = Stop(sender.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let Ok(event) = event else { return };
+            let event = match event {
+                Ok(event) if !event.need_rescan() => event,
+                _ => return drop(sender.send(Event::Missed)),
+            };
             if !event.kind.is_access() {
                 for path in event.paths {
                     let _ = sender.send(Event::Changed(path));
@@ -62,19 +67,21 @@ impl Watch {
         let mut watch =
             Self { watcher, events, roots, folders: BTreeSet::new(), files: BTreeSet::new(), seen: BTreeMap::new() };
         watch.look_for_folders()?;
+        watch.look_for_missing()?;
         Ok((watch, stop))
     }
 
     /// These files are sources too, wherever they lie, and also while they are not there.
     pub(super) fn also(&mut self, files: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
         self.files = files.into_iter().map(|path| find::canonical(&path)).collect();
-        self.look_for_files()
+        self.look_for_missing()
     }
 
-    /// Watches the folders of the files that were told by name. A folder that is not there yet will appear in one that is.
-    fn look_for_files(&mut self) -> anyhow::Result<()> {
-        for file in self.files.clone() {
-            if let Some(folder) = file.ancestors().skip(1).find(|folder| folder.is_dir()) {
+    /// Watches the folders of the files that were told by name, and those of what is not there: it will appear in one that is.
+    fn look_for_missing(&mut self) -> anyhow::Result<()> {
+        let gone = self.roots.iter().filter(|root| !root.is_dir());
+        for path in self.files.iter().chain(gone).cloned().collect::<Vec<_>>() {
+            if let Some(folder) = path.ancestors().skip(1).find(|folder| folder.is_dir()) {
                 self.add(folder)?;
             }
         }
@@ -85,13 +92,15 @@ impl Watch {
     pub(super) fn changes(&mut self) -> anyhow::Result<Option<BTreeSet<PathBuf>>> {
         loop {
             let Some(mut changed) = self.settled() else { return Ok(None) };
+            // A folder that was replaced is watched no more, whatever its name.
+            self.folders.retain(|folder| !folder.ancestors().any(|part| changed.contains(part)));
             for folder in self.look_for_folders()? {
                 // What was written before the folder was watched.
                 let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
                 changed.extend(files.filter(|path| path.is_file()));
             }
             let known = self.folders.len();
-            self.look_for_files()?;
+            self.look_for_missing()?;
             if self.folders.len() > known {
                 changed.extend(self.files.iter().filter(|file| file.is_file()).cloned());
             }
@@ -102,18 +111,27 @@ impl Watch {
         }
     }
 
+    /// The paths that have changed, when none has for a while; nothing when stopped.
     fn settled(&self) -> Option<BTreeSet<PathBuf>> {
-        let Ok(Event::Changed(first)) = self.events.recv() else { return None };
-        let mut changed = BTreeSet::from([first]);
+        let mut changed = BTreeSet::new();
+        let mut event = self.events.recv().ok()?;
         let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            match self.events.recv_timeout(SETTLE) {
-                Ok(Event::Changed(next)) => drop(changed.insert(next)),
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => break,
+        loop {
+            match event {
+                Event::Changed(path) => drop(changed.insert(path)),
+                // All may have changed: every folder is watched anew, and its files are looked at.
+                Event::Missed => changed.extend(self.folders.iter().cloned()),
+                Event::Stop => return None,
             }
+            if Instant::now() >= end {
+                return Some(changed);
+            }
+            event = match self.events.recv_timeout(SETTLE) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => return Some(changed),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            };
         }
-        Some(changed)
     }
 
     /// Watches the folders that are new, and returns them.
@@ -157,9 +175,11 @@ impl Watch {
     }
 }
 
+/// Of those that can be read.
 fn collect_folders(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
     found.push(folder.to_owned());
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+    for entry in entries.flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder && !find::is_skipped(&entry.file_name()) {
             collect_folders(&entry.path(), found);
@@ -209,6 +229,28 @@ mod tests {
         assert_eq!(watch.changes().unwrap(), Some(BTreeSet::from([root.join("src/b.js")])));
         stop.stop();
         assert_eq!(watch.changes().unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_and_one_that_goes_and_comes_again_are_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap().join("worker");
+        let file = root.join("src/a.js");
+        fs::create_dir_all(root.join("src")).unwrap();
+        let (mut watch, _stop) = Watch::start(std::slice::from_ref(&root)).unwrap();
+        // Folders that are gone are told, too.
+        let mut changes = |path: &Path| assert!(watch.changes().unwrap().is_some_and(|changed| changed.contains(path)));
+        fs::rename(root.join("src"), folder.path().join("old")).unwrap();
+        fs::create_dir(root.join("src")).unwrap();
+        fs::write(&file, "1").unwrap();
+        changes(&file);
+        fs::write(&file, "2").unwrap();
+        changes(&file);
+        fs::remove_dir_all(&root).unwrap();
+        changes(&file);
+        fs::create_dir_all(root.join("src")).unwrap();
+        fs::write(&file, "3").unwrap();
+        changes(&file);
     }
 
     #[test]

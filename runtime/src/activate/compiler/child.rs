@@ -8,6 +8,9 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use super::{CompileError, CompileLimits};
 use crate::sandbox::{self, EngineKind, Keeps};
 
+/// So much of what is wrong with a component is said, in bytes: its names come from strangers.
+const REFUSAL: usize = 4 << 10;
+
 /// Reads a component from stdin and writes its code to stdout.
 ///
 /// # Errors
@@ -23,7 +26,9 @@ pub fn run(job: &str) -> io::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            let error = CompileError::Refused(format!("{error:#}"));
+            let mut why = format!("{error:#}");
+            why.truncate(why.floor_char_boundary(REFUSAL));
+            let error = CompileError::Refused(why);
             writeln!(io::stderr(), "{}", serde_json::to_string(&error)?)?;
             Ok(ExitCode::from(1))
         }

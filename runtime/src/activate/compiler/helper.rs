@@ -10,8 +10,8 @@ use rustix::process::Signal;
 
 use super::{CHILD, CompileError, Job, frame, this_program};
 
-/// A child's last words are shown up to here.
-const WORDS: u64 = 4 << 10;
+/// A child's last words are read up to here, in bytes: a refusal whose every character JSON escapes fits.
+const WORDS: u64 = 32 << 10;
 
 /// Compiles what comes on stdin, until its end.
 ///

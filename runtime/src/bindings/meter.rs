@@ -27,8 +27,8 @@ pub struct Usage {
     epoch: Instant,
     /// The limit that was met first, though the guest may still be running.
     met: OnceLock<Failure>,
-    /// Whether somebody has written down that this invocation failed.
-    failed: AtomicBool,
+    /// The code of this invocation's failure, once somebody has counted it.
+    failed: OnceLock<&'static str>,
 }
 
 /// What a poll that has not met a tick can have taken at most; a larger wall time means that the host was not running us.
@@ -46,7 +46,7 @@ impl Usage {
             peak_memory: AtomicU64::new(0),
             epoch: Instant::now(),
             met: OnceLock::new(),
-            failed: AtomicBool::new(false),
+            failed: OnceLock::new(),
         })
     }
 
@@ -104,14 +104,14 @@ impl Usage {
 
     /// The invocation failed. True for the first who says so: only that one counts it, since an answer, its body and what goes on
     /// after it may each notice.
-    pub fn fail(&self) -> bool {
-        !self.failed.swap(true, Relaxed)
+    pub fn fail(&self, code: &'static str) -> bool {
+        self.failed.set(code).is_ok()
     }
 
-    /// Whether it has.
+    /// The code of that failure.
     #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed)
+    pub fn failure(&self) -> Option<&'static str> {
+        self.failed.get().copied()
     }
 
     /// At a tick, inside a poll: what has been used, and of it by this poll, as far as the clock goes that measures it now. Turns
@@ -333,9 +333,10 @@ mod tests {
     #[test]
     fn a_failure_is_counted_by_the_first_who_notices() {
         let usage = Usage::new();
-        assert!(!usage.has_failed());
-        assert!(usage.fail());
-        assert!(!usage.fail() && usage.has_failed());
+        assert_eq!(usage.failure(), None);
+        assert!(usage.fail("worker_stream_timeout"));
+        assert!(!usage.fail("client_gone"));
+        assert_eq!(usage.failure(), Some("worker_stream_timeout"));
     }
 
     #[test]

@@ -140,8 +140,9 @@ impl Exchange {
             Err(why) => match &self.run {
                 Some(run) => {
                     // It is counted here; the isolate, which ends with its refused response, is not counted once more.
-                    run.usage.fail();
-                    Err(Failure::WorkerError(why))
+                    let failure = Failure::WorkerError(why);
+                    run.usage.fail(failure.code());
+                    Err(failure)
                 }
                 None => Err(Failure::OriginInvalid(why)),
             },
@@ -164,10 +165,20 @@ impl Exchange {
 
     /// The body broke off. The isolate may have said so already.
     fn broke_off(&self, failure: &Failure) {
-        if self.run.as_ref().is_none_or(|run| run.usage.fail()) {
+        if self.run.as_ref().is_none_or(|run| run.usage.fail(failure.code())) {
             self.tell(failure);
             self.target().failed(failure.code());
         }
+    }
+
+    /// The body was dropped before its end: by a client that has gone, or because the isolate's own failure, which is counted
+    /// already, did not reach one that does not read. Returns the code. The isolate itself may go on.
+    fn cut_off(&self) -> &'static str {
+        self.run.as_ref().and_then(|run| run.usage.failure()).unwrap_or_else(|| {
+            let gone = Failure::ClientGone.code();
+            self.target().failed(gone);
+            gone
+        })
     }
 
     fn write_down(&mut self, status: u16, failure: Option<&'static str>, sent: u64) {
@@ -283,9 +294,7 @@ impl Drop for Recorded {
     fn drop(&mut self) {
         let whole = self.ended || self.length == Some(self.sent) || self.body.is_end_stream();
         if !whole {
-            let gone = Failure::ClientGone;
-            self.exchange.target().failed(gone.code());
-            self.code = Some(gone.code());
+            self.code = Some(self.exchange.cut_off());
         }
         self.exchange.write_down(self.status, self.code, self.sent);
     }

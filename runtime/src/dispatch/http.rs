@@ -213,15 +213,14 @@ impl Ledger for Held {
     fn close(self: Box<Self>, usage: &Usage, late: Option<&Failure>) {
         let metrics = &self.worker.metrics;
         metrics.used(usage.cpu_time(), usage.peak_memory(), usage.age());
-        if let Some(failure) = late
-            && usage.fail()
+        if let Some(failure) = late.map(|late| self.broken.cause(late))
+            && usage.fail(failure.code())
         {
-            let failure = self.broken.cause(failure);
             respond::tell(failure, &self.id, self.trace, Some(&*self.worker.name));
             metrics.target().failed(failure.code());
         }
         if let Some(met) = usage.met()
-            && !usage.has_failed()
+            && usage.failure().is_none()
         {
             metrics.limit_reached(met.code());
         }

@@ -86,7 +86,7 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
         Ok(response) => response,
         Err(failure) => {
             // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
-            isolate.usage.fail();
+            isolate.usage.fail(failure.code());
             if lane::is_crowded(prepared.id) {
                 lane::turn(prepared.id).await;
             }

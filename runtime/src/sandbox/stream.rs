@@ -52,7 +52,7 @@ pub(super) fn respond(
     };
     if let Err(failure) = begun {
         // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
-        isolate.usage.fail();
+        isolate.usage.fail(failure.code());
         return Err(failure);
     }
     if isolate.is_done()
@@ -354,7 +354,7 @@ async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>)
     let mut timer = pin!(sleep_until(deadline(&slot, &limits).0));
     std::future::poll_fn(|context| {
         // The response was refused, or broke off by the guest's own fault: it has no claim to go on.
-        if isolate.usage.has_failed() {
+        if isolate.usage.failure().is_some() {
             return Poll::Ready(());
         }
         slot.lock().driver = Some(context.waker().clone());

@@ -128,6 +128,26 @@ fn cve_2026_2833_a_websocket_is_refused_with_its_own_code_and_other_upgrades_are
 }
 
 #[test]
+fn cve_2026_2836_one_path_on_two_hosts_is_two_resources_also_on_one_connection() {
+    let other =
+        "HTTP/1.1 200 OK\r\ncache-control: public, max-age=600\r\ncontent-length: 5\r\nconnection: close\r\n\r\nother";
+    let ((one, _asked), (another, _asked_too)) = (origin(OK), origin(other));
+    let route = |name, address: SocketAddr| {
+        format!(
+            "[[origin]]\nname = \"{name}\"\nurl = \"http://{address}\"\n\
+             [[route]]\nhost = \"{name}.test\"\npath = \"/*\"\norigin = \"{name}\"\n"
+        )
+    };
+    let node = Node::start(&(route("one", one) + &route("another", another)), &[]);
+    let ask = |host: &str, fields: &str| format!("GET /same HTTP/1.1\r\nhost: {host}.test\r\n{fields}\r\n");
+    let requests = ask("another", "") + &ask("one", "") + &ask("another", "") + &ask("one", "connection: close\r\n");
+    let answers = node.raw(requests);
+    let bodies: Vec<_> =
+        answers.split("HTTP/1.1 200").skip(1).filter_map(|answer| answer.rsplit("\r\n").next()).collect();
+    assert_eq!(bodies, ["other", "ok", "other", "ok"], "{answers}");
+}
+
+#[test]
 fn the_nodes_passed_go_on_into_a_worker_s_subrequests() {
     let (address, requests) = origin(OK);
     let manifest = fixtures::manifest("origins = [\"o\"]\n[[route]]\npath = \"/*\"");

@@ -293,7 +293,7 @@ impl Failure {
     }
 
     /// The status that goes with the code of a limit (limits.toml), for whoever shows limits. `None` where a client sees no status: the
-    /// code is of the log alone, or it has gone.
+    /// code is of the log alone, or it has gone, or it has had the head of its response.
     #[must_use]
     pub fn status_of_limit(code: &str) -> Option<u16> {
         let (limit, time) = (0, Duration::ZERO);
@@ -312,8 +312,6 @@ impl Failure {
             Self::WorkerBodyTooLarge { limit },
             Self::WorkerRandomExceeded { limit },
             Self::WorkerTimeout { limit: time },
-            Self::WorkerStreamTimeout { limit: time },
-            Self::WorkerWaitUntilExceeded { limit: time },
             Self::LoopDetected { limit },
             Self::Overloaded { reason: "", retry_after: time },
         ];

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release -p eyot --example hostile                   two minutes
-//! cargo run --release -p eyot --example hostile -- --seconds 20   a short form
+//! cargo run --release -p eyot --example hostile -- --seconds 10   a short form
 //! ```
 //!
 //! The node runs on one core, everything else on another. The neighbour's capacity is measured; then it is asked for 30 % of it, at
@@ -13,8 +13,8 @@
 //! - every hostile worker ends in its own way, and no failure is the node's;
 //! - memory is within 10 % of what it was; no connection, task, isolate or permit is left.
 //!
-//! A debug build is asked for 5 %. What a request takes there says nothing about the product, so the bound on the p99 is told and not
-//! held to.
+//! In less than a minute one stall of the machine is a hundredth of all: then the p99 is told, and not held to its bound. What a
+//! request takes in a debug build says nothing about the product: there is no such form.
 //!
 //! `--without` leaves out workers and kinds of clients by their names, to find who does what.
 //!
@@ -40,9 +40,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What the attack may add to the neighbour's p99.
 const BOUND: Duration = Duration::from_millis(5);
-/// How much of its capacity the neighbour is asked for. To start an isolate cannot be interrupted, and takes a debug build ten times
-/// as long: its core is full sooner.
-const SHARE: f64 = if cfg!(debug_assertions) { 0.05 } else { 0.3 };
+/// How much of its capacity the neighbour is asked for.
+const SHARE: f64 = 0.3;
+/// Whoever runs for so long is held to the bound.
+const LONG: Duration = Duration::from_secs(60);
+/// How long the attack lasts, at least, that comes before all measurements.
+const WARM_UP: Duration = Duration::from_secs(8);
+/// What a worker may get that the node has no memory for, as the load generator tells it.
+const OVERLOADED: &str = "503 overloaded";
 /// How much more memory the node may have than before.
 const KEPT: f64 = 1.1;
 
@@ -54,6 +59,10 @@ fn main() -> ExitCode {
         [command, ..] if !command.starts_with('-') => return eyot::cli::main(),
         _ => None,
     };
+    if cfg!(debug_assertions) {
+        eprintln!("hostile: this is a debug build; run it with --release");
+        return ExitCode::from(2);
+    }
     let Some(seconds @ 5..) = seconds else {
         eprintln!("usage: hostile [--seconds N [--without NAME…]], N at least 5");
         return ExitCode::from(2);
@@ -91,7 +100,7 @@ fn run(lasts: Duration, without: &[String]) -> Vec<String> {
     let pace = Pace::Open(capacity.outcome.rate() * SHARE);
     println!("capacity {:.0}/s; the neighbour is asked for {SHARE} of it\n", capacity.outcome.rate());
     // Pools keep the slots that they have once used, for the next isolate: these are no leak.
-    arena.attack(pace, lasts / 5);
+    arena.attack(pace, quiet.max(WARM_UP));
     arena.left();
     let before = arena.ask(&[neighbour(pace)], quiet).remove(0);
     let memory = arena.node.resident();
@@ -127,15 +136,17 @@ fn run(lasts: Duration, without: &[String]) -> Vec<String> {
     let (most, found) = (p99(&before).max(p99(&after)) + BOUND, p99(&attacked[0]));
     if found > most {
         let fault = format!("the neighbour's p99 is {found:?} under attack, and may be {most:?}");
-        match cfg!(debug_assertions) {
-            true => println!("\n{fault}: not held to in a debug build"),
+        match lasts < LONG {
+            true => println!("\n{fault}: not held to in so short a run"),
             false => faults.push(fault),
         }
     }
     for (worker, phase) in arena.asked.iter().zip(&attacked[1..]) {
         let (outcome, name) = (&phase.outcome, worker.name);
-        faults.extend(outcome.failures.first().map(|first| {
-            format!("{name} ends in another way, {} of {} times: {first}", outcome.failures.len(), outcome.answered())
+        // While bombs hold the node's memory, it refuses others, too.
+        let others: Vec<_> = outcome.failures.iter().filter(|failure| *failure != OVERLOADED).collect();
+        faults.extend(others.first().map(|first| {
+            format!("{name} ends in another way, {} of {} times: {first}", others.len(), outcome.answered())
         }));
         if outcome.answered() == 0 {
             faults.push(format!("{name} is never answered"));

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::sweep::{Sweep, Sweeps};
-use super::ticker::{Fine, SHORT_TURN, TICK};
+use super::ticker::{FINE_TICK, Fine, SHORT_TURN, TICK};
 use crate::observe;
 
 /// Identifies a version of a worker for the purpose of sharing.
@@ -36,14 +36,17 @@ const CREDIT: Duration = TICK.saturating_mul(2);
 /// Turns of short guests follow one another for so long before the core looks at its sockets again.
 const ROUND: Duration = TICK;
 
+/// So much beyond what is free is a slice, whoever had it.
+const SLICE: Duration = FINE_TICK.saturating_sub(SHORT_TURN);
+
 /// After a slice, others go first for so long at most: guests that spin have a tenth of a core that is busy without them.
-const GIVES_WAY: Duration = TICK.saturating_mul(4);
+const GIVES_WAY: Duration = TICK.saturating_mul(2);
 
 /// What has not taken longer than this was next to nothing.
 const NOTHING: Duration = Duration::from_micros(50);
 
-/// What the host does for a guest each time that it wakes it, roughly: it has read or written something.
-const WAKE: Duration = Duration::from_micros(50);
+/// What the host does for a guest each time that it wakes it, at least: it has read or written something.
+const WAKE: Duration = Duration::from_micros(10);
 
 /// A worker is alone on a core when no other has run there for so long.
 const ALONE: Duration = Duration::from_secs(1);
@@ -55,6 +58,8 @@ struct Lane {
     clock: Duration,
     /// All that were granted.
     turns: u64,
+    /// To all workers, since slices gave way.
+    charged: Duration,
     driven: bool,
     sweeps: Arc<Sweeps>,
     streak: Streak,
@@ -113,6 +118,7 @@ pub(super) fn charge(worker: WorkerId, time: Duration) {
         let more = time.saturating_sub(SHORT_TURN);
         if lane.driven && !more.is_zero() {
             lane.share(worker).had += more;
+            lane.charged += more;
         }
         if lane.streak.worker == worker {
             lane.streak.had += time;
@@ -158,19 +164,18 @@ async fn drive() {
     let mut round = Instant::now();
     loop {
         match LANE.with_borrow_mut(Lane::next) {
-            Next::Turn(grant, length) => {
+            Next::Turn(grant) => {
                 // A guest that is gone has no turn, and costs the others none. The task of one that is there is queued now.
-                match (grant.send(()), length) {
-                    (Err(()), _) => {}
-                    (Ok(()), Length::Short) if round.elapsed() < ROUND => after_what_is_queued().await,
-                    (Ok(()), Length::Short) => {
-                        tokio::task::yield_now().await;
-                        round = Instant::now();
-                    }
-                    (Ok(()), Length::Slice) => {
-                        give_way().await;
-                        round = Instant::now();
-                    }
+                if grant.send(()).is_err() {
+                    continue;
+                }
+                after_what_is_queued().await;
+                if LANE.with_borrow_mut(Lane::has_granted_a_slice) {
+                    give_way().await;
+                    round = Instant::now();
+                } else if round.elapsed() >= ROUND {
+                    tokio::task::yield_now().await;
+                    round = Instant::now();
                 }
             }
             Next::Sweep => {
@@ -212,16 +217,9 @@ async fn give_way() {
 
 /// What the lane does next.
 enum Next {
-    Turn(oneshot::Sender<()>, Length),
+    Turn(oneshot::Sender<()>),
     Sweep,
     Nobody,
-}
-
-/// How long a turn will take.
-enum Length {
-    /// As long as a guest that has not yet begun, most likely: many do, and all are waited for.
-    Short,
-    Slice,
 }
 
 impl Lane {
@@ -230,6 +228,7 @@ impl Lane {
             shares: HashMap::new(),
             clock: CREDIT,
             turns: 0,
+            charged: Duration::ZERO,
             driven: false,
             sweeps: Arc::default(),
             streak: Streak::default(),
@@ -270,6 +269,15 @@ impl Lane {
         share.is_some_and(|share| share.many || share.swept || share.had >= self.clock)
     }
 
+    /// Whether what was charged since this was last so amounts to a slice.
+    fn has_granted_a_slice(&mut self) -> bool {
+        let is_slice = self.charged >= SLICE;
+        if is_slice {
+            self.charged = Duration::ZERO;
+        }
+        is_slice
+    }
+
     fn has_short_guests(&self) -> bool {
         self.shares.values().any(|share| share.many && !share.queue.is_empty())
     }
@@ -287,9 +295,8 @@ impl Lane {
             self.clock = clock.max(share.had);
             self.turns += 1;
             share.last = self.turns;
-            let length = if share.many { Length::Short } else { Length::Slice };
             share.many &= !share.queue.is_empty();
-            return Next::Turn(grant, length);
+            return Next::Turn(grant);
         }
         if sweeping {
             return Next::Sweep;
@@ -319,7 +326,7 @@ mod tests {
     }
 
     fn grant(lane: &mut Lane) {
-        let Next::Turn(grant, _) = lane.next() else { panic!("somebody waits") };
+        let Next::Turn(grant) = lane.next() else { panic!("somebody waits") };
         grant.send(()).unwrap();
     }
 
@@ -399,17 +406,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_turns_of_many_that_have_not_begun_are_taken_for_short() {
-        let mut lane = lane();
-        let _waits = [wait(&mut lane, 0), wait(&mut lane, 1), wait(&mut lane, 1)];
-        assert!(!lane.has_short_guests());
-        lane.share(1).many = true;
-        assert!(lane.has_short_guests());
-        let lengths = [(); 3].map(|()| match lane.next() {
-            Next::Turn(_, length) => matches!(length, Length::Short),
-            _ => panic!("somebody waits"),
-        });
-        assert_eq!(lengths.iter().filter(|short| **short).count(), 2);
+    fn turns_amount_to_a_slice_by_what_they_have_taken() {
+        LANE.with_borrow_mut(|lane| lane.driven = true);
+        let is_slice = || LANE.with_borrow_mut(Lane::has_granted_a_slice);
+        charge(0, SHORT_TURN + SLICE - US);
+        assert!(!is_slice());
+        charge(1, SHORT_TURN + US);
+        assert!(is_slice());
+        assert!(!is_slice(), "the next one begins");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use wasmtime::{Engine, EngineWeak};
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// The time between two ticks while guests take turns somewhere, and the length of a turn: what a neighbour waits for.
-const FINE_TICK: Duration = Duration::from_micros(250);
+pub(super) const FINE_TICK: Duration = Duration::from_micros(250);
 
 /// A guest that has held its core for less than this when a tick comes goes on: the tick came early in its slice.
 pub(super) const SHORT: Duration = Duration::from_micros(500);

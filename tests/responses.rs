@@ -142,6 +142,18 @@ fn a_client_that_leaves_in_the_middle_of_a_stream_is_counted_and_the_guest_is_to
 }
 
 #[test]
+fn a_stream_that_is_cut_because_nobody_reads_is_counted_once_and_not_for_the_client() {
+    let node = node("stream_idle = \"300ms\"\nwait_until = \"100ms\"");
+    let mut unread = node.connect();
+    unread.write_all(one("GET /big-body?mib=64").as_bytes()).expect("bytes can be sent");
+    until("it is cut", || node.metric("eyot_failures_total", "worker_stream_timeout") == 1.0);
+    node.wait_until_idle();
+    drop(unread);
+    until("it is gone", || node.metric("eyot_connections", "") == 0.0);
+    assert_eq!(node.metric("eyot_failures_total", ""), 1.0, "{}", node.metrics());
+}
+
+#[test]
 fn a_response_that_was_read_whole_is_no_failure() {
     for node in [node(""), node3()] {
         for path in ["/stream?chunks=3&bytes=10&delay=20", "/stream?chunks=50&bytes=60000", "/count", "/unread"] {

@@ -114,8 +114,16 @@ pub(super) fn is_crowded(worker: WorkerId) -> bool {
 
 /// A guest of this worker has had so much of this core.
 pub(super) fn charge(worker: WorkerId, time: Duration) {
+    charge_share(worker, time, time.saturating_sub(SHORT_TURN));
+}
+
+/// The same of a guest that is woken again and again: nothing of it is free, and the host's part is added.
+pub(super) fn charge_woken(worker: WorkerId, time: Duration) {
+    charge_share(worker, time, time + WAKE);
+}
+
+fn charge_share(worker: WorkerId, time: Duration, more: Duration) {
     LANE.with_borrow_mut(|lane| {
-        let more = time.saturating_sub(SHORT_TURN);
         if lane.driven && !more.is_zero() {
             lane.share(worker).had += more;
             lane.charged += more;
@@ -126,11 +134,6 @@ pub(super) fn charge(worker: WorkerId, time: Duration) {
             lane.streak = Streak { worker, had: time, since: Some(Instant::now()) };
         }
     });
-}
-
-/// The same of a guest that is woken again and again: nothing of it is free, and the host's part is added.
-pub(super) fn charge_woken(worker: WorkerId, time: Duration) {
-    charge(worker, time + WAKE + SHORT_TURN);
 }
 
 /// Resolves when it is this guest's turn to run for a slice, or to have a piece of its response sent.

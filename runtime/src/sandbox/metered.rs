@@ -10,6 +10,7 @@ use wasmtime::Store;
 
 use super::lane::{self, WorkerId};
 use super::sweep::{self, Remains};
+use super::ticker::SHORT_TURN;
 use crate::bindings::{self, Usage, failure_after_head, failure_of};
 use crate::config::WorkerLimits;
 use crate::failure::Failure;
@@ -34,8 +35,9 @@ pub(super) struct Metered {
     store: Option<Box<dyn Any + Send>>,
     ledger: Option<Box<dyn Ledger>>,
     late: Option<Failure>,
-    /// How often it was polled.
-    polls: u32,
+    /// How many of its polls were short, and whether the last one was: what is longer ends at a tick, and waits for a turn by itself.
+    short_polls: u32,
+    was_short: bool,
     /// What it waits for before it is polled again.
     turn: Option<lane::Turn>,
     pub(super) usage: Arc<Usage>,
@@ -57,7 +59,8 @@ impl Metered {
             store: None,
             ledger: Some(ledger),
             late: None,
-            polls: 0,
+            short_polls: 0,
+            was_short: false,
             turn: None,
             usage,
         }
@@ -104,15 +107,14 @@ impl Future for Metered {
         let Some(guest) = &mut this.guest else {
             return Poll::Ready(());
         };
-        let is_busy = this.polls > FEW;
-        if is_busy && this.turn.is_none() && lane::has_had_its_share(this.worker) {
+        let is_woken_often = this.was_short && this.short_polls > FEW;
+        if is_woken_often && this.turn.is_none() && lane::has_had_its_share(this.worker) {
             this.turn = Some(lane::turn(this.worker));
         }
         if let Some(turn) = &mut this.turn {
             ready!(turn.as_mut().poll(context));
             this.turn = None;
         }
-        this.polls = this.polls.saturating_add(1);
         let before = this.usage.cpu_time();
         this.usage.poll_begins(lane::is_busy());
         let ended = match catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context))) {
@@ -122,7 +124,9 @@ impl Future for Metered {
         };
         this.usage.poll_ends();
         let took = this.usage.cpu_time() - before;
-        match is_busy {
+        this.was_short = took < SHORT_TURN;
+        this.short_polls = this.short_polls.saturating_add(u32::from(this.was_short));
+        match is_woken_often && this.was_short {
             true => lane::charge_woken(this.worker, took),
             false => lane::charge(this.worker, took),
         }

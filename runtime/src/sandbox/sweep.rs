@@ -1,8 +1,8 @@
 //! Clearing isolates that may have left much, on a thread of its own.
 //!
-//! The kernel takes 128 MiB back in one call of 9 ms that nothing can interrupt, and to drop 10,000 resources takes half of that. On a core's own thread every connection of that
-//! core would wait for it. Beside it, the core goes on; and its lane rests meanwhile, so that there is time for the sweeper even
-//! where one core is all there is.
+//! The kernel takes 128 MiB back in one call of 9 ms that nothing can interrupt, and to drop 10,000 resources takes half of that. On a
+//! core's own thread every connection of that core would wait for it. Beside it, the core goes on; and its lane rests meanwhile, so
+//! that there is time for the sweeper even where one core is all there is.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

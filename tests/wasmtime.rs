@@ -181,20 +181,21 @@ fn guest_never_invoked_set() {
     assert!(!errors.contains("panicked"), "{errors}");
 }
 
-/// Twenty connections with five requests each.
-fn many(server: &Server, path: &str, is_good: impl Fn(reqwest::StatusCode) -> bool + Sync) {
-    std::thread::scope(|scope| {
-        for _ in 0..20 {
-            scope.spawn(|| {
-                let client = reqwest::blocking::Client::new();
-                for _ in 0..5 {
-                    let url = format!("http://{}{path}", server.address);
-                    let status = client.get(url).send().expect("an answer").status();
-                    assert!(is_good(status), "{status}");
-                }
-            });
-        }
+/// Twenty connections with five requests each; then it ends the server, and gives what that wrote.
+fn many(server: Server, path: &str, is_good: impl Fn(reqwest::StatusCode) -> bool) -> (String, String) {
+    let url = format!("http://{}{path}", server.address);
+    let statuses = std::thread::scope(|scope| {
+        let get_five = || {
+            let client = reqwest::blocking::Client::new();
+            (0..5).map(|_| client.get(&url).send().expect("an answer").status()).collect::<Vec<_>>()
+        };
+        let connections: Vec<_> = (0..20).map(|_| scope.spawn(get_five)).collect();
+        connections.into_iter().flat_map(|connection| connection.join().expect("asked")).collect::<Vec<_>>()
     });
+    let (output, errors) = server.finish();
+    let bad: Vec<_> = statuses.into_iter().filter(|status| !is_good(*status)).collect();
+    assert!(bad.is_empty(), "{bad:?}: {errors}");
+    (output, errors)
 }
 
 #[test]
@@ -207,9 +208,7 @@ fn hello_world_many_with_and_without_reuse() {
         (fixtures::fixture3(), &[p3, &["--max-instance-concurrent-reuse-count=1"]].concat()),
     ];
     for (component, arguments) in cases {
-        let server = Server::new(&component, arguments);
-        many(&server, "/count", |status| status.is_success());
-        server.finish();
+        many(Server::new(&component, arguments), "/count", |status| status.is_success());
     }
 }
 
@@ -220,8 +219,7 @@ fn sleep_many() {
         [(fixtures::fixture(), &["-Scli", "-Wtimeout=100us"] as &[&str]), (fixtures::fixture3(), p3)]
     {
         let server = Server::new(&component, arguments);
-        many(&server, "/sleep?ms=10000", |status| status.is_server_error());
-        let (output, errors) = server.finish();
+        let (output, errors) = many(server, "/sleep?ms=10000", |status| status.is_server_error());
         assert_eq!(output, "");
         assert!(errors.contains("guest timed out"), "{errors}");
     }

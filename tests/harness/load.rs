@@ -81,7 +81,8 @@ pub fn run(address: SocketAddr, streams: &[Stream<'_>], duration: Duration) -> V
         if over && running.iter().all(Running::is_done) {
             break;
         }
-        assert!(now < end + PATIENCE, "some requests were not answered in time");
+        let waiting = || running.iter().filter(|stream| !stream.is_done()).map(|stream| stream.stream.host);
+        assert!(now < end + PATIENCE, "not answered in time: {:?}", waiting().collect::<Vec<_>>());
         wait(&mut running, next.saturating_duration_since(Instant::now()));
     }
     running.into_iter().map(|stream| stream.outcome(duration)).collect()
@@ -210,9 +211,9 @@ impl<'a> Running<'a> {
             Ok(0) => Some("closed before the answer".to_owned()),
             Ok(read) => {
                 connection.answer.extend_from_slice(&buffer[..read]);
-                let Some(answer) = parsed(&connection.answer) else { return };
-                let expected = self.stream.expect.contains(&(answer.0, &answer.1));
-                (!expected).then(|| format!("{} {}", answer.0, answer.1))
+                let Some((status, code, body)) = parsed(&connection.answer) else { return };
+                let is_expected = self.stream.expect.contains(&(status, &code));
+                (!is_expected).then(|| format!("{status} {code}: {}", String::from_utf8_lossy(body).trim_end()))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) => Some(format!("cannot read: {error}")),
@@ -237,8 +238,8 @@ impl<'a> Running<'a> {
     }
 }
 
-/// The status and the failure's code of a whole answer.
-fn parsed(bytes: &[u8]) -> Option<(u16, String)> {
+/// The status, the failure's code, and the body of a whole answer.
+fn parsed(bytes: &[u8]) -> Option<(u16, String, &[u8])> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&bytes[..head]).expect("a head is text");
     let (mut length, mut code, mut is_chunked) = (None, "", false);
@@ -257,5 +258,5 @@ fn parsed(bytes: &[u8]) -> Option<(u16, String)> {
         Some(length) => body.len() >= length,
         None => panic!("an answer without a length:\n{text}"),
     };
-    is_whole.then(|| (status, code.to_owned()))
+    is_whole.then(|| (status, code.to_owned(), body))
 }

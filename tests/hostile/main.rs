@@ -46,8 +46,8 @@ const SHARE: f64 = 0.3;
 const LONG: Duration = Duration::from_secs(60);
 /// How long the attack lasts, at least, that comes before all measurements.
 const WARM_UP: Duration = Duration::from_secs(8);
-/// What a worker may get that the node has no memory for, as the load generator tells it.
-const OVERLOADED: &str = "503 overloaded";
+/// What a worker may get that the node has no memory for, as the load generator begins to tell it.
+const OVERLOADED: &str = "503 overloaded:";
 /// How much more memory the node may have than before.
 const KEPT: f64 = 1.1;
 
@@ -144,7 +144,7 @@ fn run(lasts: Duration, without: &[String]) -> Vec<String> {
     for (worker, phase) in arena.asked.iter().zip(&attacked[1..]) {
         let (outcome, name) = (&phase.outcome, worker.name);
         // While bombs hold the node's memory, it refuses others, too.
-        let others: Vec<_> = outcome.failures.iter().filter(|failure| *failure != OVERLOADED).collect();
+        let others: Vec<_> = outcome.failures.iter().filter(|failure| !failure.starts_with(OVERLOADED)).collect();
         faults.extend(others.first().map(|first| {
             format!("{name} ends in another way, {} of {} times: {first}", others.len(), outcome.answered())
         }));

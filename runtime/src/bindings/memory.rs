@@ -26,14 +26,19 @@ impl NodeMemory {
     }
 
     pub(super) fn take(&self, bytes: u64, worker: &WorkerShare) -> bool {
-        let before = self.used.fetch_add(bytes, Relaxed);
-        let worker_before = worker.memory.fetch_add(bytes, Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit
-            && worker_before.saturating_add(bytes) <= self.limit.saturating_sub(before).saturating_mul(ROOM);
+        let used = self.used.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        let has = worker.memory.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        let fits = used <= self.limit && has <= self.allowance(used);
         if !fits {
             self.give_back(bytes, worker);
         }
         fits
+    }
+
+    /// What a worker may have when all together have so much.
+    fn allowance(&self, used: u64) -> u64 {
+        let shared = self.limit - self.limit / KEPT;
+        shared.saturating_sub(used).saturating_mul(ROOM).max(self.limit / LITTLE)
     }
 
     pub(super) fn give_back(&self, bytes: u64, worker: &WorkerShare) {
@@ -42,9 +47,15 @@ impl NodeMemory {
     }
 }
 
-/// A worker may have so many times what nobody has: eight ninths of the node when it is the only one that wants much, 8/17 when
-/// there are two. Something is always left, so a worker that takes all that it can get fails alone, and its neighbours go on.
+/// A worker may have so many times what nobody has: eight ninths of it all when it is the only one that wants much, 8/17 when there
+/// are two. Something is always left, so a worker that takes all that it can get fails alone, and its neighbours go on.
 pub const ROOM: u64 = 8;
+
+/// The more workers take all that they can get, the less is left. So this part of the node's memory is kept for those that have little.
+const KEPT: u64 = 4;
+
+/// Which is this part of the node's memory, at most.
+const LITTLE: u64 = 16;
 
 /// What the isolates of one worker, of whatever version, have together: a reload gives a worker nothing more.
 #[derive(Debug, Default)]
@@ -86,10 +97,11 @@ mod tests {
 
     #[test]
     fn a_worker_that_takes_all_it_can_get_leaves_some_for_another() {
-        let node = NodeMemory::new(900);
+        let node = NodeMemory::new(1200);
         let (greedy, other) = (WorkerShare::default(), WorkerShare::default());
+        assert!(!node.take(801, &greedy), "nor by one large step");
         while node.take(1, &greedy) {}
-        assert_eq!(node.used(), 800, "eight times what is free");
+        assert_eq!(node.used(), 800, "eight times what is free of three quarters");
         assert!(node.take(50, &other));
         assert!(!node.take(1, &greedy));
         node.give_back(50, &other);
@@ -98,10 +110,22 @@ mod tests {
     }
 
     #[test]
+    fn however_many_workers_are_greedy_those_that_have_little_get_more() {
+        let node = NodeMemory::new(1600);
+        let greedy = [(); 5].map(|()| WorkerShare::default());
+        while greedy.iter().map(|worker| node.take(1, worker)).filter(|taken| *taken).count() > 0 {}
+        assert!((1100..=1200).contains(&node.used()), "{}", node.used());
+        let others = [(); 4].map(|()| WorkerShare::default());
+        assert!(others.iter().all(|other| node.take(100, other)));
+        assert!(!node.take(1, &greedy[0]) && !node.take(1, &others[0]));
+    }
+
+    #[test]
     fn together_they_have_no_more_than_the_node() {
-        let node = NodeMemory::new(900);
-        assert!(!node.take(901, &WorkerShare::default()));
-        assert!(node.take(900, &WorkerShare::default()));
+        let node = NodeMemory::new(1600);
+        assert!(!node.take(1601, &WorkerShare::default()));
+        let workers = [(); LITTLE as usize].map(|()| WorkerShare::default());
+        assert!(workers.iter().all(|worker| node.take(100, worker)));
         assert!(!node.take(1, &WorkerShare::default()));
     }
 
@@ -111,7 +135,7 @@ mod tests {
         let (old, new, other) = (shares.of("shop"), shares.of("shop"), shares.of("blog"));
         assert!(Arc::ptr_eq(&old, &new));
         assert_ne!(old.id, other.id);
-        let node = NodeMemory::new(900);
+        let node = NodeMemory::new(1200);
         assert!(node.take(800, &old));
         assert!(!node.take(1, &new), "a reload gives a worker nothing more");
         let gone = other.id;

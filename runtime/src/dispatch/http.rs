@@ -134,6 +134,19 @@ impl Core {
         }
     }
 
+    /// The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
+    async fn admit(&self, worker: &Worker) -> Result<(Permit, NodePermit), Failure> {
+        let enter = async {
+            let own = worker.gate.enter().await?;
+            Ok((own, self.dispatcher.gate.enter(worker.prepared.capabilities.share.id).await?))
+        };
+        let entered = enter.await;
+        if entered.is_err() {
+            worker.prepared.refused().await;
+        }
+        entered
+    }
+
     /// Runs the request in a fresh isolate of this version.
     async fn invoke(
         &self,
@@ -160,9 +173,8 @@ impl Core {
             body::limited(arrival, capabilities.limits.request_body, pace::of_requests(&self.dispatcher.limits))?;
         let reads = read.is_some();
         exchange.reads(read);
-        // The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
         let permits = match HELD {
-            true => Some((worker.gate.enter().await?, self.dispatcher.gate.enter(capabilities.share.id).await?)),
+            true => Some(self.admit(worker).await?),
             false => None,
         };
         worker.prepared.turn().await;

@@ -8,7 +8,7 @@
 //! worker with one. It begins new guests in the lane, too; the others do not, and their short guests come before every slice. Were
 //! turns counted in place of time, a worker whose guests take 20 µs and that has come into the lane, by one guest that was long,
 //! would get 20 µs for each millisecond of a worker that spins, and never come out of it. For the same reason the beginning of a
-//! slice is free, where a short guest would have ended.
+//! slice is free, where a short guest would have ended; but not of one that comes to nothing.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -39,14 +39,17 @@ const ROUND: Duration = TICK;
 /// So much beyond what is free is a slice, whoever had it.
 const SLICE: Duration = FINE_TICK.saturating_sub(SHORT_TURN);
 
-/// After a slice, others go first for so long at most: guests that spin have a tenth of a core that is busy without them.
-const GIVES_WAY: Duration = TICK.saturating_mul(2);
+/// After a slice, others go first for so long at most: guests that spin have a fifteenth of a core that is busy without them.
+const GIVES_WAY: Duration = TICK.saturating_mul(4);
 
 /// What has not taken longer than this was next to nothing.
 const NOTHING: Duration = Duration::from_micros(50);
 
 /// What the host does for a guest each time that it wakes it, at least: it has read or written something.
 const WAKE: Duration = Duration::from_micros(10);
+
+/// What the host does for a request, at least: it has read it and answers it.
+const REQUEST: Duration = Duration::from_micros(20);
 
 /// A worker is alone on a core when no other has run there for so long.
 const ALONE: Duration = Duration::from_secs(1);
@@ -122,12 +125,15 @@ pub(super) fn charge_woken(worker: WorkerId, time: Duration) {
     charge_share(worker, time, time + WAKE);
 }
 
+/// A request came to nothing, and its guest, if there was one, has had so much. That is not free: whoever is refused at once can
+/// ask again at once.
+pub(super) fn charge_failed(worker: WorkerId, time: Duration) {
+    LANE.with_borrow_mut(|lane| lane.charge(worker, time.min(SHORT_TURN) + REQUEST));
+}
+
 fn charge_share(worker: WorkerId, time: Duration, more: Duration) {
     LANE.with_borrow_mut(|lane| {
-        if lane.driven && !more.is_zero() {
-            lane.share(worker).had += more;
-            lane.charged += more;
-        }
+        lane.charge(worker, more);
         if lane.streak.worker == worker {
             lane.streak.had += time;
         } else {
@@ -162,18 +168,20 @@ pub(super) fn sweep(worker: WorkerId) -> Sweep {
 
 /// Grants one turn, lets everything else that is ready run, and so on until nobody waits.
 async fn drive() {
-    let _fine = Fine::ticks();
+    let mut fine = None;
     let sweeps = LANE.with_borrow(|lane| Arc::clone(&lane.sweeps));
     let mut round = Instant::now();
     loop {
         match LANE.with_borrow_mut(Lane::next) {
             Next::Turn(grant) => {
+                fine.get_or_insert_with(Fine::ticks);
                 // A guest that is gone has no turn, and costs the others none. The task of one that is there is queued now.
                 if grant.send(()).is_err() {
                     continue;
                 }
                 after_what_is_queued().await;
                 if LANE.with_borrow_mut(Lane::has_granted_a_slice) {
+                    fine = None;
                     give_way().await;
                     round = Instant::now();
                 } else if round.elapsed() >= ROUND {
@@ -182,6 +190,7 @@ async fn drive() {
                 }
             }
             Next::Sweep => {
+                fine = None;
                 // An error says that a tick is over; somebody may have come who need not wait for the sweep.
                 let _ = tokio::time::timeout(TICK, sweeps.finished()).await;
             }
@@ -243,6 +252,13 @@ impl Lane {
         let share = self.shares.entry(worker).or_default();
         share.had = share.had.max(self.clock.saturating_sub(CREDIT));
         share
+    }
+
+    fn charge(&mut self, worker: WorkerId, time: Duration) {
+        if self.driven && !time.is_zero() {
+            self.share(worker).had += time;
+            self.charged += time;
+        }
     }
 
     fn start(&mut self) {
@@ -393,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn short_work_is_free_but_not_that_of_a_guest_that_is_woken_again_and_again() {
+    fn short_work_is_free_but_not_what_is_woken_again_and_again_or_comes_to_nothing() {
         // Each test has a thread of its own, and that a lane.
         let had = |worker| LANE.with_borrow_mut(|lane| lane.share(worker).had - (lane.clock - CREDIT));
         LANE.with_borrow_mut(|lane| lane.driven = true);
@@ -406,6 +422,10 @@ mod tests {
         assert!(!has_had_its_share(1));
         charge_woken(1, CREDIT);
         assert!(has_had_its_share(1));
+        charge_failed(2, SHORT_TURN - 10 * US);
+        assert_eq!(had(2), SHORT_TURN - 10 * US + REQUEST);
+        charge_failed(3, CREDIT);
+        assert_eq!(had(3), SHORT_TURN + REQUEST, "the rest was charged when it ran");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A compiled component, linked once: all that can be done before a request comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, InstancePre, Linker, Resource};
@@ -80,6 +81,15 @@ impl Prepared {
     /// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.
     pub async fn turn(&self) {
         if lane::is_rationed(self.id) {
+            lane::turn(self.id).await;
+        }
+    }
+
+    /// A request was refused before its guest began. Its answer waits for a turn likewise: else whoever asks again and again would
+    /// take more of the core by being refused than by being served.
+    pub async fn refused(&self) {
+        lane::charge_failed(self.id, Duration::ZERO);
+        if lane::has_had_its_share(self.id) {
             lane::turn(self.id).await;
         }
     }

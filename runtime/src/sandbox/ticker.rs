@@ -1,9 +1,9 @@
 //! The thread that moves the epochs of both engines, and rests when no isolate runs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, EngineWeak};
 
@@ -19,23 +19,54 @@ pub(super) const SHORT: Duration = Duration::from_micros(500);
 /// The same for a guest that takes turns.
 pub(super) const SHORT_TURN: Duration = Duration::from_micros(150);
 
-/// How many cores have guests that take turns. One for the process: lanes belong to threads, and know of no engine.
-static LANES: AtomicUsize = AtomicUsize::new(0);
+/// Slices in progress. One for the process: lanes belong to threads, and know of no engine.
+static SLICES: Slices = Slices { running: Mutex::new(0), first: Condvar::new() };
 
-/// Guests take turns on a core for as long as this lives: ticks come more often.
+struct Slices {
+    /// On how many cores.
+    running: Mutex<usize>,
+    /// The first one begins.
+    first: Condvar,
+}
+
+impl Slices {
+    fn running(&self) -> MutexGuard<'_, usize> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Comes back at the next tick: a slice's length after the first began, a tick's at the latest.
+    fn wait_for_tick(&self) {
+        let mut running = self.running();
+        let mut next = Instant::now() + TICK;
+        loop {
+            let now = Instant::now();
+            if *running > 0 {
+                next = next.min(now + FINE_TICK);
+            }
+            let Some(left) = next.checked_duration_since(now).filter(|left| !left.is_zero()) else { return };
+            running = self.first.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// A guest has its slice for as long as this lives: ticks come more often.
 #[derive(Debug)]
 pub(super) struct Fine(());
 
 impl Fine {
     pub(super) fn ticks() -> Self {
-        LANES.fetch_add(1, Relaxed);
+        let mut running = SLICES.running();
+        *running += 1;
+        if *running == 1 {
+            SLICES.first.notify_all();
+        }
         Self(())
     }
 }
 
 impl Drop for Fine {
     fn drop(&mut self) {
-        LANES.fetch_sub(1, Relaxed);
+        *SLICES.running() -= 1;
     }
 }
 
@@ -88,7 +119,7 @@ impl Ticker {
     fn tick_until_idle(&self, engines: &[EngineWeak; 2]) {
         let mut idle = 0;
         while idle < REST_AFTER {
-            std::thread::park_timeout(if LANES.load(Relaxed) == 0 { TICK } else { FINE_TICK });
+            SLICES.wait_for_tick();
             for engine in engines.iter().filter_map(EngineWeak::upgrade) {
                 engine.increment_epoch();
             }

@@ -1,6 +1,6 @@
 //! Guests that take memory, or declare more than there is.
 
-use crate::harness::{fixtures, until};
+use crate::harness::{Node, fixtures, until};
 use crate::{Arena, module, refusal, text};
 
 /// How much larger than before the node may be after an attack: allocators keep some of what they had.
@@ -20,6 +20,41 @@ fn g05_memory_without_end_is_denied_at_the_limit_and_given_back() {
 #[test]
 fn g05_a_declared_memory_counts_like_one_that_was_grown() {
     text("huge-memory", "").fails("/", 500, "worker_memory_exceeded");
+}
+
+#[test]
+fn g05_however_many_workers_take_all_the_memory_that_they_can_get_one_that_has_little_gets_more() {
+    let greedy: Vec<String> = (0..8).map(|number| format!("greedy{number}")).collect();
+    let names = || greedy.iter().map(String::as_str).chain(["modest"]);
+    let files: Vec<_> = names()
+        .map(|name| {
+            let route = format!("[[route]]\nhost = \"{name}.test\"\npath = \"/*\"");
+            (format!("{name}/eyot.toml"), fixtures::worker(name, &fixtures::fixture(), &route))
+        })
+        .collect();
+    let workers: String = names().map(|name| format!("[[worker]]\npath = \"{name}\"\n")).collect();
+    let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let node = Node::start(&format!("[limits]\nnode_memory = \"64MiB\"\n{workers}"), &files);
+    let failures = || node.metric("eyot_failures_total", "code=\"overloaded\"");
+    std::thread::scope(|scope| {
+        // By halves, until the smallest is refused: each then has all that it can get.
+        for (host, mib) in
+            greedy.iter().flat_map(|name| [32, 16, 8, 4, 2, 1, 0, 0].map(|mib| (format!("{name}.test"), mib)))
+        {
+            let (refused, in_use) = (failures(), node.metric("eyot_isolates_in_use", ""));
+            let node = &node;
+            scope.spawn(move || node.get_from(&host, &format!("/grow?mib={mib}&sleep=8000")));
+            until("it has its memory or is refused", || {
+                failures() > refused || node.metric("eyot_isolates_in_use", "") > in_use
+            });
+        }
+        assert!(failures() >= 8.0, "all of them were refused");
+        for _ in 0..10 {
+            let answer = node.get_from("modest.test", "/count");
+            assert_eq!((answer.status, answer.code()), (200, ""));
+        }
+        assert!(node.metric("eyot_isolates_in_use", "") >= 8.0, "they all have some still");
+    });
 }
 
 #[test]

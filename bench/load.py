@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from programs import BENCH
+from programs import BENCH, HOME
 from server import TICKS_PER_S, Server, SubjectError
 from subjects import Subject
 
@@ -74,7 +79,7 @@ class Load:
 
     def run(self, subject: Subject, connections: int, round_number: int) -> Run:
         """Starts the subject, checks its answer, warms it up, loads it, checks it again, and stops it."""
-        with Server(subject, self.paths, self.server_core) as server:
+        with _fresh(self.paths, subject.program) as paths, Server(subject, paths, self.server_core) as server:
             server.check_answer()
             self._wrk(server, connections, WARM_UP_S)
             before, machine, started = server.cpu_seconds(), self._cores(), time.monotonic()
@@ -126,6 +131,19 @@ class Load:
         )
         # A process's own figure includes the interrupts that it was interrupted by.
         return user + nice + system + irq + softirq, steal
+
+
+@contextmanager
+def _fresh(paths: dict[str, Path], program: str) -> Iterator[dict[str, Path]]:
+    """The same paths, but for a copy of this program that was written just now. Where a file's pages lie in memory, and how many lie
+    side by side, depends on how and when it was written: two copies of one program differed by a tenth of the CPU time."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=HOME) as folder:
+        copy = Path(folder) / paths[program].name
+        shutil.copy2(paths[program], copy)
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+        yield paths | {program: copy}
 
 
 def _children_cpu() -> float:

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::{NodeMemory, WorkerShare};
-use crate::config::{HELD, WorkerLimits};
+use crate::config::{WorkerLimits, held};
 use crate::failure::Failure;
 
 /// What one invocation has used so far. Written on one core at a time; atomics only make it shareable.
@@ -32,7 +32,7 @@ pub struct Usage {
 }
 
 /// What a poll that has not met a tick can have taken at most; a larger wall time means that the host was not running us.
-const FIRST_SLICE: Duration = Duration::from_millis(3);
+const FIRST_SLICE: Duration = Duration::from_millis(5);
 
 impl Usage {
     /// Nothing used yet.
@@ -52,7 +52,7 @@ impl Usage {
 
     /// A poll of the guest begins. Where others are at work on this core, `shared`, its time is not what the wall clock says.
     pub fn poll_begins(&self, shared: bool) {
-        if !HELD {
+        if !held() {
             return;
         }
         self.poll_began.store(nanoseconds(self.epoch.elapsed()), Relaxed);
@@ -66,7 +66,7 @@ impl Usage {
 
     /// That poll is over.
     pub fn poll_ends(&self) {
-        if !HELD {
+        if !held() {
             return;
         }
         self.polled.fetch_add(self.since_poll_began(), Relaxed);

@@ -26,7 +26,7 @@ mod single;
 mod watch;
 
 use crate::activate::compiler;
-use crate::config::{Diagnostics, HELD};
+use crate::config::Diagnostics;
 use crate::observe::logs::LogError;
 
 /// Run sandboxed WebAssembly handlers at the edge: one request, one capped isolate.
@@ -38,9 +38,9 @@ struct Arguments {
 }
 
 /// Nobody should take the benchmark's build for the product.
-const VERSION: &str = match HELD {
-    true => env!("CARGO_PKG_VERSION"),
-    false => concat!(env!("CARGO_PKG_VERSION"), " WITHOUT LIMITS, for a benchmark only"),
+const VERSION: &str = match cfg!(feature = "bench-without-limits") {
+    false => env!("CARGO_PKG_VERSION"),
+    true => concat!(env!("CARGO_PKG_VERSION"), " FOR A BENCHMARK ONLY: it may hold no guest to its limits"),
 };
 
 const EXAMPLES: &str = "Examples:

@@ -37,7 +37,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use file::read_regular;
 pub use host::HostPattern;
 pub use limit_table::{LimitRow, LimitTable, Source};
-pub use limits::{HELD, Kind, NodeLimits, Value, WorkerLimits};
+pub use limits::{Kind, NodeLimits, Value, WITHOUT_LIMITS, WorkerLimits, held};
 pub use listener::{Admin, Listener, ListenerTls};
 pub use mention::Mentions;
 pub use node::{Node, Read, Telemetry};

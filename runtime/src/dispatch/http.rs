@@ -18,7 +18,7 @@ use super::{head, pace, redirect, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::Identity;
 use crate::bindings::{Event, Guest, NodeMemory, Usage};
-use crate::config::{HELD, NodeLimits};
+use crate::config::{NodeLimits, held};
 use crate::failure::Failure;
 use crate::http::{Body, Client, Permit, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
@@ -173,7 +173,7 @@ impl Core {
             body::limited(arrival, capabilities.limits.request_body, pace::of_requests(&self.dispatcher.limits))?;
         let reads = read.is_some();
         exchange.reads(read);
-        let permits = match HELD {
+        let permits = match held() {
             true => Some(self.admit(worker).await?),
             false => None,
         };

@@ -8,7 +8,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use super::bulk;
 use super::ticker::Ticker;
-use crate::config::HELD;
+use crate::config::held;
 
 /// Which engine a component needs; read from its types before it is compiled, and part of the key of what is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -113,7 +113,7 @@ pub(super) fn base_config(kind: EngineKind) -> Config {
     let concurrent = kind == EngineKind::Concurrent;
     let mut config = Config::new();
     config
-        .epoch_interruption(HELD)
+        .epoch_interruption(held())
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK)

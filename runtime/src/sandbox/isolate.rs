@@ -21,10 +21,10 @@ use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p3};
 
 use super::metered::{Ledger, Metered};
 use super::prepared::{Pre, Prepared};
-use super::ticker::{SHORT, SHORT_TURN};
+use super::ticker::{self, SHORT, SHORT_TURN};
 use super::{lane, stream};
 use crate::bindings::{Guest, Usage, bounded};
-use crate::config::HELD;
+use crate::config::held;
 use crate::failure::Failure;
 use crate::http::{Body, BodyError};
 
@@ -58,7 +58,7 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
     let Invocation { prepared, guest, usage, request, body_failure, ledger } = invocation;
     let (give, head) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.limits);
-    let running = HELD.then(|| prepared.ticker.run());
+    let running = held().then(|| prepared.ticker.run());
     let store = store(prepared, guest);
     let guest: super::metered::Guest = match &prepared.pre {
         Pre::Proxy(pre) => {
@@ -101,7 +101,7 @@ fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
     let limits = &prepared.capabilities.limits;
     let id = prepared.id;
     let mut store = Store::new(&prepared.engine, guest);
-    if !HELD {
+    if !held() {
         return store;
     }
     store.set_hostcall_fuel(usize::try_from(limits.hostcall_fuel).unwrap_or(usize::MAX));
@@ -113,6 +113,7 @@ fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
         Ok(slice) if slice < short => Ok(UpdateDeadline::Continue(TICKS)),
         Ok(_) => {
             short = SHORT_TURN;
+            ticker::is_long();
             Ok(UpdateDeadline::YieldCustom(TICKS, lane::turn(id)))
         }
         Err(failure) => Err(failure.into()),

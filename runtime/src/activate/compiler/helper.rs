@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
 use super::{CHILD, CompileError, Job, frame, this_program};
+use crate::config::{WITHOUT_LIMITS, held};
 
 /// A child's last words are read up to here, in bytes: a refusal whose every character JSON escapes fits.
 const WORDS: u64 = 32 << 10;
@@ -45,6 +46,8 @@ fn compile(job: &Job, component: Vec<u8>) -> Result<Vec<u8>, CompileError> {
         .env_clear()
         // The allocator would begin with a reserve of 1 GiB, all of which counts as writable memory.
         .env("MIMALLOC_ARENA_RESERVE", "32M")
+        // Else its code would be for guests that are held to their limits.
+        .envs((!held()).then_some((WITHOUT_LIMITS, "1")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

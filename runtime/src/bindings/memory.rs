@@ -28,14 +28,14 @@ impl NodeMemory {
     pub(super) fn take(&self, bytes: u64, worker: &WorkerShare) -> bool {
         let used = self.used.fetch_add(bytes, Relaxed).saturating_add(bytes);
         let has = worker.memory.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        let fits = used <= self.limit && has <= self.allowance(used);
+        let fits = has <= self.allowance(used);
         if !fits {
             self.give_back(bytes, worker);
         }
         fits
     }
 
-    /// What a worker may have when all together have so much.
+    /// What a worker may have when all together have so much: nothing when that is more than there is.
     fn allowance(&self, used: u64) -> u64 {
         let shared = self.limit - self.limit / KEPT;
         shared.saturating_sub(used).saturating_mul(ROOM).max(self.limit.saturating_sub(used) / SCARCE)
@@ -51,10 +51,11 @@ impl NodeMemory {
 /// are two. Something is always left, so a worker that takes all that it can get fails alone, and its neighbours go on.
 pub const ROOM: u64 = 8;
 
-/// The more workers take all that they can get, the less is left. So this part of the node's memory is kept for those that have little,
+/// This part of the node's memory, a fourth, is kept for workers that have little: the more workers take all that they can get of the
+/// rest, the less is left of it.
 const KEPT: u64 = 4;
 
-/// which is no more than this part of what is left.
+/// Of what is kept, a worker may have this part of what is left, a fourth again.
 const SCARCE: u64 = 4;
 
 /// What the isolates of one worker, of whatever version, have together: a reload gives a worker nothing more.

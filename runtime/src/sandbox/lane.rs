@@ -39,7 +39,7 @@ const ROUND: Duration = TICK;
 /// So much beyond what is free is a slice, whoever had it.
 const SLICE: Duration = FINE_TICK.saturating_sub(SHORT_TURN);
 
-/// After a slice, others go first for so long at most: guests that spin have a fifteenth of a core that is busy without them.
+/// After a slice, others go first for so long at most: guests that spin have a seventeenth of a core that is busy without them.
 const GIVES_WAY: Duration = TICK.saturating_mul(4);
 
 /// What has not taken longer than this was next to nothing.

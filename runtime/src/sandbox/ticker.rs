@@ -17,7 +17,7 @@ const RARE_TICK: Duration = Duration::from_millis(4);
 /// A long guest was seen so long ago at most: there may be more.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// The time between two ticks while guests take turns somewhere, and the length of a turn: what a neighbour waits for.
+/// The time between two ticks while a guest has its slice somewhere, and the length of a slice: what a neighbour waits for.
 pub(super) const FINE_TICK: Duration = Duration::from_micros(250);
 
 /// A guest that has held its core for less than this when a tick comes goes on: the tick came early in its slice.

@@ -1,4 +1,4 @@
-"""One run: wrk against one subject, and what the machine did meanwhile."""
+"""Runs: wrk against one subject, and what the machine did meanwhile, or against several in turn."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,8 @@ from subjects import Subject
 
 WARM_UP_S = 2
 IDLE_S = 2
+REST_S = 0.5
+"""After so long without a request, a server that is loaded in turn with others is at rest."""
 FULL = 0.95
 """A core that is busy for this share of the time is full."""
 STEAL, OTHERS = 0.02, 0.05
@@ -88,12 +90,7 @@ class Load:
             busy, steal = (now - then for now, then in zip(self._cores(), machine, strict=True))
             server_cpu = server.cpu_seconds() - before
             server.check_answer()
-        answers, seconds = counted["answers"], counted["microseconds"] / 1e6
-        if answers == 0 or counted["bad_answers"] or counted["broken_connections"]:
-            raise SubjectError(
-                f"{subject.name} gave {answers} answers in {seconds:.1f} s, {counted['bad_answers']} of them of status 400 or more; "
-                f"{counted['broken_connections']} connections failed or waited more than 2 s"
-            )
+        answers, seconds = _answers(subject.name, counted), counted["microseconds"] / 1e6
         return Run(
             round=round_number,
             connections=connections,
@@ -108,6 +105,28 @@ class Load:
             steal=round(steal / elapsed, 3),
             others=round(max(0.0, busy - server_cpu - client_cpu) / elapsed, 3),
         )
+
+    def alternate(self, subjects: Sequence[Subject], connections: int, slices: int) -> dict[str, float]:
+        """Microseconds of CPU time for each answer, of subjects that run side by side and are loaded in turn, so many times: what the
+        machine has for one, it has for the others. The ones that wait are at rest."""
+        with ExitStack() as stack:
+            servers = {}
+            for subject in subjects:
+                paths = stack.enter_context(_fresh(self.paths, subject.program))
+                server = servers[subject.name] = stack.enter_context(Server(subject, paths, self.server_core))
+                server.check_answer()
+                self._wrk(server, connections, WARM_UP_S)
+            cpu, answers = dict.fromkeys(servers, 0.0), dict.fromkeys(servers, 0)
+            for number in range(slices):
+                for name, server in list(servers.items())[:: -1 if number % 2 else 1]:
+                    time.sleep(REST_S)
+                    before = server.cpu_seconds()
+                    counted, _ = self._wrk(server, connections, self.seconds)
+                    cpu[name] += server.cpu_seconds() - before
+                    answers[name] += _answers(name, counted)
+            for server in servers.values():
+                server.check_answer()
+        return {name: cpu[name] * 1e6 / answers[name] for name in servers}
 
     def _wrk(self, server: Server, connections: int, seconds: int) -> tuple[dict[str, int], float]:
         """Loads the server; returns what wrk counted and the CPU seconds that wrk itself took."""
@@ -131,6 +150,17 @@ class Load:
         )
         # A process's own figure includes the interrupts that it was interrupted by.
         return user + nice + system + irq + softirq, steal
+
+
+def _answers(name: str, counted: dict[str, int]) -> int:
+    """How many there were, if all were right."""
+    answers, seconds = counted["answers"], counted["microseconds"] / 1e6
+    if answers == 0 or counted["bad_answers"] or counted["broken_connections"]:
+        raise SubjectError(
+            f"{name} gave {answers} answers in {seconds:.1f} s, {counted['bad_answers']} of them of status 400 or more; "
+            f"{counted['broken_connections']} connections failed or waited more than 2 s"
+        )
+    return answers
 
 
 @contextmanager

@@ -215,7 +215,8 @@ fn what_a_guest_makes_the_host_hold_is_its_own_memory_and_comes_back() {
     node.wait_until_idle();
     assert_eq!(node.get("/count").status, 200);
     let more = node.resident().saturating_sub(before);
-    assert!(more < 64 << 20, "{} MiB more than before", more >> 20);
+    // Of 1.9 GiB; the allocator keeps what one isolate had, for the core's thread and for the sweeper's, however many there were.
+    assert!(more < 96 << 20, "{} MiB more than before", more >> 20);
 }
 
 #[test]

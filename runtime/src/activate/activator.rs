@@ -13,7 +13,6 @@ use crate::bindings::{Capabilities, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, OriginId, Own, Policy};
-use crate::http::Gate;
 use crate::observe::{self, GuestLog, Metrics};
 use crate::sandbox::{self, Engines, Prepared};
 
@@ -124,17 +123,10 @@ impl Activator {
         let prepared = Prepared::new(&self.engines, &inspection, &component, capabilities)
             .map_err(|error| fault(error.to_string(), error.help()))?;
         tracing::debug!(worker = worker.name, ?start, "a component is ready");
-        let limits = &worker.limits;
         Ok(Arc::new(Worker {
             name: worker.name.as_str().into(),
             version: digest[..12].into(),
             prepared,
-            gate: Gate::new(
-                limits.concurrency,
-                limits.queue,
-                limits.queue_wait,
-                "the worker is at its concurrency limit",
-            ),
             allow_addresses: worker.allow_addresses.clone(),
             metrics,
         }))

@@ -10,7 +10,6 @@ use crate::auth::Verifier;
 use crate::config::Location;
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, OriginId};
-use crate::http::Gate;
 use crate::observe::{TargetMetrics, WorkerMetrics};
 use crate::sandbox::Prepared;
 
@@ -71,8 +70,6 @@ pub struct Worker {
     pub version: Arc<str>,
     /// Compiled and linked.
     pub prepared: Prepared,
-    /// Its permits.
-    pub gate: Gate,
     /// Client addresses that are allowed. Empty: all.
     pub allow_addresses: Vec<IpNet>,
     /// Counts its invocations.

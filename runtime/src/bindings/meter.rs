@@ -17,8 +17,9 @@ use crate::failure::Failure;
 pub struct Usage {
     /// Time that finished polls took, in nanoseconds.
     polled: AtomicU64,
-    /// When the poll in progress began, in nanoseconds since `epoch`.
+    /// When the poll in progress began, in nanoseconds since `epoch`; the first one begins with the invocation.
     poll_began: AtomicU64,
+    is_first_poll: AtomicBool,
     /// The thread's CPU clock when the part of the poll that is measured by it began; 0 when it is not.
     thread_began: AtomicU64,
     /// Set at the first tick: from then on the thread's CPU clock is read in place of the wall clock.
@@ -41,6 +42,7 @@ impl Usage {
         Arc::new(Self {
             polled: AtomicU64::new(0),
             poll_began: AtomicU64::new(0),
+            is_first_poll: AtomicBool::new(true),
             thread_began: AtomicU64::new(0),
             precise: AtomicBool::new(false),
             peak_memory: AtomicU64::new(0),
@@ -55,7 +57,11 @@ impl Usage {
         if !held() {
             return;
         }
-        self.poll_began.store(nanoseconds(self.epoch.elapsed()), Relaxed);
+        if self.is_first_poll.load(Relaxed) {
+            self.is_first_poll.store(false, Relaxed);
+        } else {
+            self.poll_began.store(nanoseconds(self.epoch.elapsed()), Relaxed);
+        }
         if shared {
             self.precise.store(true, Relaxed);
         }
@@ -69,8 +75,13 @@ impl Usage {
         if !held() {
             return;
         }
-        self.polled.fetch_add(self.since_poll_began(), Relaxed);
+        self.add(self.since_poll_began());
         self.thread_began.store(0, Relaxed);
+    }
+
+    /// No atomic addition, which would wait for all writes before it: nobody else writes.
+    fn add(&self, polled: u64) {
+        self.polled.store(self.polled.load(Relaxed) + polled, Relaxed);
     }
 
     /// CPU time used, up to the last poll that is over, or the first tick of the one in progress.
@@ -120,7 +131,7 @@ impl Usage {
         let running = self.since_poll_began();
         let slice = Duration::from_nanos(running);
         if !self.precise.swap(true, Relaxed) {
-            self.polled.fetch_add(running, Relaxed);
+            self.add(running);
             self.thread_began.store(thread_time(), Relaxed);
             return (self.cpu_time(), slice);
         }
@@ -145,19 +156,24 @@ pub struct Meter {
     node: Arc<NodeMemory>,
     worker: Arc<WorkerShare>,
     trap_on_grow_failure: bool,
-    memory: u64,
+    /// The guest has held the core for longer than a slice, and waits for a turn before each further one.
+    pub takes_turns: bool,
+    /// Memories and tables, in bytes.
+    own: u64,
     /// What was allowed last, and the peak before it: the host may then fail to do it.
     last: (u64, u64),
-    /// What the host has been made to hold, and up to where that is in `memory`.
+    /// What the host has been made to hold, in bytes.
     held: u64,
-    covered: u64,
+    /// What is taken of the node's memory, in whole steps.
+    taken: u64,
 }
 
 /// So much the host holds for any guest: it is no guest's memory.
 const HELD_FREE: u64 = 16 << 10;
 
-/// What the host holds is reserved in steps, so that a header field costs an addition.
-const HELD_STEP: u64 = 64 << 10;
+/// The node's memory is taken in steps, so that a header field costs an addition, and the tables of a usual guest nothing. A page of
+/// a guest's memory is one.
+const STEP: u64 = 64 << 10;
 
 impl Meter {
     /// A meter at zero.
@@ -169,7 +185,24 @@ impl Meter {
         worker: Arc<WorkerShare>,
         trap_on_grow_failure: bool,
     ) -> Self {
-        Self { usage, limits, node, worker, trap_on_grow_failure, memory: 0, last: (0, 0), held: 0, covered: HELD_FREE }
+        Self {
+            usage,
+            limits,
+            node,
+            worker,
+            trap_on_grow_failure,
+            takes_turns: false,
+            own: 0,
+            last: (0, 0),
+            held: 0,
+            taken: 0,
+        }
+    }
+
+    /// Whose guest it is.
+    #[must_use]
+    pub fn worker(&self) -> u32 {
+        self.worker.id
     }
 
     /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
@@ -191,20 +224,17 @@ impl Meter {
     /// # Errors
     /// They do not fit.
     pub fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
-        self.held = self.held.saturating_add(bytes as u64);
-        if self.held <= self.covered {
-            return Ok(());
-        }
-        let more = (self.held - self.covered).saturating_add(HELD_STEP - 1) / HELD_STEP * HELD_STEP;
-        self.reserve(more)?;
-        self.covered += more;
-        Ok(())
+        self.charge(self.own, self.held.saturating_add(bytes as u64))
     }
 
     fn grow(&mut self, current: usize, desired: usize, size: u64) -> wasmtime::Result<bool> {
         let more = (desired.saturating_sub(current) as u64).saturating_mul(size);
-        match self.reserve(more) {
-            Ok(()) => Ok(true),
+        let peak = self.usage.peak_memory();
+        match self.charge(self.own.saturating_add(more), self.held) {
+            Ok(()) => {
+                self.last = (more, peak);
+                Ok(true)
+            }
             Err(failure) if self.trap_on_grow_failure => Err(failure.into()),
             Err(_) => Ok(false),
         }
@@ -216,19 +246,25 @@ impl Meter {
         if self.trap_on_grow_failure { Err(error) } else { Ok(()) }
     }
 
-    fn reserve(&mut self, more: u64) -> Result<(), Failure> {
+    /// Makes these the sums, if they fit.
+    fn charge(&mut self, own: u64, held: u64) -> Result<(), Failure> {
         let limit = self.limits.memory;
-        if self.memory.saturating_add(more) > limit {
+        let sum = own.saturating_add(held.saturating_sub(HELD_FREE));
+        if sum > limit {
             return Err(self.met(Failure::WorkerMemoryExceeded { limit }));
         }
-        if !self.node.take(more, &self.worker) {
-            return Err(self.met(Failure::Overloaded {
-                reason: "the node has no memory left for isolates",
-                retry_after: Duration::from_secs(1),
-            }));
+        let steps = steps(own, held);
+        if steps > self.taken {
+            if !self.node.take(steps - self.taken, &self.worker) {
+                return Err(self.met(Failure::Overloaded {
+                    reason: "the node has no memory left for isolates",
+                    retry_after: Duration::from_secs(1),
+                }));
+            }
+            self.taken = steps;
         }
-        self.memory += more;
-        self.last = (more, self.usage.peak_memory.fetch_max(self.memory, Relaxed));
+        (self.own, self.held) = (own, held);
+        self.usage.peak_memory.store(self.usage.peak_memory().max(sum), Relaxed);
         Ok(())
     }
 
@@ -242,8 +278,10 @@ impl Meter {
     fn undo(&mut self) {
         let (more, peak) = std::mem::take(&mut self.last);
         if more > 0 {
-            self.memory -= more;
-            self.node.give_back(more, &self.worker);
+            self.own -= more;
+            let steps = steps(self.own, self.held);
+            self.node.give_back(self.taken - steps, &self.worker);
+            self.taken = steps;
             self.usage.peak_memory.store(peak, Relaxed);
         }
     }
@@ -251,8 +289,13 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.node.give_back(self.memory, &self.worker);
+        self.node.give_back(self.taken, &self.worker);
     }
+}
+
+/// What is taken of the node for so much.
+fn steps(own: u64, held: u64) -> u64 {
+    own.saturating_add(held).saturating_sub(HELD_FREE).next_multiple_of(STEP)
 }
 
 /// A table's element is a pointer.
@@ -346,13 +389,13 @@ mod tests {
         meter.hold(HELD_FREE as usize).unwrap();
         assert_eq!(node.used(), 0, "a usual request reserves nothing");
         meter.hold(1).unwrap();
-        meter.hold(HELD_STEP as usize - 1).unwrap();
-        assert_eq!(node.used(), HELD_STEP);
+        meter.hold(STEP as usize - 1).unwrap();
+        assert_eq!(node.used(), STEP);
         let limit = meter.limits.memory;
         assert!(meter.memory_growing(0, 100 * MIB, None).unwrap());
         assert!(matches!(meter.hold(28 * MIB), Err(Failure::WorkerMemoryExceeded { .. })));
         assert!(meter.hold(usize::MAX).is_err());
-        assert_eq!(node.used(), 100 * MIB as u64 + HELD_STEP);
+        assert_eq!(node.used(), 100 * MIB as u64 + STEP);
         assert!(node.used() <= limit);
         drop(meter);
         assert_eq!(node.used(), 0);

@@ -1,8 +1,9 @@
-//! The node's permits, of which no worker can have all.
+//! Admission: the permits of the node and of its workers, and the requests that wait for one.
 //!
-//! A worker may hold so many times what is free ([`ROOM`]), as with the node's memory: dynamic thresholds, which switches use to
-//! share a buffer between queues (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998). However many requests come
-//! for one worker, and however long its guests sleep, there is a permit for another one; whoever has the fewest is next.
+//! A worker may hold as many permits as its own limit allows, and so many times what is free ([`ROOM`]), as with the node's memory:
+//! dynamic thresholds, which switches use to share a buffer between queues (Choudhury and Hahne, IEEE/ACM Transactions on Networking
+//! 6(2), 1998). However many requests come for one worker, and however long its guests sleep, there is a permit for another one;
+//! whoever has the fewest is next. The versions of a worker stand in one line.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,12 +13,11 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Pressure;
 use crate::bindings::ROOM;
+use crate::config::WorkerLimits;
 use crate::failure::Failure;
 
 /// Workers whose entry stays for their next request.
 const KEPT: usize = 64;
-
-const FULL: &str = "the node is at its concurrency limit";
 
 /// The permits, the queue before them, and how long a request may stand in it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct NodeGate {
     state: Mutex<State>,
     emptied: Notify,
     permits: u64,
-    queue: usize,
+    queue: u64,
     wait: Duration,
     pressure: Arc<Pressure>,
 }
@@ -33,9 +33,14 @@ pub struct NodeGate {
 #[derive(Debug)]
 struct State {
     free: u64,
-    waiting: usize,
+    /// Requests in all lines.
+    waiting: u64,
+    /// Of those, the ones that wait for the node's permits, not for their worker's own.
+    waiting_for_node: u64,
     /// Of those that hold a permit or wait for one, and of some that did.
     workers: BTreeMap<u32, Line>,
+    /// Whether somebody wants to know when nobody is inside.
+    is_awaited: bool,
 }
 
 /// One worker.
@@ -43,12 +48,39 @@ struct State {
 struct Line {
     held: u64,
     /// First come, first served.
-    waiting: VecDeque<oneshot::Sender<NodePermit>>,
+    waiting: VecDeque<Waiting>,
+    /// Of those, the ones that wait for the worker's own permits.
+    waiting_for_worker: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    grant: oneshot::Sender<Permit>,
+    /// The worker may hold so many, by the version that the request is for.
+    concurrency: u64,
+    lacks: Lacks,
+}
+
+/// Whose permits there were none of when the request came: that decides in which queue it is counted, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lacks {
+    Worker,
+    Node,
+}
+
+impl Lacks {
+    /// The count of those who wait for the same.
+    fn counted<'a>(self, for_worker: &'a mut u64, for_node: &'a mut u64) -> &'a mut u64 {
+        match self {
+            Self::Worker => for_worker,
+            Self::Node => for_node,
+        }
+    }
 }
 
 /// The right to run an isolate; given back when dropped.
 #[derive(Debug)]
-pub struct NodePermit {
+pub struct Permit {
     gate: Arc<NodeGate>,
     worker: u32,
 }
@@ -57,35 +89,37 @@ impl NodeGate {
     /// A gate for so many isolates at once, with so many requests waiting, each for at most this long.
     #[must_use]
     pub fn new(permits: u64, queue: u64, wait: Duration, pressure: Arc<Pressure>) -> Arc<Self> {
-        let state = State { free: permits, waiting: 0, workers: BTreeMap::new() };
-        let queue = usize::try_from(queue).unwrap_or(usize::MAX);
+        let state =
+            State { free: permits, waiting: 0, waiting_for_node: 0, workers: BTreeMap::new(), is_awaited: false };
         Arc::new(Self { state: Mutex::new(state), emptied: Notify::new(), permits, queue, wait, pressure })
     }
 
     /// Takes a permit for a worker, at once or after waiting.
     ///
     /// # Errors
-    /// When the queue is full, the wait was too long, or the process has too much memory already.
-    pub async fn enter(self: &Arc<Self>, worker: u32) -> Result<NodePermit, Failure> {
+    /// When the queue of the worker or of the node is full, the wait was too long, or the process has too much memory already.
+    pub async fn enter(self: &Arc<Self>, worker: u32, limits: &WorkerLimits) -> Result<Permit, Failure> {
         if self.pressure.is_high() {
-            return Err(self.overloaded("the node is short of memory"));
+            return Err(overloaded("the node is short of memory", self.wait));
         }
-        let mut place = {
+        let (place, lacks) = {
             let mut state = self.lock();
-            if state.take(worker) {
-                return Ok(NodePermit { gate: Arc::clone(self), worker });
-            }
-            if state.waiting >= self.queue {
-                return Err(self.overloaded(FULL));
-            }
-            let (grant, granted) = oneshot::channel();
-            state.waiting += 1;
-            state.workers.entry(worker).or_default().waiting.push_back(grant);
-            Place { gate: self, worker, granted }
+            let Err(lacks) = state.take(worker, limits.concurrency) else {
+                return Ok(Permit { gate: Arc::clone(self), worker });
+            };
+            let queue = if lacks == Lacks::Worker { limits.queue } else { self.queue };
+            (state.queue_up(worker, limits.concurrency, lacks, queue), lacks)
         };
-        match tokio::time::timeout(self.wait, &mut place.granted).await {
+        let (wait, reason) = match lacks {
+            Lacks::Worker => (limits.queue_wait, "the worker is at its concurrency limit"),
+            Lacks::Node => (self.wait, "the node is at its concurrency limit"),
+        };
+        let granted = place.ok_or_else(|| overloaded(reason, wait))?;
+        let mut place = Place { gate: self, worker, granted };
+        // Boxed: few wait, and the future of each request has room for this one.
+        match Box::pin(tokio::time::timeout(wait, &mut place.granted)).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(self.overloaded(FULL)),
+            Ok(Err(_)) | Err(_) => Err(overloaded(reason, wait)),
         }
     }
 
@@ -99,8 +133,12 @@ impl NodeGate {
     pub async fn empty(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if self.inside() == 0 {
-                return;
+            {
+                let mut state = self.lock();
+                if state.free == self.permits {
+                    return;
+                }
+                state.is_awaited = true;
             }
             emptied.await;
         }
@@ -110,44 +148,70 @@ impl NodeGate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn overloaded(&self, reason: &'static str) -> Failure {
-        Failure::Overloaded { reason, retry_after: self.wait.max(Duration::from_secs(1)) }
-    }
-
     fn give_back(self: &Arc<Self>, worker: u32) {
         let mut state = self.lock();
-        state.free += 1;
         state.leave(worker);
-        if state.free == self.permits && state.waiting == 0 {
+        if state.free == self.permits && state.is_awaited {
+            state.is_awaited = false;
             self.emptied.notify_waiters();
         }
         while let Some((next, grant)) = state.next() {
             // Whoever has given up in the meantime gets none. The permit comes back here, so the lock must not be held.
             drop(state);
-            let refused = grant.send(NodePermit { gate: Arc::clone(self), worker: next });
+            let refused = grant.send(Permit { gate: Arc::clone(self), worker: next });
             drop(refused);
             state = self.lock();
         }
     }
 }
 
+fn overloaded(reason: &'static str, wait: Duration) -> Failure {
+    Failure::Overloaded { reason, retry_after: wait.max(Duration::from_secs(1)) }
+}
+
+/// Whether the node has one of its free permits for a worker that holds so many.
+fn has_one_for(held: u64, free: u64) -> bool {
+    held < free.saturating_mul(ROOM)
+}
+
 impl State {
-    fn fits(&self, held: u64) -> bool {
-        self.free > 0 && held < self.free.saturating_mul(ROOM)
+    fn take(&mut self, worker: u32, concurrency: u64) -> Result<(), Lacks> {
+        let free = self.free;
+        let line = self.workers.entry(worker).or_default();
+        if line.held + line.waiting.len() as u64 >= concurrency {
+            return Err(Lacks::Worker);
+        }
+        if !has_one_for(line.held, free) {
+            return Err(Lacks::Node);
+        }
+        line.held += 1;
+        self.free -= 1;
+        Ok(())
     }
 
-    fn take(&mut self, worker: u32) -> bool {
-        let held = self.workers.get(&worker).map_or(0, |line| line.held);
-        let fits = self.fits(held);
-        if fits {
-            self.free -= 1;
-            self.workers.entry(worker).or_default().held += 1;
+    /// A place at the end of the worker's line, unless so many wait already for lack of the same.
+    fn queue_up(
+        &mut self,
+        worker: u32,
+        concurrency: u64,
+        lacks: Lacks,
+        queue: u64,
+    ) -> Option<oneshot::Receiver<Permit>> {
+        let line = self.workers.entry(worker).or_default();
+        let counted = lacks.counted(&mut line.waiting_for_worker, &mut self.waiting_for_node);
+        if *counted >= queue {
+            return None;
         }
-        fits
+        *counted += 1;
+        self.waiting += 1;
+        let (grant, granted) = oneshot::channel();
+        line.waiting.push_back(Waiting { grant, concurrency, lacks });
+        Some(granted)
     }
 
     /// One permit less for this worker.
     fn leave(&mut self, worker: u32) {
+        self.free += 1;
         if let Some(line) = self.workers.get_mut(&worker) {
             line.held -= 1;
             let is_over = line.held == 0 && line.waiting.is_empty();
@@ -158,35 +222,51 @@ impl State {
     }
 
     /// Who is next, with the permit already counted as held: of the workers with requests waiting, that which holds the fewest.
-    fn next(&mut self) -> Option<(u32, oneshot::Sender<NodePermit>)> {
+    fn next(&mut self) -> Option<(u32, oneshot::Sender<Permit>)> {
         if self.waiting == 0 {
             return None;
         }
-        let waiting = self.workers.iter().filter(|(_, line)| !line.waiting.is_empty());
+        let may_have_more = |line: &Line| line.waiting.front().is_some_and(|first| line.held < first.concurrency);
+        let waiting = self.workers.iter().filter(|(_, line)| may_have_more(line));
         let (worker, held) = waiting.map(|(worker, line)| (*worker, line.held)).min_by_key(|(_, held)| *held)?;
-        if !self.fits(held) {
+        if !has_one_for(held, self.free) {
             return None;
         }
         let line = self.workers.get_mut(&worker)?;
-        let grant = line.waiting.pop_front()?;
+        let first = line.waiting.pop_front()?;
         line.held += 1;
-        self.waiting -= 1;
         self.free -= 1;
-        Some((worker, grant))
+        self.waiting -= 1;
+        *first.lacks.counted(&mut line.waiting_for_worker, &mut self.waiting_for_node) -= 1;
+        Some((worker, first.grant))
+    }
+
+    /// Takes those out of a worker's line who have gone away.
+    fn forget_gone(&mut self, worker: u32) {
+        let Some(line) = self.workers.get_mut(&worker) else { return };
+        let Line { waiting, waiting_for_worker, .. } = line;
+        waiting.retain(|one| {
+            let is_gone = one.grant.is_closed();
+            if is_gone {
+                self.waiting -= 1;
+                *one.lacks.counted(waiting_for_worker, &mut self.waiting_for_node) -= 1;
+            }
+            !is_gone
+        });
     }
 }
 
-impl Drop for NodePermit {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.gate.give_back(self.worker);
     }
 }
 
-/// A place in the queue, for a request that may go away while it waits.
+/// A place in a line, for a request that may go away while it waits.
 struct Place<'a> {
     gate: &'a NodeGate,
     worker: u32,
-    granted: oneshot::Receiver<NodePermit>,
+    granted: oneshot::Receiver<Permit>,
 }
 
 impl Drop for Place<'_> {
@@ -194,17 +274,14 @@ impl Drop for Place<'_> {
         self.granted.close();
         // One that was granted at the last moment goes to the next, once the lock is free again.
         let _late = self.granted.try_recv();
-        let mut state = self.gate.lock();
-        let Some(line) = state.workers.get_mut(&self.worker) else { return };
-        let before = line.waiting.len();
-        line.waiting.retain(|grant| !grant.is_closed());
-        state.waiting -= before - line.waiting.len();
+        self.gate.lock().forget_gone(self.worker);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LimitTable;
 
     const SOON: Duration = Duration::from_millis(20);
 
@@ -212,10 +289,18 @@ mod tests {
         NodeGate::new(permits, queue, wait, Arc::default())
     }
 
+    async fn enter(gate: &Arc<NodeGate>, worker: u32) -> Result<Permit, Failure> {
+        gate.enter(worker, &limits(10_000, 0)).await
+    }
+
+    fn limits(concurrency: u64, queue: u64) -> WorkerLimits {
+        WorkerLimits { concurrency, queue, queue_wait: SOON, ..LimitTable::builtin().worker_defaults() }
+    }
+
     /// Takes what a worker can get at once.
-    async fn all(gate: &Arc<NodeGate>, worker: u32) -> Vec<NodePermit> {
+    async fn all(gate: &Arc<NodeGate>, worker: u32) -> Vec<Permit> {
         let mut held = Vec::new();
-        while let Ok(Ok(permit)) = tokio::time::timeout(Duration::ZERO, gate.enter(worker)).await {
+        while let Ok(Ok(permit)) = tokio::time::timeout(Duration::ZERO, enter(gate, worker)).await {
             held.push(permit);
         }
         held
@@ -228,7 +313,7 @@ mod tests {
         assert_eq!(greedy.len(), 800, "eight times what is free");
         let second = all(&gate, 2).await;
         assert_eq!(second.len(), 89);
-        let third = gate.enter(3).await.unwrap();
+        let third = enter(&gate, 3).await.unwrap();
         assert_eq!(gate.inside(), 890);
         drop((greedy, second, third));
         gate.empty().await;
@@ -238,21 +323,21 @@ mod tests {
     #[tokio::test]
     async fn a_single_permit_is_had_by_any_worker() {
         let gate = gate(1, 0, SOON);
-        let permit = gate.enter(1).await.unwrap();
-        gate.enter(2).await.unwrap_err();
+        let permit = enter(&gate, 1).await.unwrap();
+        enter(&gate, 2).await.unwrap_err();
         drop(permit);
-        gate.enter(2).await.unwrap();
+        enter(&gate, 2).await.unwrap();
     }
 
     #[tokio::test]
     async fn who_holds_the_fewest_is_next_and_within_a_worker_who_came_first() {
         let gate = gate(2, 10, Duration::from_secs(60));
-        let held = [gate.enter(1).await.unwrap(), gate.enter(1).await.unwrap()];
+        let held = [enter(&gate, 1).await.unwrap(), enter(&gate, 1).await.unwrap()];
         let order = Arc::new(Mutex::new(Vec::new()));
         let wait = |worker, name| {
             let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
             async move {
-                let permit = gate.enter(worker).await.unwrap();
+                let permit = enter(&gate, worker).await.unwrap();
                 order.lock().unwrap().push(name);
                 permit
             }
@@ -276,17 +361,48 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_and_who_goes_away_or_waits_too_long_leaves_it() {
         let gate = gate(1, 1, SOON);
-        let permit = gate.enter(1).await.unwrap();
+        let permit = enter(&gate, 1).await.unwrap();
         {
-            let waiting = gate.enter(2);
+            let waiting = enter(&gate, 2);
             tokio::pin!(waiting);
             assert!(futures_util::poll!(&mut waiting).is_pending());
-            gate.enter(3).await.unwrap_err();
+            enter(&gate, 3).await.unwrap_err();
         }
         assert_eq!(gate.lock().waiting, 0, "it went away");
-        gate.enter(2).await.unwrap_err();
+        enter(&gate, 2).await.unwrap_err();
         assert_eq!(gate.lock().waiting, 0, "it waited too long");
         drop(permit);
         gate.empty().await;
+    }
+
+    #[tokio::test]
+    async fn a_worker_at_its_own_limit_waits_in_its_own_queue_and_leaves_the_nodes_to_others() {
+        let gate = gate(100, 1, SOON);
+        let limits = limits(2, 1);
+        let held = [gate.enter(1, &limits).await.unwrap(), gate.enter(1, &limits).await.unwrap()];
+        let waiting = gate.enter(1, &limits);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let refused = gate.enter(1, &limits).await.unwrap_err();
+        assert!(refused.to_string().contains("worker"), "{refused}");
+        assert_eq!(gate.lock().waiting, 1);
+        assert_eq!(gate.lock().waiting_for_node, 0);
+        let other = enter(&gate, 2).await.unwrap();
+        drop(other);
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "another worker's permit is of no use to it");
+        drop(held);
+        let permit = waiting.await.unwrap();
+        drop(permit);
+        assert_eq!((gate.inside(), gate.lock().waiting), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_versions_of_a_worker_have_its_permits_together() {
+        let gate = gate(100, 0, SOON);
+        let old = [enter(&gate, 1).await.unwrap(), enter(&gate, 1).await.unwrap()];
+        let new = limits(2, 0);
+        gate.enter(1, &new).await.unwrap_err();
+        drop(old);
+        gate.enter(1, &new).await.unwrap();
     }
 }

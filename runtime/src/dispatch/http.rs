@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
-use super::admission::{NodeGate, NodePermit};
+use super::admission::{NodeGate, Permit};
 use super::arrival::Arrival;
 use super::body::{self, Broken, Limited};
 use super::client::{Caller, contains};
@@ -17,10 +17,10 @@ use super::respond::Detail;
 use super::{head, pace, redirect, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::Identity;
-use crate::bindings::{Event, Guest, NodeMemory, Usage};
+use crate::bindings::{Capabilities, Event, Guest, NodeMemory, Usage};
 use crate::config::{NodeLimits, held};
 use crate::failure::Failure;
-use crate::http::{Body, Client, Permit, strip_hop_by_hop};
+use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
 use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
 use crate::sandbox::{self, Invocation, Ledger};
@@ -134,13 +134,9 @@ impl Core {
         }
     }
 
-    /// The worker's own permit first: a worker that is flooded waits before its own gate, not before everyone's.
-    async fn admit(&self, worker: &Worker) -> Result<(Permit, NodePermit), Failure> {
-        let enter = async {
-            let own = worker.gate.enter().await?;
-            Ok((own, self.dispatcher.gate.enter(worker.prepared.capabilities.share.id).await?))
-        };
-        let entered = enter.await;
+    async fn admit(&self, worker: &Worker) -> Result<Permit, Failure> {
+        let Capabilities { share, limits, .. } = &*worker.prepared.capabilities;
+        let entered = self.dispatcher.gate.enter(share.id, limits).await;
         if entered.is_err() {
             worker.prepared.refused().await;
         }
@@ -173,7 +169,7 @@ impl Core {
             body::limited(arrival, capabilities.limits.request_body, pace::of_requests(&self.dispatcher.limits))?;
         let reads = read.is_some();
         exchange.reads(read);
-        let permits = match held() {
+        let permit = match held() {
             true => Some(self.admit(worker).await?),
             false => None,
         };
@@ -191,7 +187,7 @@ impl Core {
         };
         let guest = Guest::new(capabilities, event, &usage, &self.dispatcher.memory, egress);
         let ledger = Box::new(Held {
-            _permits: permits,
+            _permit: permit,
             _in_use: self.dispatcher.metrics.isolate_started(Start::Warm),
             worker: Arc::clone(worker),
             id: exchange.id,
@@ -213,7 +209,7 @@ impl Core {
 
 /// What an isolate holds until it is gone.
 struct Held {
-    _permits: Option<(Permit, NodePermit)>,
+    _permit: Option<Permit>,
     _in_use: InUse,
     worker: Arc<Worker>,
     id: RequestId,

@@ -1,13 +1,12 @@
 //! The two engines of a process, and how their pools are sized.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
 use super::bulk;
-use super::ticker::Ticker;
+use super::ticker;
 use crate::config::held;
 
 /// Which engine a component needs; read from its types before it is compiled, and part of the key of what is compiled.
@@ -19,11 +18,10 @@ pub enum EngineKind {
     Concurrent,
 }
 
-/// Both engines, one ticker.
+/// Both engines.
 pub struct Engines {
     plain: Engine,
     concurrent: Engine,
-    ticker: Arc<Ticker>,
 }
 
 /// Toolchains in use need up to eight core instances and tables for a component (Go: five), nearly always one memory.
@@ -50,8 +48,8 @@ impl Engines {
         let isolates = u32::try_from(isolates).unwrap_or(u32::MAX).min(u32::MAX / CORE_INSTANCES);
         let plain = Engine::new(&config(EngineKind::Plain, isolates))?;
         let concurrent = Engine::new(&config(EngineKind::Concurrent, isolates))?;
-        let ticker = Ticker::start([&plain, &concurrent])?;
-        Ok(Self { plain, concurrent, ticker })
+        ticker::start([&plain, &concurrent])?;
+        Ok(Self { plain, concurrent })
     }
 
     /// One of the two.
@@ -61,12 +59,6 @@ impl Engines {
             EngineKind::Plain => &self.plain,
             EngineKind::Concurrent => &self.concurrent,
         }
-    }
-
-    /// What moves the epochs.
-    #[must_use]
-    pub(super) fn ticker(&self) -> &Arc<Ticker> {
-        &self.ticker
     }
 
     /// What a component may use, by engine; decides which engine it needs.

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::sleep;
 use wasmtime::component::Accessor;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -58,14 +58,12 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
     let Invocation { prepared, guest, usage, request, body_failure, ledger } = invocation;
     let (give, head) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.limits);
-    let running = held().then(|| prepared.ticker.run());
     let store = store(prepared, guest);
     let guest: super::metered::Guest = match &prepared.pre {
         Pre::Proxy(pre) => {
             let pre = pre.clone();
             Box::pin(async move {
                 let mut store = store;
-                let _running = running;
                 let result = handle_02(&pre, &mut store, request, give).await;
                 (result, store)
             })
@@ -74,7 +72,6 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
             let pre = pre.clone();
             Box::pin(async move {
                 let mut store = store;
-                let _running = running;
                 let result = handle_03(&pre, &mut store, request, give).await;
                 (result, store)
             })
@@ -99,7 +96,6 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
 
 fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
     let limits = &prepared.capabilities.limits;
-    let id = prepared.id;
     let mut store = Store::new(&prepared.engine, guest);
     if !held() {
         return store;
@@ -108,17 +104,26 @@ fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
     store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
     store.limiter(|guest| &mut guest.meter);
     store.set_epoch_deadline(TICKS);
-    let mut short = SHORT;
-    store.epoch_deadline_callback(move |mut store| match store.data_mut().meter.tick() {
-        Ok(slice) if slice < short => Ok(UpdateDeadline::Continue(TICKS)),
-        Ok(_) => {
-            short = SHORT_TURN;
-            ticker::is_long();
-            Ok(UpdateDeadline::YieldCustom(TICKS, lane::turn(id)))
-        }
-        Err(failure) => Err(failure.into()),
-    });
+    // A function's name, and no closure with something in it: the box then needs no memory.
+    store.epoch_deadline_callback(at_tick);
     store
+}
+
+/// A guest goes on at a tick while it has had less than a slice of the core, then it waits for a turn. Its first slice may be longer,
+/// since ticks are rare until there are guests that need them, and is measured by the wall clock, which runs on when the kernel gives
+/// the core to another process: only who is here again is long.
+fn at_tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    ticker::guest_runs();
+    let meter = &mut store.data_mut().meter;
+    let short = if meter.takes_turns { SHORT_TURN } else { SHORT };
+    if meter.tick()? < short {
+        return Ok(UpdateDeadline::Continue(TICKS));
+    }
+    if meter.takes_turns {
+        ticker::is_long();
+    }
+    meter.takes_turns = true;
+    Ok(UpdateDeadline::YieldCustom(TICKS, lane::turn(meter.worker())))
 }
 
 /// `wasi:http/incoming-handler@0.2`: the response comes through an out-parameter, the call may go on after it.

@@ -10,9 +10,9 @@ use wasmtime::Store;
 
 use super::lane::{self, WorkerId};
 use super::sweep::{self, Remains};
-use super::ticker::SHORT_TURN;
+use super::ticker::{self, SHORT_TURN};
 use crate::bindings::{self, Usage, failure_after_head, failure_of};
-use crate::config::WorkerLimits;
+use crate::config::{WorkerLimits, held};
 use crate::failure::Failure;
 
 /// The store, the instance and the call, as one future. It gives the store back, because dropping it may take long.
@@ -114,6 +114,9 @@ impl Future for Metered {
         if let Some(turn) = &mut this.turn {
             ready!(turn.as_mut().poll(context));
             this.turn = None;
+        }
+        if held() {
+            ticker::guest_runs();
         }
         let before = this.usage.cpu_time();
         this.usage.poll_begins(lane::is_busy());

@@ -11,7 +11,6 @@ use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
-use super::ticker::Ticker;
 use super::{EngineKind, Engines, Handler, Inspection, lane};
 use crate::bindings::{self, Capabilities, Guest};
 
@@ -19,7 +18,6 @@ use crate::bindings::{self, Capabilities, Guest};
 pub struct Prepared {
     pub(super) pre: Pre,
     pub(super) engine: wasmtime::Engine,
-    pub(super) ticker: Arc<Ticker>,
     pub(super) id: lane::WorkerId,
     /// What its isolates may touch.
     pub capabilities: Arc<Capabilities>,
@@ -75,7 +73,7 @@ impl Prepared {
         let engine = engines.engine(inspection.engine);
         let pre = pre(engine, inspection, component)?;
         let id = capabilities.share.id;
-        Ok(Self { pre, engine: engine.clone(), ticker: Arc::clone(engines.ticker()), id, capabilities })
+        Ok(Self { pre, engine: engine.clone(), id, capabilities })
     }
 
     /// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.

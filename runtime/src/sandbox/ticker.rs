@@ -1,7 +1,8 @@
-//! The thread that moves the epochs of both engines, and rests when no isolate runs.
+//! The thread that moves the epochs of all engines, and rests when no guest runs.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,12 @@ use wasmtime::{Engine, EngineWeak};
 /// The resolution of CPU limits, and the length of a guest's first slice, while there are guests that are long.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
-/// The time between two ticks while no guest is long. A tick costs 20 to 30 µs on a virtual machine: each millisecond, that was 3 % of
-/// what a short request costs.
+/// The longest time between two ticks while no guest is long. A tick costs 20 to 30 µs on a virtual machine: each millisecond, that was
+/// 3 % of what a short request costs.
 const RARE_TICK: Duration = Duration::from_millis(4);
+
+/// A rare tick may come so much earlier: together with one of the kernel's own, it costs half as much and less.
+const RARE_SLACK: Duration = Duration::from_millis(2);
 
 /// A long guest was seen so long ago at most: there may be more.
 const RECENT: Duration = Duration::from_secs(1);
@@ -34,7 +38,7 @@ pub(super) fn is_long() {
     LONG.store(true, Relaxed);
 }
 
-/// Slices in progress. One for the process: lanes belong to threads, and know of no engine.
+/// Slices in progress.
 static SLICES: Slices = Slices { running: Mutex::new(0), first: Condvar::new() };
 
 struct Slices {
@@ -50,16 +54,32 @@ impl Slices {
     }
 
     /// Comes back at the next tick: a slice's length after the first began, and after so long at the latest.
-    fn wait_for_tick(&self, tick: Duration) {
+    fn wait_for_tick(&self, is_rare: bool, slack: &mut Slack) {
         let mut running = self.running();
-        let mut next = Instant::now() + tick;
+        let mut next = Instant::now() + if is_rare { RARE_TICK - RARE_SLACK } else { TICK };
         loop {
             let now = Instant::now();
             if *running > 0 {
                 next = next.min(now + FINE_TICK);
             }
             let Some(left) = next.checked_duration_since(now).filter(|left| !left.is_zero()) else { return };
+            slack.set(is_rare && *running == 0);
             running = self.first.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Whether the kernel may choose within [`RARE_SLACK`] when to wake this thread (prctl(2), `PR_SET_TIMERSLACK`).
+#[derive(Default)]
+struct Slack(bool);
+
+impl Slack {
+    fn set(&mut self, may_choose: bool) {
+        if self.0 != may_choose {
+            let slack = may_choose.then(|| NonZeroU64::new(RARE_SLACK.as_nanos() as u64)).flatten();
+            // Where that is refused, ticks are dearer.
+            let _ = rustix::thread::set_current_timer_slack(slack);
+            self.0 = may_choose;
         }
     }
 }
@@ -85,81 +105,95 @@ impl Drop for Fine {
     }
 }
 
-/// So many ticks without an isolate, and the thread goes to sleep.
+/// So many ticks while no guest is polled, and the thread rests.
 const REST_AFTER: u32 = 100;
 
-/// Counts running isolates and ticks while there are any.
-pub(super) struct Ticker {
-    running: AtomicUsize,
+/// While the thread rests, there is a tick this often nevertheless: for a guest that was all this time in one call of the host.
+const REST: Duration = Duration::from_secs(1);
+
+/// One for the process.
+static TICKER: Ticker = Ticker {
+    engines: Mutex::new(Vec::new()),
+    thread: OnceLock::new(),
+    polled: AtomicBool::new(false),
+    resting: AtomicBool::new(false),
+};
+
+struct Ticker {
+    engines: Mutex<Vec<EngineWeak>>,
+    thread: OnceLock<Thread>,
+    /// Whether a guest was polled, or met the tick inside a poll, since the last tick. Each request looks at it, and writes once in
+    /// a tick: a count of the guests that run would be written by all cores for each request.
+    polled: AtomicBool,
     resting: AtomicBool,
-    thread: std::sync::OnceLock<Thread>,
+}
+
+/// From now on the epochs of these engines move while guests run.
+///
+/// # Errors
+/// The thread cannot be started.
+pub(super) fn start(engines: [&Engine; 2]) -> std::io::Result<()> {
+    let mut all = TICKER.engines();
+    all.extend(engines.map(Engine::weak));
+    if TICKER.thread.get().is_none() {
+        let thread = std::thread::Builder::new().name("eyot-ticker".into()).spawn(|| TICKER.run())?;
+        let _ = TICKER.thread.set(thread.thread().clone());
+    }
+    Ok(())
+}
+
+/// A guest is being polled.
+pub(super) fn guest_runs() {
+    if TICKER.polled.load(Relaxed) {
+        return;
+    }
+    TICKER.polled.store(true, SeqCst);
+    if TICKER.resting.load(SeqCst)
+        && let Some(thread) = TICKER.thread.get()
+    {
+        thread.unpark();
+    }
 }
 
 impl Ticker {
-    pub(super) fn start(engines: [&Engine; 2]) -> std::io::Result<Arc<Self>> {
-        let ticker = Arc::new(Self {
-            running: AtomicUsize::new(0),
-            resting: AtomicBool::new(false),
-            thread: std::sync::OnceLock::new(),
-        });
-        let weak = Arc::downgrade(&ticker);
-        let engines = engines.map(Engine::weak);
-        let thread = std::thread::Builder::new()
-            .name("eyot-ticker".into())
-            .spawn(move || {
-                while let Some(ticker) = weak.upgrade() {
-                    if ticker.running.load(Relaxed) > 0 {
-                        ticker.tick_until_idle(&engines);
-                    }
-                    ticker.rest();
-                }
-            })?
-            .thread()
-            .clone();
-        let _ = ticker.thread.set(thread);
-        Ok(ticker)
+    fn engines(&self) -> MutexGuard<'_, Vec<EngineWeak>> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An isolate runs until the returned value is dropped.
-    pub(super) fn run(self: &Arc<Self>) -> Running {
-        self.running.fetch_add(1, SeqCst);
-        if self.resting.load(SeqCst)
-            && let Some(thread) = self.thread.get()
-        {
-            thread.unpark();
+    fn run(&self) {
+        loop {
+            self.tick_until_idle();
+            self.rest();
         }
-        Running(Arc::clone(self))
     }
 
-    fn tick_until_idle(&self, engines: &[EngineWeak; 2]) {
-        let (mut idle, mut seen) = (0, None::<Instant>);
+    fn tick_until_idle(&self) {
+        let (mut idle, mut seen, mut slack) = (0, None::<Instant>, Slack::default());
         while idle < REST_AFTER {
             if LONG.swap(false, Relaxed) {
                 seen = Some(Instant::now());
             }
-            SLICES.wait_for_tick(if seen.is_some_and(|seen| seen.elapsed() < RECENT) { TICK } else { RARE_TICK });
-            for engine in engines.iter().filter_map(EngineWeak::upgrade) {
-                engine.increment_epoch();
-            }
-            idle = if self.running.load(Relaxed) == 0 { idle + 1 } else { 0 };
+            SLICES.wait_for_tick(seen.is_none_or(|seen| seen.elapsed() >= RECENT), &mut slack);
+            // Before the epoch moves: a guest that meets this tick says so for the next one.
+            idle = if self.polled.swap(false, SeqCst) { 0 } else { idle + 1 };
+            self.tick();
         }
+        slack.set(false);
+    }
+
+    fn tick(&self) {
+        self.engines().retain(|engine| engine.upgrade().map(|engine| engine.increment_epoch()).is_some());
     }
 
     fn rest(&self) {
         self.resting.store(true, SeqCst);
-        // Looked at after the flag is up, so that no start is overlooked; at times, so that the thread ends with the engines.
-        if self.running.load(SeqCst) == 0 {
-            std::thread::park_timeout(Duration::from_secs(1));
+        // Looked at after the flag is up, so that no guest is overlooked.
+        while !self.polled.load(SeqCst) {
+            std::thread::park_timeout(REST);
+            if !self.polled.load(SeqCst) {
+                self.tick();
+            }
         }
         self.resting.store(false, SeqCst);
-    }
-}
-
-/// One running isolate.
-pub(super) struct Running(Arc<Ticker>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, SeqCst);
     }
 }

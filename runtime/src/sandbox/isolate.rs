@@ -84,10 +84,7 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
         Err(failure) => {
             // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
             isolate.usage.fail(failure.code());
-            lane::charge_failed(prepared.id, isolate.usage.cpu_time());
-            if lane::is_crowded(prepared.id) {
-                lane::turn(prepared.id).await;
-            }
+            prepared.failed(isolate.usage.cpu_time()).await;
             return Err(failure);
         }
     };

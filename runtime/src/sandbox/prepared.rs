@@ -83,12 +83,20 @@ impl Prepared {
         }
     }
 
-    /// A request was refused before its guest began. Its answer waits for a turn likewise: else whoever asks again and again would
-    /// take more of the core by being refused than by being served.
+    /// A request was refused before its guest began. Its answer waits for a turn likewise, though no longer than a request may wait to
+    /// be served: else whoever asks again and again would take more of the core by being refused than by being served.
     pub async fn refused(&self) {
         lane::charge_failed(self.id, Duration::ZERO);
         if lane::has_had_its_share(self.id) {
-            lane::turn(self.id).await;
+            let _late = tokio::time::timeout(self.capabilities.limits.queue_wait, lane::turn(self.id)).await;
+        }
+    }
+
+    /// The same for one whose guest failed before its answer, after so much time: its answer is bounded likewise.
+    pub(super) async fn failed(&self, time: Duration) {
+        lane::charge_failed(self.id, time);
+        if lane::is_crowded(self.id) {
+            let _late = tokio::time::timeout(self.capabilities.limits.queue_wait, lane::turn(self.id)).await;
         }
     }
 }

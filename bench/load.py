@@ -1,4 +1,4 @@
-"""Runs: wrk against one subject, and what the machine did meanwhile, or against several in turn."""
+"""Runs: wrk against one subject, and what the machine did meanwhile, or against several side by side."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from server import TICKS_PER_S, Server, SubjectError
 from subjects import Subject
 
 WARM_UP_S = 2
+SHORT_WARM_UP_S = 1
 IDLE_S = 2
-REST_S = 0.5
-"""After so long without a request, a server that is loaded in turn with others is at rest."""
+REST_S = 0.2
+"""After so long without a request, a server has gone to rest."""
 FULL = 0.95
 """A core that is busy for this share of the time is full."""
 STEAL, OTHERS = 0.02, 0.05
@@ -106,27 +107,24 @@ class Load:
             others=round(max(0.0, busy - server_cpu - client_cpu) / elapsed, 3),
         )
 
-    def alternate(self, subjects: Sequence[Subject], connections: int, slices: int) -> dict[str, float]:
-        """Microseconds of CPU time for each answer, of subjects that run side by side and are loaded in turn, so many times: what the
-        machine has for one, it has for the others. The ones that wait are at rest."""
+    def side_by_side(self, subjects: Sequence[Subject], connections: int) -> dict[str, float]:
+        """Microseconds of CPU time for each answer, of subjects that run at the same time and are loaded one after the other: what the
+        machine has for one, it has for the next. The ones that wait are at rest."""
         with ExitStack() as stack:
             servers = {}
             for subject in subjects:
                 paths = stack.enter_context(_fresh(self.paths, subject.program))
                 server = servers[subject.name] = stack.enter_context(Server(subject, paths, self.server_core))
                 server.check_answer()
-                self._wrk(server, connections, WARM_UP_S)
-            cpu, answers = dict.fromkeys(servers, 0.0), dict.fromkeys(servers, 0)
-            for number in range(slices):
-                for name, server in list(servers.items())[:: -1 if number % 2 else 1]:
-                    time.sleep(REST_S)
-                    before = server.cpu_seconds()
-                    counted, _ = self._wrk(server, connections, self.seconds)
-                    cpu[name] += server.cpu_seconds() - before
-                    answers[name] += _answers(name, counted)
-            for server in servers.values():
+                self._wrk(server, connections, SHORT_WARM_UP_S)
+            cpu_us = {}
+            for name, server in servers.items():
+                time.sleep(REST_S)
+                before = server.cpu_seconds()
+                counted, _ = self._wrk(server, connections, self.seconds)
+                cpu_us[name] = (server.cpu_seconds() - before) * 1e6 / _answers(name, counted)
                 server.check_answer()
-        return {name: cpu[name] * 1e6 / answers[name] for name in servers}
+        return cpu_us
 
     def _wrk(self, server: Server, connections: int, seconds: int) -> tuple[dict[str, int], float]:
         """Loads the server; returns what wrk counted and the CPU seconds that wrk itself took."""

@@ -106,10 +106,11 @@ impl Drop for Fine {
 }
 
 /// So many ticks while no guest is polled, and the thread rests.
-const REST_AFTER: u32 = 100;
+const REST_AFTER: u32 = 25;
 
-/// While the thread rests, there is a tick this often nevertheless: for a guest that was all this time in one call of the host.
-const REST: Duration = Duration::from_secs(1);
+/// While the thread rests, there is a tick this often nevertheless: for a guest that was all this time in one call of the host, or
+/// whose thread the kernel had stopped.
+const REST: Duration = Duration::from_millis(100);
 
 /// One for the process.
 static TICKER: Ticker = Ticker {
@@ -161,17 +162,19 @@ impl Ticker {
     }
 
     fn run(&self) {
+        let mut seen = None;
         loop {
-            self.tick_until_idle();
+            self.tick_until_idle(&mut seen);
             self.rest();
         }
     }
 
-    fn tick_until_idle(&self) {
-        let (mut idle, mut seen, mut slack) = (0, None::<Instant>, Slack::default());
+    /// When a long guest was `seen` is remembered through a rest.
+    fn tick_until_idle(&self, seen: &mut Option<Instant>) {
+        let (mut idle, mut slack) = (0, Slack::default());
         while idle < REST_AFTER {
             if LONG.swap(false, Relaxed) {
-                seen = Some(Instant::now());
+                *seen = Some(Instant::now());
             }
             SLICES.wait_for_tick(seen.is_none_or(|seen| seen.elapsed() >= RECENT), &mut slack);
             // Before the epoch moves: a guest that meets this tick says so for the next one.

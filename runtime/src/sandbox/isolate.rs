@@ -108,7 +108,7 @@ fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
 
 /// A guest goes on at a tick while it has had less than a slice of the core, then it waits for a turn. Its first slice may be longer,
 /// since ticks are rare until there are guests that need them, and is measured by the wall clock, which runs on when the kernel gives
-/// the core to another process: only who is here again is long.
+/// the core to another process: only who is here again is long for certain.
 fn at_tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     ticker::guest_runs();
     let meter = &mut store.data_mut().meter;
@@ -116,8 +116,9 @@ fn at_tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDead
     if meter.tick()? < short {
         return Ok(UpdateDeadline::Continue(TICKS));
     }
-    if meter.takes_turns {
-        ticker::is_long();
+    match meter.takes_turns {
+        true => ticker::is_long(),
+        false => ticker::may_be_long(),
     }
     meter.takes_turns = true;
     Ok(UpdateDeadline::YieldCustom(TICKS, lane::turn(meter.worker())))

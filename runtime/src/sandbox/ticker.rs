@@ -1,7 +1,7 @@
 //! The thread that moves the epochs of all engines, and rests when no guest runs.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -18,8 +18,12 @@ const RARE_TICK: Duration = Duration::from_millis(4);
 /// A rare tick may come so much earlier: together with one of the kernel's own, it costs half as much and less.
 const RARE_SLACK: Duration = Duration::from_millis(2);
 
-/// A long guest was seen so long ago at most: there may be more.
-const RECENT: Duration = Duration::from_secs(1);
+/// For so long after a long guest there may be more.
+const LONG: Duration = Duration::from_secs(1);
+
+/// For so long after a guest that may have been long: sixty of them that begin together would hold the core for 4 ms each, and another
+/// request would wait for all.
+const MAY_BE_LONG: Duration = Duration::from_millis(20);
 
 /// The time between two ticks while a guest has its slice somewhere, and the length of a slice: what a neighbour waits for.
 pub(super) const FINE_TICK: Duration = Duration::from_micros(250);
@@ -30,12 +34,19 @@ pub(super) const SHORT: Duration = Duration::from_micros(500);
 /// The same for a guest that takes turns.
 pub(super) const SHORT_TURN: Duration = Duration::from_micros(150);
 
-/// Whether a guest was long when the last tick came.
-static LONG: AtomicBool = AtomicBool::new(false);
+/// What the last tick met.
+static SEEN: AtomicU8 = AtomicU8::new(0);
+const FIRST_SLICE: u8 = 1;
+const FURTHER_SLICE: u8 = 2;
 
-/// A guest has held its core for a slice: ticks come each [`TICK`] for some time.
+/// A guest has held its core for a further slice: ticks come each [`TICK`] for some time.
 pub(super) fn is_long() {
-    LONG.store(true, Relaxed);
+    SEEN.fetch_max(FURTHER_SLICE, Relaxed);
+}
+
+/// The same for a first slice, by the wall clock, and for less time.
+pub(super) fn may_be_long() {
+    SEEN.fetch_max(FIRST_SLICE, Relaxed);
 }
 
 /// Slices in progress.
@@ -162,21 +173,25 @@ impl Ticker {
     }
 
     fn run(&self) {
-        let mut seen = None;
+        let mut rare_from = Instant::now();
         loop {
-            self.tick_until_idle(&mut seen);
+            self.tick_until_idle(&mut rare_from);
             self.rest();
         }
     }
 
-    /// When a long guest was `seen` is remembered through a rest.
-    fn tick_until_idle(&self, seen: &mut Option<Instant>) {
+    /// From when on ticks are rare is remembered through a rest.
+    fn tick_until_idle(&self, rare_from: &mut Instant) {
         let (mut idle, mut slack) = (0, Slack::default());
         while idle < REST_AFTER {
-            if LONG.swap(false, Relaxed) {
-                *seen = Some(Instant::now());
-            }
-            SLICES.wait_for_tick(seen.is_none_or(|seen| seen.elapsed() >= RECENT), &mut slack);
+            let now = Instant::now();
+            let more = match SEEN.swap(0, Relaxed) {
+                FURTHER_SLICE => LONG,
+                FIRST_SLICE => MAY_BE_LONG,
+                _ => Duration::ZERO,
+            };
+            *rare_from = (*rare_from).max(now + more);
+            SLICES.wait_for_tick(*rare_from <= now, &mut slack);
             // Before the epoch moves: a guest that meets this tick says so for the next one.
             idle = if self.polled.swap(false, SeqCst) { 0 } else { idle + 1 };
             self.tick();

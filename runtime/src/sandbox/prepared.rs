@@ -83,21 +83,26 @@ impl Prepared {
         }
     }
 
-    /// A request was refused before its guest began. Its answer waits for a turn likewise, though no longer than a request may wait to
-    /// be served: else whoever asks again and again would take more of the core by being refused than by being served.
+    /// A request was refused before its guest began. Its answer waits for a turn likewise: else whoever asks again and again would
+    /// take more of the core by being refused than by being served.
     pub async fn refused(&self) {
         lane::charge_failed(self.id, Duration::ZERO);
         if lane::has_had_its_share(self.id) {
-            let _late = tokio::time::timeout(self.capabilities.limits.queue_wait, lane::turn(self.id)).await;
+            self.turn_to_answer().await;
         }
     }
 
-    /// The same for one whose guest failed before its answer, after so much time: its answer is bounded likewise.
+    /// The same for one whose guest failed before its answer, after so much time.
     pub(super) async fn failed(&self, time: Duration) {
         lane::charge_failed(self.id, time);
         if lane::is_crowded(self.id) {
-            let _late = tokio::time::timeout(self.capabilities.limits.queue_wait, lane::turn(self.id)).await;
+            self.turn_to_answer().await;
         }
+    }
+
+    /// An answer that is no work of a guest waits no longer than a request may wait to be served.
+    async fn turn_to_answer(&self) {
+        let _late = tokio::time::timeout(self.capabilities.limits.queue_wait, lane::turn(self.id)).await;
     }
 }
 

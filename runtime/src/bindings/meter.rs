@@ -32,7 +32,8 @@ pub struct Usage {
     failed: OnceLock<&'static str>,
 }
 
-/// What a poll that has not met a tick can have taken at most, when ticks are rare; a larger wall time means that the host was not running us.
+/// What a poll that has not met a tick can have taken at most, when ticks are rare; a larger wall time means that the host was not
+/// running us.
 const FIRST_SLICE: Duration = Duration::from_millis(5);
 
 impl Usage {

@@ -30,7 +30,9 @@ fn two_requests_to_the_same_worker_never_share_memory() {
                 assert_eq!(answer.join().expect("no panic").body.trim(), "1");
             }
         });
-        assert!(node.metric("eyot_isolates_started_total", "start=\"warm\"") >= 66.0);
+        let started = |start: &str| node.metric("eyot_isolates_started_total", &format!("start=\"{start}\""));
+        assert!(started("warm") + started("prepared") >= 66.0);
+        assert_eq!(started("reused"), 0.0);
     }
 }
 

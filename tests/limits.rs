@@ -2,7 +2,8 @@
 //! tried well below and well past their bound, because a machine with other work has no exact ones.
 //!
 //! Here: the limits of an invocation. Those of workers and of the node are in `limits/node.rs`, those of connections in
-//! `limits/connection.rs` and, where they are a rate, in `limits/rate.rs`, those of origins in `limits/origin.rs`.
+//! `limits/connection.rs` and, where they are a rate, in `limits/rate.rs`, those of origins in `limits/origin.rs`,
+//! those of isolates that are asked again in `limits/reuse.rs`.
 
 mod harness;
 
@@ -14,6 +15,8 @@ mod node;
 mod origin;
 #[path = "limits/rate.rs"]
 mod rate;
+#[path = "limits/reuse.rs"]
+mod reuse;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -77,6 +80,9 @@ const TESTED: &[(&str, &str, fn())] = tested! {
     keepalive_idle => connection::an_idle_connection_is_closed_after_keepalive_idle;
     request_body_idle => connection::a_request_body_that_does_not_arrive_is_408;
     write_idle => connection::a_client_that_does_not_read_is_cut_after_write_idle;
+    reuse_requests => reuse::an_isolate_answers_as_many_requests_as_it_may_and_not_one_more;
+    reuse_age => reuse::an_isolate_is_asked_until_it_is_too_old;
+    reuse_idle => reuse::an_isolate_that_nobody_asks_for_so_long_gives_its_memory_back;
     h2_streams => connection::as_many_http_2_streams_as_the_limit_are_served_and_the_next_is_refused;
 };
 

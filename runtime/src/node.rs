@@ -14,13 +14,13 @@ use crate::activate::{Activator, Active, CompileLimits, CompiledStore, Compiler,
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
-use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, Pressure};
+use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, watch_process};
 use crate::egress::Own;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
-use crate::sandbox::Engines;
+use crate::sandbox::{self, Engines};
 
 mod confine;
 
@@ -102,8 +102,7 @@ impl Node {
         ingress::raise_descriptors(limits.connections);
         let dispatcher = Arc::new(Dispatcher {
             active: ArcSwap::from_pointee(active),
-            gate: node_gate(&limits)?,
-            memory: NodeMemory::new(limits.node_memory),
+            gate: node_gate(&limits, activator.shares.node())?,
             limits: limits.clone(),
             origin_request_body: node.limits.worker_defaults().request_body,
             trusted_proxies: node.trusted_proxies.clone(),
@@ -126,6 +125,7 @@ impl Node {
                 let connections = cores.counter();
                 let page = move || {
                     metrics.connections(connections());
+                    metrics.isolates_waiting(sandbox::waiting());
                     metrics.render()
                 };
                 Some(serve_admin(operator, &ready, page, &limits)?)
@@ -257,7 +257,7 @@ fn make<'a>(
     });
     let made = engines.zip(compiled).and_then(|(engines, compiled)| {
         let (metrics, cores) = (Arc::clone(metrics), ingress::available());
-        let (component_size, shares) = (limits.component_size, WorkerShares::default());
+        let (component_size, shares) = (limits.component_size, WorkerShares::new(NodeMemory::new(limits.node_memory)));
         let activator =
             Activator { engines, compiled, compiler, metrics, shares, log, own, cores, egress, component_size };
         match activator.activate(node) {
@@ -303,7 +303,7 @@ fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits)
         let access = logs[index].clone();
         Entry(Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access }))
     };
-    Cores::start("eyot-core", ingress::available(), limits, &proxies, build)
+    Cores::start("eyot-core", ingress::available(), limits, &proxies, sandbox::at_rest, build)
         .map_err(|error| internal("the threads", &error))
 }
 
@@ -315,7 +315,7 @@ fn serve_admin(
     limits: &NodeLimits,
 ) -> Result<Cores, Diagnostics> {
     let panel = Panel::new(ready.clone(), metrics);
-    let cores = Cores::start("eyot-admin", 1, limits, &[], move |_| panel.clone());
+    let cores = Cores::start("eyot-admin", 1, limits, &[], || {}, move |_| panel.clone());
     let cores = cores.map_err(|error| internal("the admin thread", &error))?;
     cores.listen([operator]);
     Ok(cores)
@@ -361,10 +361,10 @@ fn engines(node: &config::Node) -> Result<Engines, Diagnostic> {
     })
 }
 
-fn node_gate(limits: &NodeLimits) -> Result<Arc<NodeGate>, Diagnostics> {
+fn node_gate(limits: &NodeLimits, memory: &Arc<NodeMemory>) -> Result<Arc<NodeGate>, Diagnostics> {
     let NodeLimits { node_concurrency, node_queue, node_queue_wait, .. } = *limits;
-    let pressure = Pressure::watch(limits.process_memory).map_err(|error| internal("the thread", &error))?;
-    Ok(NodeGate::new(node_concurrency, node_queue, node_queue_wait, pressure))
+    watch_process(memory, limits.process_memory).map_err(|error| internal("the thread", &error))?;
+    Ok(NodeGate::new(node_concurrency, node_queue, node_queue_wait, Arc::clone(memory)))
 }
 
 /// Who compiles for this node; nothing is started before the first component, or [`Compiler::start`].

@@ -86,6 +86,11 @@ impl Node {
         Self::start_exactly(&format!("{configuration}\n{LISTENERS}"), files)
     }
 
+    /// The same on one core, where each request could meet the isolate of the one before.
+    pub fn start_on_one_core(configuration: &str, files: Files<'_>) -> Self {
+        Self::start_by(on_core(0), &format!("{configuration}\n{LISTENERS}"), files, "off")
+    }
+
     /// The same with an access log, whose lines are among those of [`Node::log`].
     pub fn start_logged(configuration: &str, files: Files<'_>) -> Self {
         Self::start_by(eyot(), &format!("{configuration}\n{LISTENERS}"), files, "stdout")

@@ -126,7 +126,7 @@ impl Activator {
         Ok(Arc::new(Worker {
             name: worker.name.as_str().into(),
             version: digest[..12].into(),
-            prepared,
+            prepared: Arc::new(prepared),
             allow_addresses: worker.allow_addresses.clone(),
             metrics,
         }))

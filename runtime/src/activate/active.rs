@@ -69,7 +69,7 @@ pub struct Worker {
     /// The first twelve digits of its component's SHA-256.
     pub version: Arc<str>,
     /// Compiled and linked.
-    pub prepared: Prepared,
+    pub prepared: Arc<Prepared>,
     /// Client addresses that are allowed. Empty: all.
     pub allow_addresses: Vec<IpNet>,
     /// Counts its invocations.

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use wasm_encoder::Section;
 
 use super::compiled::compiled_here;
-use crate::bindings::{Capabilities, Event, Guest, NodeMemory, Usage, WorkerShares};
+use crate::bindings::{Capabilities, Event, NodeMemory, Usage, WorkerShares};
 use crate::config::{self, LimitTable};
 use crate::egress::{Egress, Own, Policy};
 use crate::failure::{Failure, Fault};
@@ -30,14 +30,15 @@ struct Node {
 
 static NODE: LazyLock<Node> = LazyLock::new(|| {
     let limits = LimitTable::builtin().node_limits();
+    let memory = NodeMemory::new(64 << 20);
     let egress = Egress::for_cores(1, &[], &Own::new([]), &limits).expect("no origin can be wrong");
     Node {
         engines: Engines::new(4).expect("room for few isolates"),
         runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
         egress: egress.into_iter().next().expect("one core"),
         metrics: Metrics::new().expect("metrics"),
-        shares: WorkerShares::default(),
-        memory: NodeMemory::new(64 << 20),
+        shares: WorkerShares::new(Arc::clone(&memory)),
+        memory,
     }
 });
 
@@ -55,6 +56,7 @@ pub fn component(input: &[u8]) {
     node.runtime.block_on(async {
         let gone = async {
             while node.memory.used() > 0 {
+                sandbox::at_rest();
                 tokio::task::yield_now().await;
             }
         };
@@ -66,7 +68,7 @@ pub fn component(input: &[u8]) {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// As the activator does it, but compiled in this process. None where it is refused.
-fn prepared(node: &Node, input: &[u8]) -> Option<Prepared> {
+fn prepared(node: &Node, input: &[u8]) -> Option<Arc<Prepared>> {
     let inspection = sandbox::inspect(&node.engines, input).ok()?;
     let code = sandbox::compile(inspection.engine, input).ok()?;
     // More than the pool has room for is refused here.
@@ -75,11 +77,11 @@ fn prepared(node: &Node, input: &[u8]) -> Option<Prepared> {
     let metrics = node.metrics.worker(&worker.name);
     let share = node.shares.of(&worker.name);
     let capabilities = Capabilities::new(&worker, share, Policy::default(), GuestLog::events(), metrics);
-    Prepared::new(&node.engines, &inspection, &component, Arc::new(capabilities)).ok()
+    Prepared::new(&node.engines, &inspection, &component, Arc::new(capabilities)).ok().map(Arc::new)
 }
 
 /// One request, to the end of its body.
-fn asked(node: &Node, prepared: &Prepared) -> Result<(), Failure> {
+fn asked(node: &Node, prepared: &Arc<Prepared>) -> Result<(), Failure> {
     node.runtime.block_on(async {
         let response = tokio::time::timeout(PATIENCE, sandbox::run(invocation(node, prepared)));
         let response = response.await.expect("every guest ends within its limits")?;
@@ -163,11 +165,12 @@ fn worker() -> config::Worker {
         allow_addresses: Vec::new(),
         routes: Vec::new(),
         limits,
+        reuse: false,
         trap_on_grow_failure: false,
     }
 }
 
-fn invocation<'a>(node: &Node, prepared: &'a Prepared) -> Invocation<'a> {
+fn invocation<'a>(node: &Node, prepared: &'a Arc<Prepared>) -> Invocation<'a> {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
     let usage = Usage::new();
     let event = Event {
@@ -179,10 +182,11 @@ fn invocation<'a>(node: &Node, prepared: &'a Prepared) -> Invocation<'a> {
         tracer: None,
         passed: node.egress.pass(&http::HeaderMap::new(), 4).expect("it has passed nobody"),
     };
-    let guest = Guest::new(&prepared.capabilities, event, &usage, &node.memory, &node.egress);
+    let isolate = sandbox::find(prepared, &usage);
     let mut request = http::Request::new(Body::from(bytes::Bytes::from_static(b"a body")));
     *request.uri_mut() = http::Uri::from_static("http://fuzz.test/path?query");
-    Invocation { prepared, guest, usage, request, body_failure: None, ledger: Box::new(Nobody) }
+    let (egress, ledger) = (node.egress.clone(), Box::new(Nobody));
+    Invocation { prepared, isolate, event, egress, usage, request, body_failure: None, ledger }
 }
 
 /// Nothing is counted here.

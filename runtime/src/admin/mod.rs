@@ -173,7 +173,7 @@ mod tests {
         let limits = crate::ingress::tests::limits();
         let listening = Listening::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
         let mut client = tokio::net::TcpStream::connect(listening.address()).await.unwrap();
-        let cores = Cores::start("admin", 1, &limits, &[], |_| panel()).unwrap();
+        let cores = Cores::start("admin", 1, &limits, &[], || {}, |_| panel()).unwrap();
         cores.listen([listening]);
         client.write_all(b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();

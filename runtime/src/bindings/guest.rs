@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::log::GuestStream;
-use super::{Event, Meter, NodeMemory, Outbound, Usage, WorkerShare};
+use super::held::is_charged;
+use super::log::Output;
+use super::{Event, Meter, Outbound, Usage, WorkerShare};
 use crate::config::{self, WorkerLimits};
 use crate::egress::{Egress, Policy};
 use crate::observe::{GuestLog, WorkerMetrics};
@@ -22,6 +24,8 @@ pub struct Capabilities {
     pub limits: Arc<WorkerLimits>,
     /// What its isolates have of the node, together with those of its other versions.
     pub share: Arc<WorkerShare>,
+    /// Whether, and for how long, its isolates are asked again.
+    pub reuse: Option<Reuse>,
     /// Whether growing past limit `memory` ends it.
     pub trap_on_grow_failure: bool,
     /// Where it may send requests.
@@ -48,6 +52,7 @@ impl Capabilities {
             worker: worker.name.as_str().into(),
             limits: Arc::new(worker.limits.clone()),
             share,
+            reuse: worker.reuse.then(|| Reuse::of(&worker.limits)),
             trap_on_grow_failure: worker.trap_on_grow_failure,
             policy: Arc::new(policy),
             log,
@@ -55,6 +60,23 @@ impl Capabilities {
             env: worker.env.clone().into_iter().collect(),
             config: variables(&worker.config),
         }
+    }
+}
+
+/// How long an isolate is kept for further requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Reuse {
+    /// So many it answers.
+    pub requests: u64,
+    /// From its start to its last request.
+    pub age: Duration,
+    /// From one request to the next.
+    pub idle: Duration,
+}
+
+impl Reuse {
+    fn of(limits: &WorkerLimits) -> Self {
+        Self { requests: limits.reuse_requests, age: limits.reuse_age, idle: limits.reuse_idle }
     }
 }
 
@@ -66,25 +88,20 @@ fn variables(config: &BTreeMap<String, String>) -> WasiConfigVariables {
 pub struct Guest {
     /// What it has used, and its limits.
     pub meter: Meter,
-    /// The request's circumstances.
-    pub event: Event,
+    /// The circumstances of the request that it answers. `None` before the first one, and between two.
+    pub(super) event: Option<Event>,
     pub(super) capabilities: Arc<Capabilities>,
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outbound: Outbound,
+    output: Arc<Output>,
 }
 
 impl Guest {
-    /// The data for one invocation of a worker with these capabilities.
+    /// The data of an isolate of a worker with these capabilities, which nobody has asked yet; its start is charged to `usage`.
     #[must_use]
-    pub fn new(
-        capabilities: &Arc<Capabilities>,
-        event: Event,
-        usage: &Arc<Usage>,
-        node_memory: &Arc<NodeMemory>,
-        egress: &Egress,
-    ) -> Self {
+    pub fn new(capabilities: &Arc<Capabilities>, usage: Arc<Usage>) -> Self {
         let limits = &capabilities.limits;
         let mut table = ResourceTable::new();
         table.set_max_capacity(saturating(limits.resource_table));
@@ -92,21 +109,41 @@ impl Guest {
         // What counts is checked on the finished head, and what is held is charged to the meter. The library counts at least 73
         // bytes for a field that takes 5 in a head: its bound is never the first that is met.
         http.set_field_size_limit(saturating(limits.response_header.saturating_mul(16)));
+        let share = Arc::clone(&capabilities.share);
+        let output = Output::new(capabilities);
         Self {
-            meter: Meter::new(
-                Arc::clone(usage),
-                Arc::clone(limits),
-                Arc::clone(node_memory),
-                Arc::clone(&capabilities.share),
-                capabilities.trap_on_grow_failure,
-            ),
-            wasi: wasi(capabilities, &event),
-            outbound: Outbound::new(capabilities, egress, usage, &event),
+            meter: Meter::new(usage, Arc::clone(limits), share, capabilities.trap_on_grow_failure),
+            event: None,
+            wasi: wasi(capabilities, &output),
+            outbound: Outbound::new(capabilities),
             capabilities: Arc::clone(capabilities),
-            event,
             table,
             http,
+            output,
         }
+    }
+
+    /// It is about to be asked.
+    pub fn begin(&mut self, event: Event, egress: &Egress) {
+        self.output.begin(&event);
+        self.outbound.begin(egress, &self.meter.usage, &event);
+        self.event = Some(event);
+    }
+
+    /// It has answered, and may be asked again: nothing of the request stays on this side. What the guest holds of it counts on.
+    pub fn end(&mut self) {
+        self.event = None;
+        self.outbound.end();
+        self.output.end();
+        if !self.table.iter_mut().any(|entry| is_charged(&*entry)) {
+            self.meter.let_go();
+        }
+    }
+
+    /// What it may touch.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 
     /// What `wasi:config/store` answers.
@@ -116,13 +153,13 @@ impl Guest {
 }
 
 /// No directory, no socket, no argument; an environment only from configuration.
-fn wasi(capabilities: &Arc<Capabilities>, event: &Event) -> WasiCtx {
+fn wasi(capabilities: &Capabilities, output: &Arc<Output>) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.max_random_size(capabilities.limits.random_bytes);
     if !capabilities.env.is_empty() {
         builder.envs(&capabilities.env);
     }
-    let [stdout, stderr] = GuestStream::pair(capabilities, event);
+    let [stdout, stderr] = output.streams();
     builder.stdout(stdout).stderr(stderr);
     builder.build()
 }

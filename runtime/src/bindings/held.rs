@@ -5,9 +5,12 @@
 //! own: they charge the meter, then call it. Everything else that a guest makes the host hold is small, and limits
 //! `resource_table` and `handles` bound its number.
 
+use std::any::Any;
+
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::TrappableError;
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 use wasmtime_wasi_http::p2::bindings::http::types as types_02;
 use wasmtime_wasi_http::p3::bindings::http::types as types_03;
 use wasmtime_wasi_http::{FieldMap, WasiHttpCtxView, WasiHttpView, p2};
@@ -92,6 +95,12 @@ charging!(
     charge_02, types_02, "wasi:http/types@0.2.12", "outgoing-request": OutgoingRequest as HostOutgoingRequest, answer_02
 );
 charging!(charge_03, types_03, "wasi:http/types@0.3.0", "request": Request as HostRequest, answer_03);
+
+/// Whether an entry of the table may be, or hold, something that was charged: all but streams and what waits for them, which every
+/// guest has that has ever written a line.
+pub(super) fn is_charged(entry: &(dyn Any + Send)) -> bool {
+    !(entry.is::<DynOutputStream>() || entry.is::<DynInputStream>() || entry.is::<DynPollable>())
+}
 
 fn charge<'a>(store: &'a mut StoreContextMut<'_, Guest>, bytes: usize) -> Result<WasiHttpCtxView<'a>, Failure> {
     let guest = store.data_mut();

@@ -9,7 +9,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::{Capabilities, Event, Usage};
 use crate::config::WorkerLimits;
-use crate::egress::{Egress, Passed, Policy, Subrequest, Timeouts};
+use crate::egress::{Egress, Passed, Subrequest, Timeouts};
 use crate::failure::{Failure, Wait};
 use crate::http::Body;
 use crate::observe::{Call, Trace, Tracer};
@@ -22,50 +22,61 @@ const LEAST_CHUNK: usize = 64;
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// The outgoing side of one invocation.
+/// The outgoing side of an isolate.
 pub struct Outbound {
+    capabilities: Arc<Capabilities>,
+    /// `None` before the first request, and between two: nothing is sent on behalf of nobody.
+    errand: Option<Errand>,
+    /// Bodies that the guest has opened to write to.
+    bodies: usize,
+}
+
+/// On whose behalf requests are sent, and how many were.
+struct Errand {
     egress: Egress,
-    worker: Arc<str>,
-    policy: Arc<Policy>,
-    limits: Arc<WorkerLimits>,
     usage: Arc<Usage>,
     trace: Trace,
     tracer: Option<Tracer>,
     passed: Passed,
     made: u64,
-    /// Bodies that the guest has opened to write to.
-    bodies: usize,
     /// Made at the first subrequest: most invocations make none.
     waiting: Option<Arc<Semaphore>>,
 }
 
 impl Outbound {
-    pub(super) fn new(capabilities: &Capabilities, egress: &Egress, usage: &Arc<Usage>, event: &Event) -> Self {
-        Self {
+    pub(super) fn new(capabilities: &Arc<Capabilities>) -> Self {
+        Self { capabilities: Arc::clone(capabilities), errand: None, bodies: 0 }
+    }
+
+    pub(super) fn begin(&mut self, egress: &Egress, usage: &Arc<Usage>, event: &Event) {
+        self.bodies = 0;
+        self.errand = Some(Errand {
             egress: egress.clone(),
-            worker: Arc::clone(&capabilities.worker),
-            policy: Arc::clone(&capabilities.policy),
-            limits: Arc::clone(&capabilities.limits),
             usage: Arc::clone(usage),
             trace: event.trace.clone(),
             tracer: event.tracer.clone(),
             passed: event.passed.clone(),
             made: 0,
-            bodies: 0,
             waiting: None,
-        }
+        });
     }
 
+    pub(super) fn end(&mut self) {
+        self.errand = None;
+    }
+}
+
+impl Errand {
     /// One more subrequest, if there may be one.
-    fn count(&mut self) -> Result<Arc<Semaphore>, Failure> {
-        let limit = self.limits.subrequests;
+    fn count(&mut self, limits: &WorkerLimits) -> Result<Arc<Semaphore>, Failure> {
+        let limit = limits.subrequests;
         if self.made >= limit {
             let failure = Failure::WorkerSubrequestsExceeded { limit };
             self.usage.meet(failure.clone());
             return Err(failure);
         }
         self.made += 1;
-        let concurrent = usize::try_from(self.limits.subrequests_concurrent).unwrap_or(Semaphore::MAX_PERMITS);
+        let concurrent = usize::try_from(limits.subrequests_concurrent).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Arc::clone(self.waiting.get_or_insert_with(|| Arc::new(Semaphore::new(concurrent)))))
     }
 }
@@ -82,27 +93,31 @@ impl WasiHttpHooks for Outbound {
         if *request.method() == http::Method::CONNECT {
             return Box::new(std::future::ready(Err(Error::HttpRequestMethodInvalid)));
         }
-        let waiting = match self.count() {
+        let Self { capabilities, errand, .. } = self;
+        let Some(errand) = errand else {
+            return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
+        };
+        let waiting = match errand.count(&capabilities.limits) {
             Ok(waiting) => waiting,
             Err(failure) => return Box::new(std::future::ready(Err(error_of(&failure)))),
         };
         let (method, uri) = (request.method(), request.uri());
-        let (call, trace) = Call::begin(self.tracer.as_ref(), &self.trace, method, || self.egress.url(uri));
+        let (call, trace) = Call::begin(errand.tracer.as_ref(), &errand.trace, method, || errand.egress.url(uri));
         let subrequest = Subrequest {
             request: request.map(Body::boxed),
-            timeouts: timeouts(options, self.limits.wall_time),
+            timeouts: timeouts(options, capabilities.limits.wall_time),
             trace,
-            passed: self.passed.clone(),
+            passed: errand.passed.clone(),
         };
-        let fetch = self.egress.fetch(&self.policy, subrequest);
-        let (worker, policy) = (Arc::clone(&self.worker), Arc::clone(&self.policy));
+        let fetch = errand.egress.fetch(&capabilities.policy, subrequest);
+        let capabilities = Arc::clone(capabilities);
         Box::new(async move {
             // The permit is for waiting: it is given back when the head is there.
             let _permit = waiting.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
             let response = fetch.await;
             call.ended(response.as_ref().map(|response| response.status().as_u16()).map_err(Failure::code));
             let response = response.map_err(|failure| {
-                tell(&worker, &policy, &failure);
+                tell(&capabilities, &failure);
                 error_of(&failure)
             })?;
             let response = response.map(|body| {
@@ -140,9 +155,10 @@ fn timeouts(options: Option<RequestOptions>, most: Duration) -> Timeouts {
 }
 
 /// A guest learns no more than an error code, so what must be changed to let it through is told to the operator, once.
-fn tell(worker: &str, policy: &Policy, failure: &Failure) {
+fn tell(capabilities: &Capabilities, failure: &Failure) {
+    let worker = &*capabilities.worker;
     match failure {
-        Failure::EgressDenied(why) if policy.is_news(why) => tracing::warn!(worker, "{failure}"),
+        Failure::EgressDenied(why) if capabilities.policy.is_news(why) => tracing::warn!(worker, "{failure}"),
         failure => tracing::debug!(worker, %failure, code = failure.code(), "a subrequest failed"),
     }
 }

@@ -5,7 +5,8 @@ use super::worker::eyot::worker::identity::{Host, Identity};
 
 impl Host for Guest {
     fn current(&mut self) -> wasmtime::Result<Option<Identity>> {
-        Ok(self.event.identity.as_ref().map(|identity| Identity {
+        let identity = self.event.as_ref().and_then(|event| event.identity.as_ref());
+        Ok(identity.map(|identity| Identity {
             auth: identity.auth.to_string(),
             subject: identity.subject.clone(),
             issuer: identity.issuer.clone(),

@@ -1,8 +1,8 @@
-//! A guest's standard streams become log lines, bounded per invocation.
+//! A guest's standard streams become log lines, bounded for each request.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,18 +16,20 @@ use crate::observe::{self, RequestId, Stream, TraceId};
 /// What one call may write; the limit `log` bounds the sum.
 const WRITE: usize = 64 * 1024;
 
-/// One of the two streams of one invocation.
+/// One of the two streams of an isolate.
 #[derive(Clone)]
-pub(super) struct GuestStream(Arc<Shared>, Stream);
+pub(super) struct GuestStream(Arc<Output>, Stream);
 
-struct Shared {
+/// What an isolate writes to both, each request of it under a limit of its own.
+pub(super) struct Output {
     capabilities: Arc<Capabilities>,
-    request: RequestId,
-    trace: TraceId,
     state: Mutex<State>,
 }
 
 struct State {
+    /// Whose lines they are. What is written before anybody has asked is the first request's.
+    request: Option<(RequestId, TraceId)>,
+    early: Vec<(Stream, Bytes)>,
     left: u64,
     dropped: u64,
     /// Given by the first write, to both streams.
@@ -36,47 +38,81 @@ struct State {
     opened: [Option<observe::GuestStream>; 2],
 }
 
-impl GuestStream {
-    /// stdout and stderr, under one limit.
-    pub(super) fn pair(capabilities: &Arc<Capabilities>, event: &Event) -> [Self; 2] {
-        let shared = Arc::new(Shared {
-            capabilities: Arc::clone(capabilities),
-            request: event.request_id,
-            trace: event.trace.id(),
-            state: Mutex::new(State { left: capabilities.limits.log, dropped: 0, number: None, opened: [None, None] }),
-        });
-        [Self(Arc::clone(&shared), Stream::Stdout), Self(shared, Stream::Stderr)]
+impl Output {
+    pub(super) fn new(capabilities: &Arc<Capabilities>) -> Arc<Self> {
+        let left = capabilities.limits.log;
+        let state = State { request: None, early: Vec::new(), left, dropped: 0, number: None, opened: [None, None] };
+        Arc::new(Self { capabilities: Arc::clone(capabilities), state: Mutex::new(state) })
     }
 
+    /// stdout and stderr, under one limit.
+    pub(super) fn streams(self: &Arc<Self>) -> [GuestStream; 2] {
+        [Stream::Stdout, Stream::Stderr].map(|stream| GuestStream(Arc::clone(self), stream))
+    }
+
+    /// Lines are this request's from here on.
+    pub(super) fn begin(&self, event: &Event) {
+        let mut state = self.lock();
+        state.request = Some((event.request_id, event.trace.id()));
+        for (stream, bytes) in std::mem::take(&mut state.early) {
+            state.write(&self.capabilities, stream, &bytes);
+        }
+    }
+
+    /// The request is over, and the isolate is not: the next one has the whole limit again.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.close(&self.capabilities);
+        state.left = self.capabilities.limits.log;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GuestStream {
     fn write(&self, bytes: &[u8]) {
-        let Shared { capabilities, request, trace, state } = &*self.0;
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Self(output, stream) = self;
+        let mut state = output.lock();
         let kept = usize::try_from(state.left).unwrap_or(usize::MAX).min(bytes.len());
         state.left -= kept as u64;
         state.dropped += (bytes.len() - kept) as u64;
         if kept > 0 {
-            let number = *state.number.get_or_insert_with(|| capabilities.log.number());
-            let open = || capabilities.log.open(self.1, Arc::clone(&capabilities.worker), *request, *trace, number);
-            state.opened[self.1 as usize].get_or_insert_with(open).write(&bytes[..kept]);
+            state.write(&output.capabilities, *stream, &bytes[..kept]);
         }
     }
 }
 
-impl Drop for Shared {
+impl State {
+    fn write(&mut self, capabilities: &Capabilities, stream: Stream, bytes: &[u8]) {
+        let Some((request, trace)) = self.request else {
+            return self.early.push((stream, Bytes::copy_from_slice(bytes)));
+        };
+        let number = *self.number.get_or_insert_with(|| capabilities.log.number());
+        let open = || capabilities.log.open(stream, Arc::clone(&capabilities.worker), request, trace, number);
+        self.opened[stream as usize].get_or_insert_with(open).write(bytes);
+    }
+
+    /// Lines that were begun are over, and what was dropped is told.
+    fn close(&mut self, capabilities: &Capabilities) {
+        self.opened = [None, None];
+        self.number = None;
+        let (request, dropped) = (self.request.take(), std::mem::take(&mut self.dropped));
+        if dropped > 0 {
+            capabilities.metrics.log_dropped(dropped);
+            let request_id = request.as_ref().map(|(id, _)| id.as_str());
+            let trace_id = request.map(|(_, trace)| tracing::field::display(trace));
+            let (worker, code) = (&*capabilities.worker, "worker_log_truncated");
+            tracing::warn!(worker, request_id, trace_id, bytes = dropped, code, "output past limit `log`");
+        }
+    }
+}
+
+impl Drop for Output {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if state.dropped > 0 {
-            self.capabilities.metrics.log_dropped(state.dropped);
-            let (worker, request_id) = (&*self.capabilities.worker, self.request.as_str());
-            tracing::warn!(
-                worker,
-                request_id,
-                trace_id = %self.trace,
-                bytes = state.dropped,
-                code = "worker_log_truncated",
-                "output past limit `log`"
-            );
-        }
+        state.close(&self.capabilities);
     }
 }
 

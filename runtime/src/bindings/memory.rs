@@ -1,7 +1,7 @@
 //! What the isolates of a node share, and what of it belongs to one worker.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The memory of all isolates of the node together.
@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub struct NodeMemory {
     limit: u64,
     used: AtomicU64,
+    /// Whatever has it: isolates or not.
+    process_has_too_much: AtomicBool,
 }
 
 impl NodeMemory {
     /// A budget of so many bytes.
     #[must_use]
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
+        Arc::new(Self { limit, used: AtomicU64::new(0), process_has_too_much: AtomicBool::new(false) })
     }
 
     /// In bytes.
@@ -25,25 +27,27 @@ impl NodeMemory {
         self.used.load(Relaxed)
     }
 
-    pub(super) fn take(&self, bytes: u64, worker: &WorkerShare) -> bool {
-        let used = self.used.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        let has = worker.memory.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        let fits = has <= self.allowance(used);
-        if !fits {
-            self.give_back(bytes, worker);
-        }
-        fits
+    /// Whether so little is left that nothing should be held for requests that have not come yet.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        self.used.load(Relaxed) > self.limit / TIGHT || self.process_has_too_much()
+    }
+
+    /// Whether the process has more than it should, so that no isolate may begin.
+    #[must_use]
+    pub fn process_has_too_much(&self) -> bool {
+        self.process_has_too_much.load(Relaxed)
+    }
+
+    /// Somebody has looked. Returns what was known before.
+    pub fn note_process(&self, has_too_much: bool) -> bool {
+        self.process_has_too_much.swap(has_too_much, Relaxed)
     }
 
     /// What a worker may have when all together have so much: nothing when that is more than there is.
     fn allowance(&self, used: u64) -> u64 {
         let shared = self.limit - self.limit / KEPT;
         shared.saturating_sub(used).saturating_mul(ROOM).max(self.limit.saturating_sub(used) / SCARCE)
-    }
-
-    pub(super) fn give_back(&self, bytes: u64, worker: &WorkerShare) {
-        worker.memory.fetch_sub(bytes, Relaxed);
-        self.used.fetch_sub(bytes, Relaxed);
     }
 }
 
@@ -58,18 +62,43 @@ const KEPT: u64 = 4;
 /// Of what is kept, a worker may have this part of what is left, a fourth again.
 const SCARCE: u64 = 4;
 
+/// From half of it on, memory is tight.
+const TIGHT: u64 = 2;
+
 /// What the isolates of one worker, of whatever version, have together: a reload gives a worker nothing more.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WorkerShare {
     /// Which worker, for whoever divides something between workers.
     pub id: u32,
+    /// Of which this is a part.
+    pub node: Arc<NodeMemory>,
     /// In bytes.
     memory: AtomicU64,
 }
 
+impl WorkerShare {
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        let used = self.node.used.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        let has = self.memory.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        let fits = has <= self.node.allowance(used);
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.memory.fetch_sub(bytes, Relaxed);
+        self.node.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
 /// The shares of the workers of a node, by name, for as long as a version of the worker is there.
-#[derive(Debug, Default)]
-pub struct WorkerShares(Mutex<Named>);
+#[derive(Debug)]
+pub struct WorkerShares {
+    node: Arc<NodeMemory>,
+    named: Mutex<Named>,
+}
 
 #[derive(Debug, Default)]
 struct Named {
@@ -78,14 +107,26 @@ struct Named {
 }
 
 impl WorkerShares {
+    /// Shares of this memory.
+    #[must_use]
+    pub fn new(node: Arc<NodeMemory>) -> Self {
+        Self { node, named: Mutex::default() }
+    }
+
+    /// Of which they are parts.
+    #[must_use]
+    pub fn node(&self) -> &Arc<NodeMemory> {
+        &self.node
+    }
+
     /// The share of the worker of this name.
     pub fn of(&self, worker: &str) -> Arc<WorkerShare> {
-        let mut named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = named.shares.get(worker).and_then(Weak::upgrade) {
             return share;
         }
         named.shares.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(WorkerShare { id: named.next, memory: AtomicU64::new(0) });
+        let share = Arc::new(WorkerShare { id: named.next, node: Arc::clone(&self.node), memory: AtomicU64::new(0) });
         named.next = named.next.wrapping_add(1);
         named.shares.insert(worker.to_owned(), Arc::downgrade(&share));
         share
@@ -96,28 +137,32 @@ impl WorkerShares {
 mod tests {
     use super::*;
 
+    fn share(node: &Arc<NodeMemory>) -> WorkerShare {
+        WorkerShare { id: 0, node: Arc::clone(node), memory: AtomicU64::new(0) }
+    }
+
     #[test]
     fn a_worker_that_takes_all_it_can_get_leaves_some_for_another() {
         let node = NodeMemory::new(1200);
-        let (greedy, other) = (WorkerShare::default(), WorkerShare::default());
-        assert!(!node.take(801, &greedy), "nor by one large step");
-        while node.take(1, &greedy) {}
+        let (greedy, other) = (share(&node), share(&node));
+        assert!(!greedy.take(801), "nor by one large step");
+        while greedy.take(1) {}
         assert_eq!(node.used(), 800, "eight times what is free of three quarters");
-        assert!(node.take(50, &other));
-        assert!(!node.take(1, &greedy));
-        node.give_back(50, &other);
-        node.give_back(800, &greedy);
+        assert!(other.take(50));
+        assert!(!greedy.take(1));
+        other.give_back(50);
+        greedy.give_back(800);
         assert_eq!(node.used(), 0);
     }
 
     #[test]
     fn however_many_workers_are_greedy_those_that_have_little_get_more() {
         let node = NodeMemory::new(1600);
-        let greedy = [(); 5].map(|()| WorkerShare::default());
-        while greedy.iter().map(|worker| node.take(1, worker)).filter(|taken| *taken).count() > 0 {}
+        let greedy = [(); 5].map(|()| share(&node));
+        while greedy.iter().map(|worker| worker.take(1)).filter(|taken| *taken).count() > 0 {}
         assert!((1100..=1200).contains(&node.used()), "{}", node.used());
-        let others = [(); 9].map(|()| WorkerShare::default());
-        while others.iter().map(|worker| node.take(1, worker)).filter(|taken| *taken).count() > 0 {}
+        let others = [(); 9].map(|()| share(&node));
+        while others.iter().map(|worker| worker.take(1)).filter(|taken| *taken).count() > 0 {}
         assert!(others.iter().all(|other| other.memory.load(Relaxed) >= 30));
         assert!(node.used() < 1500, "{}", node.used());
     }
@@ -125,25 +170,25 @@ mod tests {
     #[test]
     fn together_they_have_no_more_than_the_node() {
         let node = NodeMemory::new(1600);
-        let workers = [(); 100].map(|()| WorkerShare::default());
-        while workers.iter().map(|worker| node.take(1, worker)).filter(|taken| *taken).count() > 0 {}
+        let workers = [(); 100].map(|()| share(&node));
+        while workers.iter().map(|worker| worker.take(1)).filter(|taken| *taken).count() > 0 {}
         assert!(node.used() <= 1600);
     }
 
     #[test]
     fn the_versions_of_a_worker_have_one_share_and_workers_that_are_gone_have_none() {
-        let shares = WorkerShares::default();
+        let node = NodeMemory::new(1200);
+        let shares = WorkerShares::new(Arc::clone(&node));
         let (old, new, other) = (shares.of("shop"), shares.of("shop"), shares.of("blog"));
         assert!(Arc::ptr_eq(&old, &new));
         assert_ne!(old.id, other.id);
-        let node = NodeMemory::new(1200);
-        assert!(node.take(800, &old));
-        assert!(!node.take(1, &new), "a reload gives a worker nothing more");
+        assert!(old.take(800));
+        assert!(!new.take(1), "a reload gives a worker nothing more");
         let gone = other.id;
         drop(other);
         assert_ne!(shares.of("blog").id, gone);
         shares.of("third");
         shares.of("fourth");
-        assert_eq!(shares.0.lock().unwrap().shares.len(), 2);
+        assert_eq!(shares.named.lock().unwrap().shares.len(), 2);
     }
 }

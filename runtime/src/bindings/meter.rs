@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::{NodeMemory, WorkerShare};
+use super::WorkerShare;
 use crate::config::{WorkerLimits, held};
 use crate::failure::Failure;
 
@@ -85,6 +85,11 @@ impl Usage {
         self.polled.store(self.polled.load(Relaxed) + polled, Relaxed);
     }
 
+    /// What the isolate took before this invocation, to be there for it.
+    pub fn began_ahead(&self, took: Duration) {
+        self.add(nanoseconds(took));
+    }
+
     /// CPU time used, up to the last poll that is over, or the first tick of the one in progress.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
@@ -95,6 +100,12 @@ impl Usage {
     #[must_use]
     pub fn peak_memory(&self) -> u64 {
         self.peak_memory.load(Relaxed)
+    }
+
+    /// When the invocation began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.epoch
     }
 
     /// Since the invocation began.
@@ -154,8 +165,7 @@ pub struct Meter {
     /// Shared with the one who polls.
     pub usage: Arc<Usage>,
     limits: Arc<WorkerLimits>,
-    node: Arc<NodeMemory>,
-    worker: Arc<WorkerShare>,
+    share: Arc<WorkerShare>,
     trap_on_grow_failure: bool,
     /// The guest has held the core for longer than a slice, and waits for a turn before each further one.
     pub takes_turns: bool,
@@ -182,28 +192,35 @@ impl Meter {
     pub fn new(
         usage: Arc<Usage>,
         limits: Arc<WorkerLimits>,
-        node: Arc<NodeMemory>,
-        worker: Arc<WorkerShare>,
+        share: Arc<WorkerShare>,
         trap_on_grow_failure: bool,
     ) -> Self {
-        Self {
-            usage,
-            limits,
-            node,
-            worker,
-            trap_on_grow_failure,
-            takes_turns: false,
-            own: 0,
-            last: (0, 0),
-            held: 0,
-            taken: 0,
-        }
+        Self { usage, limits, share, trap_on_grow_failure, takes_turns: false, own: 0, last: (0, 0), held: 0, taken: 0 }
     }
 
     /// Whose guest it is.
     #[must_use]
     pub fn worker(&self) -> u32 {
-        self.worker.id
+        self.share.id
+    }
+
+    /// An isolate that was there already begins an invocation. What it has, it brings along: that is the invocation's memory, too.
+    pub fn begin(&mut self, usage: Arc<Usage>) {
+        usage.peak_memory.store(self.sum(), Relaxed);
+        self.usage = usage;
+        self.takes_turns = false;
+    }
+
+    /// Memories, tables and what is held for the guest, in bytes.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        sum(self.own, self.held)
+    }
+
+    /// Nothing is held on behalf of the guest any more.
+    pub fn let_go(&mut self) {
+        self.held = 0;
+        self.give_back();
     }
 
     /// At a tick of the epoch, inside a poll: for how long this poll has held the core.
@@ -250,13 +267,13 @@ impl Meter {
     /// Makes these the sums, if they fit.
     fn charge(&mut self, own: u64, held: u64) -> Result<(), Failure> {
         let limit = self.limits.memory;
-        let sum = own.saturating_add(held.saturating_sub(HELD_FREE));
+        let sum = sum(own, held);
         if sum > limit {
             return Err(self.met(Failure::WorkerMemoryExceeded { limit }));
         }
         let steps = steps(own, held);
         if steps > self.taken {
-            if !self.node.take(steps - self.taken, &self.worker) {
+            if !self.share.take(steps - self.taken) {
                 return Err(self.met(Failure::Overloaded {
                     reason: "the node has no memory left for isolates",
                     retry_after: Duration::from_secs(1),
@@ -280,18 +297,28 @@ impl Meter {
         let (more, peak) = std::mem::take(&mut self.last);
         if more > 0 {
             self.own -= more;
-            let steps = steps(self.own, self.held);
-            self.node.give_back(self.taken - steps, &self.worker);
-            self.taken = steps;
+            self.give_back();
             self.usage.peak_memory.store(peak, Relaxed);
         }
+    }
+
+    /// What is taken of the node beyond what is had by now.
+    fn give_back(&mut self) {
+        let steps = steps(self.own, self.held);
+        self.share.give_back(self.taken - steps);
+        self.taken = steps;
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.node.give_back(self.taken, &self.worker);
+        self.share.give_back(self.taken);
     }
+}
+
+/// What counts for limit `memory`.
+fn sum(own: u64, held: u64) -> u64 {
+    own.saturating_add(held.saturating_sub(HELD_FREE))
 }
 
 /// What is taken of the node for so much.
@@ -341,13 +368,15 @@ mod tests {
     use wasmtime::ResourceLimiter;
 
     use super::*;
+    use crate::bindings::{NodeMemory, WorkerShares};
     use crate::config::LimitTable;
 
     const MIB: usize = 1 << 20;
 
     fn meter(node: &Arc<NodeMemory>) -> Meter {
         let limits = Arc::new(LimitTable::builtin().worker_defaults());
-        Meter::new(Usage::new(), limits, Arc::clone(node), Arc::default(), false)
+        let share = WorkerShares::new(Arc::clone(node)).of("worker");
+        Meter::new(Usage::new(), limits, share, false)
     }
 
     #[test]
@@ -360,6 +389,25 @@ mod tests {
         assert_eq!((node.used(), meter.usage.peak_memory()), (MIB as u64, MIB as u64));
         meter.memory_grow_failed(wasmtime::format_err!("without having asked")).unwrap();
         assert_eq!(node.used(), MIB as u64);
+        drop(meter);
+        assert_eq!(node.used(), 0);
+    }
+
+    #[test]
+    fn an_isolate_brings_its_memory_to_the_next_invocation_and_nothing_else() {
+        let node = NodeMemory::new(64 * MIB as u64);
+        let mut meter = meter(&node);
+        assert!(meter.memory_growing(0, MIB, None).unwrap());
+        meter.hold(2 * MIB).unwrap();
+        meter.takes_turns = true;
+        let held = meter.sum();
+        let next = Usage::new();
+        next.began_ahead(Duration::from_micros(7));
+        meter.begin(Arc::clone(&next));
+        assert_eq!((next.peak_memory(), next.cpu_time()), (held, Duration::from_micros(7)));
+        assert!(!meter.takes_turns);
+        meter.let_go();
+        assert_eq!((node.used(), meter.sum()), (MIB as u64, MIB as u64));
         drop(meter);
         assert_eq!(node.used(), 0);
     }

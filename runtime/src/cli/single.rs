@@ -75,15 +75,15 @@ struct Bounds {
     #[arg(long, value_name = "N", conflicts_with = "config")]
     max_concurrent_connections: Option<u64>,
 
-    /// Held by any N from 1: each request has an isolate of its own.
+    /// How many requests an isolate answers, one after the other. Without it, one.
     #[arg(long, value_name = "N", conflicts_with = "config")]
     max_instance_reuse_count: Option<u64>,
 
-    /// Held by any N from 1, likewise.
+    /// Held by any N from 1: an isolate has one request at a time.
     #[arg(long, value_name = "N", conflicts_with = "config")]
     max_instance_concurrent_reuse_count: Option<u64>,
 
-    /// No isolate is ever idle, so any time holds.
+    /// How long an isolate that may answer more requests waits for the next one.
     #[arg(long, value_name = "TIME", conflicts_with = "config")]
     idle_instance_timeout: Option<String>,
 }
@@ -179,6 +179,7 @@ impl Single {
             allow_addresses: Vec::new(),
             routes: Vec::new(),
             limits: asked.limits.worker_defaults(),
+            reuse: self.bounds.reuse(),
             trap_on_grow_failure: asked.trap_on_grow_failure,
         };
         Node {
@@ -220,19 +221,26 @@ impl Bounds {
         if let Some(most) = self.max_concurrent_connections {
             asked.limit("--max-concurrent-connections", "connections", Value::Count(most));
         }
-        for (flag, most) in [
-            ("--max-instance-reuse-count", self.max_instance_reuse_count),
-            ("--max-instance-concurrent-reuse-count", self.max_instance_concurrent_reuse_count),
-        ] {
-            match most {
-                Some(0) => asked.wrong(format!("{flag} 0: no isolate could serve a request"), "write 1"),
-                Some(2..) => asked.note(format!("{flag} is held: each request has an isolate of its own")),
-                Some(1) | None => {}
-            }
+        match self.max_instance_reuse_count {
+            Some(0) => asked.wrong("--max-instance-reuse-count 0: no isolate could serve a request", "write 1"),
+            Some(most @ 2..) => asked.limit("--max-instance-reuse-count", "reuse_requests", Value::Count(most)),
+            Some(1) | None => {}
         }
-        if let Some(Err((why, help))) = self.idle_instance_timeout.as_deref().map(time) {
-            asked.wrong(format!("--idle-instance-timeout: {why}"), help);
+        let flag = "--max-instance-concurrent-reuse-count";
+        match self.max_instance_concurrent_reuse_count {
+            Some(0) => asked.wrong(format!("{flag} 0: no isolate could serve a request"), "write 1"),
+            Some(2..) => asked.note(format!("{flag} is held: an isolate has one request at a time")),
+            Some(1) | None => {}
         }
+        match self.idle_instance_timeout.as_deref().map(time) {
+            Some(Ok(idle)) => asked.limit("--idle-instance-timeout", "reuse_idle", Value::Time(idle)),
+            Some(Err((why, help))) => asked.wrong(format!("--idle-instance-timeout: {why}"), help),
+            None => {}
+        }
+    }
+
+    fn reuse(&self) -> bool {
+        self.max_instance_reuse_count.is_some_and(|most| most > 1)
     }
 }
 

@@ -29,6 +29,15 @@ pub(super) fn is_identifier(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
+/// Whether isolates are asked again.
+pub(super) fn is_reused(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "fresh" => Ok(false),
+        "reuse" => Ok(true),
+        _ => Err(Wrong::new("an isolate is either fresh or reused", "write \"fresh\" or \"reuse\"")),
+    }
+}
+
 /// A method that a route may name: a token in upper case (methods are case-sensitive, RFC 9110 §9.1).
 pub(super) fn method(text: &str) -> Result<http::Method, Wrong> {
     let upper = text.to_ascii_uppercase();

@@ -202,6 +202,12 @@ limits! {
         queue: Count or 0,
         /// How long they may wait.
         queue_wait: Time or 0,
+        /// Requests that one isolate answers, where isolates are asked again.
+        reuse_requests: Count,
+        /// How old such an isolate may be at a request.
+        reuse_age: Time,
+        /// How long it waits for one.
+        reuse_idle: Time,
     }
 }
 

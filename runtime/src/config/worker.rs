@@ -49,6 +49,8 @@ pub struct Worker {
     pub routes: Vec<Route>,
     /// Effective limits: its own where it sets them, the node's defaults elsewhere.
     pub limits: WorkerLimits,
+    /// Whether an isolate that has answered may be asked again (`isolate = "reuse"`); otherwise each request has one of its own.
+    pub reuse: bool,
     /// Whether `memory.grow` and `table.grow` past limit `memory` end the guest. Otherwise they fail, as WebAssembly says (§4.5.6),
     /// and the guest may go on.
     pub trap_on_grow_failure: bool,
@@ -122,6 +124,7 @@ pub(super) struct Loaded {
 const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
 const COMMAND: Key = key("command", "a command of the shell", "\"npm run build\"");
 const ORIGINS: Key = key("origins", "a list of names of origins", "[\"shop\"]");
+const ISOLATE: Key = key("isolate", "\"fresh\" or \"reuse\"", "\"reuse\"");
 const TRAP: Key = key("trap_on_grow_failure", "true or false", "true");
 const EGRESS: Key = key("egress", "a list of destinations", "[\"https://api.example.com\"]");
 pub(super) const ADDRESSES: Key = key("allow_addresses", "a list of address blocks", "[\"10.0.0.0/8\"]");
@@ -193,6 +196,7 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
         allow_addresses: allow_addresses.into_iter().flatten().map(Spanned::into_inner).collect(),
         routes,
         limits: limits?,
+        reuse: root.optional_with(ISOLATE, form::is_reused).is_some_and(Spanned::into_inner),
         trap_on_grow_failure: root.optional::<bool>(TRAP).is_some_and(Spanned::into_inner),
     })
 }

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::Pressure;
-use crate::bindings::ROOM;
+use crate::bindings::{NodeMemory, ROOM};
 use crate::config::WorkerLimits;
 use crate::failure::Failure;
 
@@ -27,7 +26,7 @@ pub struct NodeGate {
     permits: u64,
     queue: u64,
     wait: Duration,
-    pressure: Arc<Pressure>,
+    memory: Arc<NodeMemory>,
 }
 
 #[derive(Debug)]
@@ -88,10 +87,10 @@ pub struct Permit {
 impl NodeGate {
     /// A gate for so many isolates at once, with so many requests waiting, each for at most this long.
     #[must_use]
-    pub fn new(permits: u64, queue: u64, wait: Duration, pressure: Arc<Pressure>) -> Arc<Self> {
+    pub fn new(permits: u64, queue: u64, wait: Duration, memory: Arc<NodeMemory>) -> Arc<Self> {
         let state =
             State { free: permits, waiting: 0, waiting_for_node: 0, workers: BTreeMap::new(), is_awaited: false };
-        Arc::new(Self { state: Mutex::new(state), emptied: Notify::new(), permits, queue, wait, pressure })
+        Arc::new(Self { state: Mutex::new(state), emptied: Notify::new(), permits, queue, wait, memory })
     }
 
     /// Takes a permit for a worker, at once or after waiting.
@@ -99,7 +98,7 @@ impl NodeGate {
     /// # Errors
     /// When the queue of the worker or of the node is full, the wait was too long, or the process has too much memory already.
     pub async fn enter(self: &Arc<Self>, worker: u32, limits: &WorkerLimits) -> Result<Permit, Failure> {
-        if self.pressure.is_high() {
+        if self.memory.process_has_too_much() {
             return Err(overloaded("the node is short of memory", self.wait));
         }
         let (place, lacks) = {
@@ -286,7 +285,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
 
     fn gate(permits: u64, queue: u64, wait: Duration) -> Arc<NodeGate> {
-        NodeGate::new(permits, queue, wait, Arc::default())
+        NodeGate::new(permits, queue, wait, NodeMemory::new(u64::MAX))
     }
 
     async fn enter(gate: &Arc<NodeGate>, worker: u32) -> Result<Permit, Failure> {

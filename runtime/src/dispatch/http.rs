@@ -17,12 +17,12 @@ use super::respond::Detail;
 use super::{head, pace, redirect, respond};
 use crate::activate::{Active, Target, Worker};
 use crate::auth::Identity;
-use crate::bindings::{Capabilities, Event, Guest, NodeMemory, Usage};
+use crate::bindings::{Capabilities, Event, Usage};
 use crate::config::{NodeLimits, held};
 use crate::failure::Failure;
 use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
+use crate::observe::{AccessLog, InUse, Metrics, RequestId, TargetMetrics, TraceId, Tracer};
 use crate::sandbox::{self, Invocation, Ledger};
 
 /// What all cores share.
@@ -31,8 +31,6 @@ pub struct Dispatcher {
     pub active: ArcSwap<Active>,
     /// Isolates of all workers together.
     pub gate: Arc<NodeGate>,
-    /// Memory of all isolates together.
-    pub memory: Arc<NodeMemory>,
     /// The limits of connections and of the node.
     pub limits: NodeLimits,
     /// What a request body to an origin may have, in bytes.
@@ -143,7 +141,7 @@ impl Core {
         entered
     }
 
-    /// Runs the request in a fresh isolate of this version.
+    /// Runs the request in an isolate of this version.
     async fn invoke(
         &self,
         exchange: &mut Exchange,
@@ -175,7 +173,9 @@ impl Core {
         };
         worker.prepared.turn().await;
         let usage = Usage::new();
-        exchange.runs(worker, &usage, Start::Warm);
+        let isolate = sandbox::find(&worker.prepared, &usage);
+        let start = isolate.start;
+        exchange.runs(worker, &usage, start);
         let event = Event {
             identity,
             client: Arc::clone(&client),
@@ -185,10 +185,9 @@ impl Core {
             tracer: self.dispatcher.tracer.clone(),
             passed,
         };
-        let guest = Guest::new(capabilities, event, &usage, &self.dispatcher.memory, egress);
         let ledger = Box::new(Held {
             _permit: permit,
-            _in_use: self.dispatcher.metrics.isolate_started(Start::Warm),
+            _in_use: self.dispatcher.metrics.isolate_started(start),
             worker: Arc::clone(worker),
             id: exchange.id,
             trace: exchange.trace.id(),
@@ -196,7 +195,9 @@ impl Core {
         });
         let invocation = Invocation {
             prepared: &worker.prepared,
-            guest,
+            isolate,
+            event,
+            egress: egress.clone(),
             usage,
             request: Request::from_parts(parts, body),
             body_failure,

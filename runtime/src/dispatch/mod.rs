@@ -20,5 +20,5 @@ mod respond;
 
 pub use admission::NodeGate;
 pub use http::{Core, Dispatcher};
-pub use pressure::Pressure;
+pub use pressure::watch_process;
 pub use respond::Detail;

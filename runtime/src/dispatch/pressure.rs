@@ -4,46 +4,36 @@
 //! The limits of isolates bound what guests take; connections, buffers and the allocator's own reserve come on top, and only the
 //! kernel knows their sum.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use crate::bindings::NodeMemory;
 
 /// Between two looks: guests cannot take more meanwhile than limit `node_memory` leaves to them.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Whether the process has too much, as of the last look.
-#[derive(Debug, Default)]
-pub struct Pressure(AtomicBool);
-
-impl Pressure {
-    /// Looks from time to time, in a thread of its own, for as long as anybody asks.
-    ///
-    /// # Errors
-    /// When there can be no such thread.
-    pub fn watch(limit: u64) -> std::io::Result<Arc<Self>> {
-        let pressure = Arc::new(Self::default());
-        let asked = Arc::downgrade(&pressure);
-        std::thread::Builder::new().name("eyot-memory".to_owned()).spawn(move || look(&asked, limit))?;
-        Ok(pressure)
-    }
-
-    /// Whether to begin nothing new.
-    pub(super) fn is_high(&self) -> bool {
-        self.0.load(Relaxed)
-    }
+/// Looks from time to time, in a thread of its own, for as long as the node is there, and notes what it sees.
+///
+/// # Errors
+/// When there can be no such thread.
+pub fn watch_process(memory: &Arc<NodeMemory>, limit: u64) -> io::Result<()> {
+    let memory = Arc::downgrade(memory);
+    std::thread::Builder::new().name("eyot-memory".to_owned()).spawn(move || look(&memory, limit))?;
+    Ok(())
 }
 
-fn look(asked: &Weak<Pressure>, limit: u64) {
-    while let Some(pressure) = asked.upgrade() {
+fn look(memory: &Weak<NodeMemory>, limit: u64) {
+    while let Some(memory) = memory.upgrade() {
         let used = private_memory();
-        let is_high = used.is_some_and(|used| used > limit);
-        if pressure.0.swap(is_high, Relaxed) != is_high {
-            match is_high {
+        let has_too_much = used.is_some_and(|used| used > limit);
+        if memory.note_process(has_too_much) != has_too_much {
+            match has_too_much {
                 true => tracing::warn!(used, limit, "short of memory: no isolate begins until there is some again"),
                 false => tracing::info!(used, limit, "there is memory again"),
             }
         }
-        drop(pressure);
+        drop(memory);
         std::thread::park_timeout(INTERVAL);
     }
 }

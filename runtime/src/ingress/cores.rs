@@ -138,12 +138,19 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Starts the threads. `build` makes each core's handler, on that core and inside its runtime. Connections from `proxies` are many
-    /// clients', and not counted as one's.
+    /// Starts the threads. `build` makes each core's handler, on that core and inside its runtime; `at_rest` is called on it whenever it
+    /// has nothing to do, and when it has ended. Connections from `proxies` are many clients', and not counted as one's.
     ///
     /// # Errors
     /// A thread or its reactor cannot be had. Nothing is left running.
-    pub fn start<H, B>(name: &str, cores: usize, limits: &NodeLimits, proxies: &[IpNet], build: B) -> io::Result<Self>
+    pub fn start<H, B>(
+        name: &str,
+        cores: usize,
+        limits: &NodeLimits,
+        proxies: &[IpNet],
+        at_rest: fn(),
+        build: B,
+    ) -> io::Result<Self>
     where
         H: Handle,
         B: Fn(usize) -> H + Send + Sync + 'static,
@@ -162,7 +169,7 @@ impl Cores {
         let phases = Speaker::new(inboxes.len());
         let mut this = Self { links: links.into(), phases, threads: Vec::new(), permits, limit };
         for (index, orders) in inboxes.into_iter().enumerate() {
-            let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+            let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_park(at_rest).build()?;
             let (phases, phase) = (this.phases.clone(), this.phases.listener(index));
             let (build, limits) = (Arc::clone(&build), Arc::clone(&limits));
             let (links, permits) = (Arc::clone(&this.links), Arc::clone(&this.permits));
@@ -174,6 +181,7 @@ impl Cores {
                 });
                 // Not `drop`, which would wait for blocking work to end.
                 runtime.shutdown_background();
+                at_rest();
             })?;
             this.threads.push(thread);
         }

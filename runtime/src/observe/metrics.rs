@@ -37,6 +37,7 @@ pub struct Metrics {
     failures: Counters<2>,
     durations: HistogramVec,
     in_use: IntGauge,
+    waiting: IntGauge,
     starts: [IntCounter; Start::ALL.len()],
     cpu: CounterVec,
     memory: CounterVec,
@@ -103,7 +104,11 @@ impl Metrics {
                 ["code", "target"],
             )?,
             durations: register(&registry, HistogramVec::new(durations.buckets(BUCKETS.to_vec()), &["target"])?)?,
-            in_use: register(&registry, IntGauge::new("eyot_isolates_in_use", "Isolates that exist now.")?)?,
+            in_use: register(&registry, IntGauge::new("eyot_isolates_in_use", "Isolates that have a request.")?)?,
+            waiting: register(
+                &registry,
+                IntGauge::new("eyot_isolates_waiting", "Isolates that are there for requests to come.")?,
+            )?,
             starts: Start::ALL.map(|start| starts.of([start.as_str()])),
             cpu: register(&registry, CounterVec::new(cpu, &["worker"])?)?,
             memory: register(&registry, CounterVec::new(memory, &["worker"])?)?,
@@ -219,6 +224,11 @@ impl Metrics {
     /// How many client connections are open: whoever counts them says so before a scrape.
     pub fn connections(&self, open: usize) {
         self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// How many isolates wait for a request, likewise.
+    pub fn isolates_waiting(&self, waiting: usize) {
+        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// Counts a connection that was ended for what its client did or did not do.

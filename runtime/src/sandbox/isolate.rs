@@ -1,109 +1,143 @@
-//! One isolate: from a request to the head of its response, and what goes on after it.
-//!
-//! The guest is polled in place, by the task of its connection. Only a guest that goes on after its response head gets a task of
-//! its own (`stream.rs`), so that its deadlines hold even when hyper does not poll the body.
+//! One isolate: a store, and in it an instance, from its start to the end of its last request.
 
 use std::fmt::Debug;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::Instant;
 
 use http_body_util::BodyExt;
-use tokio::sync::oneshot::{self, error::TryRecvError};
-use tokio::time::sleep;
+use tokio::sync::oneshot;
 use wasmtime::component::Accessor;
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p3};
 
-use super::metered::{Ledger, Metered};
+use super::lane;
 use super::prepared::{Pre, Prepared};
 use super::ticker::{self, SHORT, SHORT_TURN};
-use super::{lane, stream};
-use crate::bindings::{Guest, Usage, bounded};
+use crate::bindings::{Capabilities, Event, Guest, Usage, bounded};
 use crate::config::held;
+use crate::egress::Egress;
 use crate::failure::Failure;
 use crate::http::{Body, BodyError};
 
 /// Ticks until the epoch callback is asked.
 const TICKS: u64 = 1;
 
-/// Everything that one run of one handler needs.
-pub struct Invocation<'a> {
-    /// Which version.
-    pub prepared: &'a Prepared,
-    /// The data of the store.
-    pub guest: Guest,
-    /// Shared with the guest's meter.
-    pub usage: Arc<Usage>,
-    /// With an absolute URI: scheme and authority are what the guest sees.
-    pub request: http::Request<Body>,
-    /// Set when the request body broke a limit of ours: the request ends with it, whatever the guest makes of it.
-    pub body_failure: Option<oneshot::Receiver<Failure>>,
-    /// What the isolate holds.
-    pub ledger: Box<dyn Ledger>,
-}
-
 /// The head as it comes from the guest, or its error code in place of one.
-type Head = Result<http::Response<WasiBody>, Failure>;
+pub(super) type Head = Result<http::Response<WasiBody>, Failure>;
 
-/// Runs the handler until its response head; the response's body carries on from there.
-///
-/// # Errors
-/// Every way in which the guest ends without a response of its own.
-pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Failure> {
-    let Invocation { prepared, guest, usage, request, body_failure, ledger } = invocation;
-    let (give, head) = oneshot::channel();
-    let limits = Arc::clone(&prepared.capabilities.limits);
-    let store = store(prepared, guest);
-    let guest: super::metered::Guest = match &prepared.pre {
-        Pre::Proxy(pre) => {
-            let pre = pre.clone();
-            Box::pin(async move {
-                let mut store = store;
-                let result = handle_02(&pre, &mut store, request, give).await;
-                (result, store)
-            })
-        }
-        Pre::Service(pre) => {
-            let pre = pre.clone();
-            Box::pin(async move {
-                let mut store = store;
-                let result = handle_03(&pre, &mut store, request, give).await;
-                (result, store)
-            })
-        }
-    };
-    let mut isolate = Metered::new(guest, prepared.id, Arc::clone(&usage), ledger);
-    let waiting = Waiting { head, body_failure, wall_time: limits.wall_time };
-    let response = match waiting.for_head(&mut isolate, &limits).await {
-        Ok(response) => response,
-        Err(failure) => {
-            // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
-            isolate.usage.fail(failure.code());
-            prepared.failed(isolate.usage.cpu_time()).await;
-            return Err(failure);
-        }
-    };
-    stream::respond(response, isolate, prepared.id, limits)
+/// What an isolate is asked, and where its answer goes.
+pub(super) struct Question {
+    pub(super) event: Event,
+    pub(super) egress: Egress,
+    pub(super) request: http::Request<Body>,
+    pub(super) head: oneshot::Sender<Head>,
 }
 
-fn store(prepared: &Prepared, guest: Guest) -> Store<Guest> {
-    let limits = &prepared.capabilities.limits;
-    let mut store = Store::new(&prepared.engine, guest);
-    if !held() {
-        return store;
+/// A store, and the instance in it once that has started.
+pub(super) struct Isolate {
+    store: Store<Guest>,
+    exports: Option<Exports>,
+    pre: Arc<Pre>,
+    made: Instant,
+    asked: u64,
+}
+
+enum Exports {
+    Proxy(Proxy),
+    Service(Service),
+}
+
+impl Isolate {
+    /// One that has not started; what it takes is charged to `usage`.
+    pub(super) fn new(prepared: &Prepared, usage: &Arc<Usage>) -> Self {
+        let capabilities = &prepared.capabilities;
+        let mut store = Store::new(&prepared.engine, Guest::new(capabilities, Arc::clone(usage)));
+        if held() {
+            let limits = &capabilities.limits;
+            store.set_hostcall_fuel(usize::try_from(limits.hostcall_fuel).unwrap_or(usize::MAX));
+            store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+            store.limiter(|guest| &mut guest.meter);
+            store.set_epoch_deadline(TICKS);
+            // A function's name, and no closure with something in it: the box then needs no memory.
+            store.epoch_deadline_callback(at_tick);
+        }
+        Self { store, exports: None, pre: Arc::clone(&prepared.pre), made: usage.began(), asked: 0 }
     }
-    store.set_hostcall_fuel(usize::try_from(limits.hostcall_fuel).unwrap_or(usize::MAX));
-    store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
-    store.limiter(|guest| &mut guest.meter);
-    store.set_epoch_deadline(TICKS);
-    // A function's name, and no closure with something in it: the box then needs no memory.
-    store.epoch_deadline_callback(at_tick);
-    store
+
+    /// Runs what the component runs before its first call.
+    ///
+    /// # Errors
+    /// As the guest ends.
+    pub(super) async fn start(&mut self) -> wasmtime::Result<()> {
+        self.exports = Some(match &*self.pre {
+            Pre::Proxy(pre) => Exports::Proxy(pre.instantiate_async(&mut self.store).await?),
+            Pre::Service(pre) => Exports::Service(pre.instantiate_async(&mut self.store).await?),
+        });
+        Ok(())
+    }
+
+    /// One that has been there already is measured for this invocation from here on.
+    pub(super) fn continue_for(&mut self, usage: &Arc<Usage>) {
+        let meter = &mut self.store.data_mut().meter;
+        if self.asked == 0 {
+            usage.began_ahead(meter.usage.cpu_time());
+        }
+        meter.begin(Arc::clone(usage));
+        if held() {
+            // Ticks went by while it waited.
+            self.store.set_epoch_deadline(TICKS);
+        }
+    }
+
+    /// Asks it, after starting it if need be. The answer's head goes where the question says; it may go on after that.
+    ///
+    /// # Errors
+    /// As the guest ends.
+    pub(super) async fn answer(&mut self, question: Question) -> wasmtime::Result<()> {
+        if self.exports.is_none() {
+            self.start().await?;
+        }
+        let Question { event, egress, request, head } = question;
+        self.asked += 1;
+        self.store.data_mut().begin(event, &egress);
+        match &self.exports {
+            Some(Exports::Proxy(proxy)) => handle_02(proxy, &mut self.store, request, head).await,
+            Some(Exports::Service(service)) => handle_03(service, &mut self.store, request, head).await,
+            None => Ok(()),
+        }
+    }
+
+    /// It has answered, and may be asked again.
+    pub(super) fn end(&mut self) {
+        self.store.data_mut().end();
+    }
+
+    /// Whether it is an isolate of this version.
+    pub(super) fn is_of(&self, prepared: &Prepared) -> bool {
+        Arc::ptr_eq(&self.pre, &prepared.pre)
+    }
+
+    pub(super) fn made(&self) -> Instant {
+        self.made
+    }
+
+    /// How often.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// In bytes.
+    pub(super) fn memory(&self) -> u64 {
+        self.store.data().meter.sum()
+    }
+
+    /// What it may touch and is held to.
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        self.store.data().capabilities()
+    }
 }
 
 /// A guest goes on at a tick while it has had less than a slice of the core, then it waits for a turn. Its first slice may be longer,
@@ -126,12 +160,11 @@ fn at_tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDead
 
 /// `wasi:http/incoming-handler@0.2`: the response comes through an out-parameter, the call may go on after it.
 async fn handle_02(
-    pre: &ProxyPre<Guest>,
+    proxy: &Proxy,
     store: &mut Store<Guest>,
     request: http::Request<Body>,
     head: oneshot::Sender<Head>,
 ) -> wasmtime::Result<()> {
-    let proxy = pre.instantiate_async(&mut *store).await?;
     let scheme = match request.uri().scheme_str() {
         Some("https") => Scheme::Https,
         _ => Scheme::Http,
@@ -151,12 +184,11 @@ async fn handle_02(
 
 /// `wasi:http/handler@0.3`: the response is returned; body and spawned tasks run on in the store's own event loop.
 async fn handle_03(
-    pre: &ServicePre<Guest>,
+    service: &Service,
     store: &mut Store<Guest>,
     request: http::Request<Body>,
     head: oneshot::Sender<Head>,
 ) -> wasmtime::Result<()> {
-    let service = pre.instantiate_async(&mut *store).await?;
     let run = async |accessor: &Accessor<Guest>| {
         let (parts, body) = request.into_parts();
         let uri = parts.uri.into_parts();
@@ -185,61 +217,5 @@ fn wasi_error(error: BodyError) -> Error {
         Some(Failure::RequestBodyTooLarge { limit }) => Error::HttpRequestBodySize(Some(*limit)),
         Some(Failure::RequestTimeout) => Error::ConnectionReadTimeout,
         _ => Error::ConnectionTerminated,
-    }
-}
-
-/// What ends the wait for a response head.
-struct Waiting {
-    head: oneshot::Receiver<Head>,
-    body_failure: Option<oneshot::Receiver<Failure>>,
-    wall_time: Duration,
-}
-
-impl Waiting {
-    /// A guest that answers in its first poll costs no timer. When the client goes away, the connection drops all of this.
-    async fn for_head(
-        mut self,
-        isolate: &mut Metered,
-        limits: &crate::config::WorkerLimits,
-    ) -> Result<http::Response<WasiBody>, Failure> {
-        if let Poll::Ready(result) =
-            std::future::poll_fn(|context| Poll::Ready(self.poll(isolate, limits, context))).await
-        {
-            return result;
-        }
-        let remaining = self.wall_time.saturating_sub(isolate.usage.age());
-        let mut deadline = pin!(sleep(remaining));
-        std::future::poll_fn(|context| {
-            if let Poll::Ready(result) = self.poll(isolate, limits, context) {
-                return Poll::Ready(result);
-            }
-            deadline.as_mut().poll(context).map(|()| Err(Failure::WorkerTimeout { limit: self.wall_time }))
-        })
-        .await
-    }
-
-    fn poll(
-        &mut self,
-        isolate: &mut Metered,
-        limits: &crate::config::WorkerLimits,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<http::Response<WasiBody>, Failure>> {
-        let ended = Pin::new(&mut *isolate).poll(context);
-        // Whatever the guest makes of it: reading too much, or waiting for too long, is over with the error that it got.
-        if let Some(body) = &mut self.body_failure
-            && let Poll::Ready(ended) = Pin::new(body).poll(context)
-        {
-            self.body_failure = None;
-            if let Ok(failure) = ended {
-                return Poll::Ready(Err(failure));
-            }
-        }
-        match self.head.try_recv() {
-            // How the guest ended after it, if it did, decides only about a response that is not complete.
-            Ok(head) => Poll::Ready(head),
-            Err(TryRecvError::Empty) if ended.is_pending() => Poll::Pending,
-            // It has ended, or thrown away what it would have to answer with: no response will come.
-            Err(_) => Poll::Ready(Err(isolate.failure(limits))),
-        }
     }
 }

@@ -6,17 +6,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use wasmtime::Store;
-
+use super::isolate::{Isolate, Question};
 use super::lane::{self, WorkerId};
 use super::sweep::{self, Remains};
 use super::ticker::{self, SHORT_TURN};
-use crate::bindings::{self, Usage, failure_after_head, failure_of};
+use super::waiting;
+use crate::bindings::{Usage, failure_after_head, failure_of};
 use crate::config::{WorkerLimits, held};
 use crate::failure::Failure;
 
-/// The store, the instance and the call, as one future. It gives the store back, because dropping it may take long.
-pub(super) type Guest = Pin<Box<dyn Future<Output = (wasmtime::Result<()>, Store<bindings::Guest>)> + Send>>;
+/// The isolate and what it does, as one future. It gives the isolate back: another request may want it, and to drop it may take long.
+type Guest = Pin<Box<dyn Future<Output = (wasmtime::Result<()>, Isolate)> + Send>>;
+
+/// What is left of a guest.
+pub(super) enum Left {
+    /// It has ended.
+    Isolate(Isolate),
+    /// It has not, or a host call panicked.
+    Guest(Guest),
+}
 
 /// Holds what an isolate was given (permits, gauges) and is told when it is gone.
 pub trait Ledger: Send {
@@ -27,12 +35,11 @@ pub trait Ledger: Send {
 
 /// One guest's whole run: instantiate, handle, finish. Everything that it takes is charged to it.
 pub(super) struct Metered {
-    guest: Option<Guest>,
+    /// `None` only on the way out. While the store is there, a body that the guest has not ended does not end either.
+    left: Option<Left>,
     worker: WorkerId,
-    /// After the guest's end: what it came to, and what is to be cleared. While the store is there, a body that the guest has not
-    /// ended does not end either.
-    result: wasmtime::Result<()>,
-    store: Option<Box<dyn Any + Send>>,
+    /// What the guest came to, once it is done.
+    result: Option<wasmtime::Result<()>>,
     ledger: Option<Box<dyn Ledger>>,
     late: Option<Failure>,
     /// How many of its polls were short, and whether the last one was: what is longer ends at a tick, and waits for a turn by itself.
@@ -51,12 +58,21 @@ const FEW: u32 = 16;
 const SILENT: Failure = Failure::WorkerNoResponse("guest never invoked `response-outparam::set` method");
 
 impl Metered {
-    pub(super) fn new(guest: Guest, worker: WorkerId, usage: Arc<Usage>, ledger: Box<dyn Ledger>) -> Self {
+    pub(super) fn new(
+        mut isolate: Isolate,
+        question: Question,
+        worker: WorkerId,
+        usage: Arc<Usage>,
+        ledger: Box<dyn Ledger>,
+    ) -> Self {
+        let guest: Guest = Box::pin(async move {
+            let result = isolate.answer(question).await;
+            (result, isolate)
+        });
         Self {
-            guest: Some(guest),
+            left: Some(Left::Guest(guest)),
             worker,
-            result: Ok(()),
-            store: None,
+            result: None,
             ledger: Some(ledger),
             late: None,
             short_polls: 0,
@@ -73,29 +89,36 @@ impl Metered {
 
     /// Whether the guest has returned, trapped or was ended.
     pub(super) fn is_done(&self) -> bool {
-        self.guest.is_none()
+        self.result.is_some()
     }
 
     /// Why there is no response and none will come.
     pub(super) fn failure(&self, limits: &WorkerLimits) -> Failure {
         match &self.result {
-            Err(error) => failure_of(error, &self.usage, limits),
-            Ok(()) => self.usage.met().cloned().unwrap_or(SILENT),
+            Some(Err(error)) => failure_of(error, &self.usage, limits),
+            Some(Ok(())) | None => self.usage.met().cloned().unwrap_or(SILENT),
         }
     }
 
     /// What is wrong with the end of a guest that is done and has sent the head of its response.
     pub(super) fn failure_after_head(&self, limits: &WorkerLimits) -> Option<Failure> {
-        failure_after_head(self.result.as_ref().err()?, &self.usage, limits)
+        failure_after_head(self.result.as_ref()?.as_ref().err()?, &self.usage, limits)
     }
 }
 
 impl Drop for Metered {
     fn drop(&mut self) {
-        let Some(ledger) = self.ledger.take() else { return };
-        let guest = self.guest.take().map(|guest| Box::new(guest) as Box<dyn Any + Send>);
-        let store = self.store.take().or(guest);
-        sweep::clear(self.worker, Remains { store, usage: Arc::clone(&self.usage), ledger, late: self.late.take() });
+        let (Some(left), Some(ledger)) = (self.left.take(), self.ledger.take()) else { return };
+        let (usage, late) = (Arc::clone(&self.usage), self.late.take());
+        let is_well = late.is_none() && usage.met().is_none() && usage.failure().is_none();
+        let left = match (left, &self.result) {
+            (Left::Isolate(isolate), Some(Ok(()))) if is_well => match waiting::keep(isolate) {
+                Ok(()) => return ledger.close(&usage, None),
+                Err(isolate) => Left::Isolate(isolate),
+            },
+            (left, _) => left,
+        };
+        sweep::clear(self.worker, Remains { left, usage, ledger, late });
     }
 }
 
@@ -104,7 +127,7 @@ impl Future for Metered {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(guest) = &mut this.guest else {
+        let (Some(Left::Guest(guest)), None) = (&mut this.left, &this.result) else {
             return Poll::Ready(());
         };
         let is_woken_often = this.was_short && this.short_polls > FEW;
@@ -120,11 +143,7 @@ impl Future for Metered {
         }
         let before = this.usage.cpu_time();
         this.usage.poll_begins(lane::is_busy());
-        let ended = match catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context))) {
-            Ok(Poll::Pending) => None,
-            Ok(Poll::Ready((result, store))) => Some((result, Some(store))),
-            Err(panic) => Some((Err(panicked(&*panic).into()), None)),
-        };
+        let polled = catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context)));
         this.usage.poll_ends();
         let took = this.usage.cpu_time() - before;
         this.was_short = took < SHORT_TURN;
@@ -133,9 +152,14 @@ impl Future for Metered {
             true => lane::charge_woken(this.worker, took),
             false => lane::charge(this.worker, took),
         }
-        let Some((result, store)) = ended else { return Poll::Pending };
-        this.result = result;
-        this.store = Some(Box::new((this.guest.take(), store)));
+        this.result = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready((result, isolate))) => {
+                this.left = Some(Left::Isolate(isolate));
+                Some(result)
+            }
+            Err(panic) => Some(Err(panicked(&*panic).into())),
+        };
         Poll::Ready(())
     }
 }

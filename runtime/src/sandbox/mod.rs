@@ -1,8 +1,8 @@
 //! Engines, compiled components and isolates: where a guest runs.
 //!
 //! May import: all rooms up to `bindings`. The way in: [`Engines`] once for a process, [`Prepared`] once for each version,
-//! [`run`] for each request.
-//! Invariants: a store serves one invocation and is dropped with it; a guest that spins never holds its core for more than a
+//! [`find`] and [`run`] for each request.
+//! Invariants: a store serves one invocation and is dropped with it, unless its worker asked for it to be kept; a guest that spins never holds its core for more than a
 //! slice; every way out of an isolate gives back its memory, its permit and its place in the metrics.
 
 mod bulk;
@@ -14,14 +14,17 @@ mod isolate;
 mod lane;
 mod metered;
 mod prepared;
+mod run;
 mod stream;
 mod sweep;
 mod ticker;
+mod waiting;
 
 pub use compile::compile;
 pub use confine::{ConfineError, Confined, Keeps, confine};
 pub use engine::{EngineKind, Engines};
 pub use inspect::{Handler, Inspection, inspect};
-pub use isolate::{Invocation, run};
 pub use metered::Ledger;
 pub use prepared::Prepared;
+pub use run::{Invocation, run};
+pub use waiting::{at_rest, find, waiting};

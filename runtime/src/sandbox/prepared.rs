@@ -1,7 +1,8 @@
 //! A compiled component, linked once: all that can be done before a request comes.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, InstancePre, Linker, Resource};
@@ -16,11 +17,26 @@ use crate::bindings::{self, Capabilities, Guest};
 
 /// One version of one worker, ready to be instantiated.
 pub struct Prepared {
-    pub(super) pre: Pre,
+    pub(super) pre: Arc<Pre>,
     pub(super) engine: wasmtime::Engine,
     pub(super) id: lane::WorkerId,
+    /// When it was asked last, in milliseconds since this process first asked.
+    asked: AtomicU64,
+    /// No isolate is made ahead before this, in the same time: the last one did not start at once.
+    not_ahead_before: AtomicU64,
     /// What its isolates may touch.
     pub capabilities: Arc<Capabilities>,
+}
+
+/// A version that is asked more seldom gets no isolate made ahead.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// After a start that waited, failed or took long, the next isolates start with their requests for so long.
+const RETRY: Duration = Duration::from_secs(5);
+
+fn millis(now: Instant) -> u64 {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    now.saturating_duration_since(*FIRST).as_millis() as u64
 }
 
 pub(super) enum Pre {
@@ -73,7 +89,35 @@ impl Prepared {
         let engine = engines.engine(inspection.engine);
         let pre = pre(engine, inspection, component)?;
         let id = capabilities.share.id;
-        Ok(Self { pre, engine: engine.clone(), id, capabilities })
+        Ok(Self {
+            pre: Arc::new(pre),
+            engine: engine.clone(),
+            id,
+            asked: AtomicU64::new(u64::MAX),
+            not_ahead_before: AtomicU64::new(0),
+            capabilities,
+        })
+    }
+
+    /// It is asked now. Whether it is asked so often that an isolate made ahead would not wait in vain, and can have one.
+    pub(super) fn is_asked_often(&self, now: Instant) -> bool {
+        let now = millis(now);
+        let before = self.asked.load(Relaxed);
+        if before != now {
+            self.asked.store(now, Relaxed);
+        }
+        let is_often = now.saturating_sub(before) <= OFTEN.as_millis() as u64 && before != u64::MAX;
+        is_often && self.capabilities.reuse.is_none() && now >= self.not_ahead_before.load(Relaxed)
+    }
+
+    /// An isolate is about to be made ahead. Unless it is ready at once, the next one is not tried soon.
+    pub(super) fn tries_ahead(&self, now: Instant) {
+        self.not_ahead_before.store(millis(now + RETRY), Relaxed);
+    }
+
+    /// It was ready at once.
+    pub(super) fn is_quick(&self) {
+        self.not_ahead_before.store(0, Relaxed);
     }
 
     /// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.

@@ -4,15 +4,15 @@
 //! core's own thread every connection of that core would wait for it. Beside it, the core goes on; and its lane rests meanwhile, so
 //! that there is time for the sweeper even where one core is all there is.
 
-use std::any::Any;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Ledger;
 use super::lane::{self, WorkerId};
+use super::metered::{Ledger, Left};
 use crate::bindings::Usage;
 use crate::failure::Failure;
 
@@ -28,8 +28,7 @@ const NICE: i32 = 10;
 
 /// What is left of an isolate.
 pub(super) struct Remains {
-    /// The store, or the future that owns it.
-    pub(super) store: Option<Box<dyn Any + Send>>,
+    pub(super) left: Left,
     pub(super) usage: Arc<Usage>,
     pub(super) ledger: Box<dyn Ledger>,
     pub(super) late: Option<Failure>,
@@ -40,31 +39,49 @@ pub(super) fn is_large(usage: &Usage) -> bool {
     usage.peak_memory() > LARGE || usage.cpu_time() > LONG
 }
 
-/// Clears it, here or on the sweeper's thread.
+thread_local! {
+    /// The last isolate of this core that left little: it is cleared when the core has answered, and nothing else to do. One only, so
+    /// that a core that is busy takes the same few slots of the pool again and again.
+    static LATER: RefCell<Option<(WorkerId, Remains)>> = const { RefCell::new(None) };
+}
+
+/// Clears it: soon, or on the sweeper's thread.
 pub(super) fn clear(worker: WorkerId, remains: Remains) {
-    if remains.store.is_none() || !is_large(&remains.usage) {
-        let before = remains.usage.cpu_time();
-        let usage = Arc::clone(&remains.usage);
-        remains.clear(lane::is_busy());
-        return lane::charge(worker, usage.cpu_time() - before);
+    if is_large(&remains.usage) {
+        // Without the thread it is cleared here.
+        let Some(sweeper) = &*SWEEPER else { return remains.clear(true) };
+        if let Err(mpsc::SendError(load)) = sweeper.send(Load { remains, _sweep: lane::sweep(worker) }) {
+            load.remains.clear(true);
+        }
+    } else if lane::is_busy() {
+        clear_now(worker, remains);
+    } else {
+        let before = LATER.replace(Some((worker, remains)));
+        before.into_iter().for_each(|(worker, remains)| clear_now(worker, remains));
     }
-    // Without the thread it is cleared here.
-    let Some(sweeper) = &*SWEEPER else { return remains.clear(true) };
-    if let Err(mpsc::SendError(load)) = sweeper.send(Load { remains, _sweep: lane::sweep(worker) }) {
-        load.remains.clear(true);
+}
+
+/// Clears what was left for later.
+pub(super) fn clear_what_waits() {
+    if let Some((worker, remains)) = LATER.take() {
+        clear_now(worker, remains);
     }
+}
+
+fn clear_now(worker: WorkerId, remains: Remains) {
+    let (before, usage) = (remains.usage.cpu_time(), Arc::clone(&remains.usage));
+    remains.clear(lane::is_busy());
+    lane::charge(worker, usage.cpu_time() - before);
 }
 
 impl Remains {
     /// What it takes is charged to the guest, too. Reading the thread's clock is a system call, and on a core that is not `shared` the
     /// wall clock will do.
     fn clear(self, shared: bool) {
-        let Self { store, usage, ledger, late } = self;
-        if let Some(store) = store {
-            usage.poll_begins(shared);
-            drop(store);
-            usage.poll_ends();
-        }
+        let Self { left, usage, ledger, late } = self;
+        usage.poll_begins(shared);
+        drop(left);
+        usage.poll_ends();
         ledger.close(&usage, late.as_ref());
     }
 }

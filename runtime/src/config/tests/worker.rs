@@ -11,6 +11,7 @@ component = "dist/api.wasm"
 origins = ["shop"]
 egress = ["https://api.example.com", "*.example.com:8443", "http://x.test:8080"]
 auth = "members"
+isolate = "reuse"
 allow_addresses = ["10.0.0.0/8", "::1"]
 
 [build]
@@ -44,13 +45,13 @@ fn a_whole_file_is_read_into_typed_values() {
     assert_eq!(worker.build, Build::Command("make".into()));
     assert_eq!((worker.env["LOG"].as_str(), worker.config["greeting.de"].as_str()), ("debug", "Hallo"));
     assert_eq!((worker.origins.as_slice(), worker.auth.as_deref()), (&["shop".to_owned()][..], Some("members")));
-    assert_eq!((worker.egress.len(), worker.allow_addresses.len()), (3, 2));
+    assert_eq!((worker.egress.len(), worker.allow_addresses.len(), worker.reuse), (3, 2, true));
     assert_eq!(worker.limits.cpu_time, std::time::Duration::from_millis(50));
     let route = &worker.routes[0];
     let host = route.host.as_ref().map(ToString::to_string);
     assert_eq!((host.as_deref(), &*route.path.to_string()), (Some("xn--bcher-kva.example"), "/users/{id}"));
     assert_eq!(route.target, Target::Worker("api".into()));
-    assert_eq!((route.auth.as_deref(), route.place.line, route.place.column), (Some("admins"), 21, 1));
+    assert_eq!((route.auth.as_deref(), route.place.line, route.place.column), (Some("admins"), 22, 1));
     assert_eq!((&*worker.routes[1].path.to_string(), &worker.routes[1].methods), ("/*", &Methods::Any));
 }
 

@@ -152,7 +152,7 @@ impl Running {
         let refused = Arc::new(watch::Sender::default());
         let (release_, open_, refused_) = (Arc::clone(&release), Arc::clone(&open), Arc::clone(&refused));
         let site = Site { core: 0, release: release_, open: open_, refused: refused_ };
-        let cores = Cores::start("test", cores, limits, &[], move |core| Site { core, ..site.clone() }).unwrap();
+        let cores = Cores::start("test", cores, limits, &[], || {}, move |core| Site { core, ..site.clone() }).unwrap();
         cores.listen([listening]);
         Self { cores, address, release, open, refused }
     }

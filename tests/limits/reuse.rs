@@ -1,0 +1,42 @@
+//! Isolates that are asked again.
+
+use crate::harness::{Node, fixtures, until};
+
+/// Both fixtures, each on one core, so that each request could meet the isolate of the one before.
+fn reusing(limits: &str) -> [Node; 2] {
+    [("fixture", fixtures::fixture()), ("fixture3", fixtures::fixture3())].map(|(name, component)| {
+        let lines = format!("isolate = \"reuse\"\n[[route]]\npath = \"/*\"\n[limits]\n{limits}");
+        let manifest = fixtures::worker(name, &component, &lines);
+        let files = [(&*format!("{name}/eyot.toml"), &*manifest)];
+        Node::start_on_one_core(&format!("[[worker]]\npath = \"{name}\"\n"), &files)
+    })
+}
+
+fn count(node: &Node) -> u64 {
+    node.get("/count").body.trim().parse().expect("a number")
+}
+
+#[test]
+pub fn an_isolate_answers_as_many_requests_as_it_may_and_not_one_more() {
+    for node in reusing("reuse_requests = 3") {
+        let counts: Vec<_> = (0..7).map(|_| count(&node)).collect();
+        assert_eq!(counts, [1, 2, 3, 1, 2, 3, 1]);
+    }
+}
+
+#[test]
+pub fn an_isolate_is_asked_until_it_is_too_old() {
+    for node in reusing("reuse_age = \"2s\"") {
+        assert_eq!((count(&node), count(&node)), (1, 2));
+        until("it is replaced, though it is never idle", || count(&node) == 1);
+    }
+}
+
+#[test]
+pub fn an_isolate_that_nobody_asks_for_so_long_gives_its_memory_back() {
+    for node in reusing("reuse_idle = \"1s\"") {
+        assert_eq!((count(&node), count(&node)), (1, 2));
+        until("it is gone", || node.metric("eyot_isolates_waiting", "") == 0.0);
+        assert_eq!(count(&node), 1);
+    }
+}

@@ -16,7 +16,7 @@ use super::addresses::{Addresses, Counted};
 use super::connection::{self, Service};
 use super::listener::{self, Listening};
 use super::phase::{Phase, Speaker};
-use super::{Credentials, Handle};
+use super::{Credentials, Handle, outbox};
 use crate::config::NodeLimits;
 use crate::observe;
 
@@ -169,7 +169,11 @@ impl Cores {
         let phases = Speaker::new(inboxes.len());
         let mut this = Self { links: links.into(), phases, threads: Vec::new(), permits, limit };
         for (index, orders) in inboxes.into_iter().enumerate() {
-            let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_park(at_rest).build()?;
+            let rest = move || {
+                outbox::at_rest();
+                at_rest();
+            };
+            let runtime = Builder::new_current_thread().enable_io().enable_time().on_thread_park(rest).build()?;
             let (phases, phase) = (this.phases.clone(), this.phases.listener(index));
             let (build, limits) = (Arc::clone(&build), Arc::clone(&limits));
             let (links, permits) = (Arc::clone(&this.links), Arc::clone(&this.permits));

@@ -22,6 +22,7 @@ mod glitches;
 mod http1;
 mod http2;
 mod listener;
+mod outbox;
 mod phase;
 mod pulse;
 mod sniff;

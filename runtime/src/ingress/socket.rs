@@ -10,41 +10,16 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::outbox::Outbox;
 use super::pulse::Pulse;
 
 /// The I/O under rustls and hyper: reads and writes, and tells the connection's [`Pulse`] of them.
 #[derive(Debug)]
-pub(super) struct Socket {
-    stream: Arc<TcpStream>,
-    pulse: Arc<Pulse>,
-}
+pub(super) struct Socket(Arc<Outbox>);
 
 impl Socket {
     pub(super) fn new(stream: Arc<TcpStream>, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
-    }
-
-    fn poll_with(
-        &self,
-        context: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            match self.stream.poll_write_ready(context) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => {
-                    self.pulse.blocked();
-                    return Poll::Pending;
-                }
-            }
-            match write(&self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => {
-                    self.pulse.wrote(*written.as_ref().unwrap_or(&0));
-                    return Poll::Ready(written);
-                }
-            }
-        }
+        Self(Outbox::new(stream, pulse))
     }
 }
 
@@ -70,14 +45,15 @@ impl AsyncRead for Socket {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let Outbox { stream, pulse, .. } = &*self.0;
         loop {
-            ready!(self.stream.poll_read_ready(context))?;
-            match read_some(&self.stream, buffer) {
+            ready!(stream.poll_read_ready(context))?;
+            match read_some(stream, buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(read) => {
                     if read > 0 {
-                        self.pulse.read();
+                        pulse.read();
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -88,7 +64,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_with(context, |stream| stream.try_write(bytes))
+        self.0.poll_write(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -96,19 +72,21 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_with(context, |stream| stream.try_write_vectored(slices))
+        self.0.poll_write(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// What waits to go out together with others does so without being asked.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_rest(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match SockRef::from(&*self.stream).shutdown(Shutdown::Write) {
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.0.poll_send(context))?;
+        match SockRef::from(&*self.0.stream).shutdown(Shutdown::Write) {
             // The client was quicker.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(())),

@@ -241,3 +241,49 @@ async fn a_silent_client_does_not_delay_another() {
     let mut client = node.connect().await;
     assert!(timeout(PATIENCE, exchange(&mut client, GET)).await.unwrap().starts_with("http/1.1 200"));
 }
+
+#[tokio::test]
+async fn answers_that_go_out_together_are_whole_and_each_at_its_client() {
+    let node = Running::start(&limits());
+    let clients = futures_util::future::join_all((0..40).map(|fields| {
+        let node = &node;
+        async move {
+            let mut client = node.connect().await;
+            let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(fields));
+            for _ in 0..50 {
+                let answer = exchange(&mut client, &request).await;
+                assert!(answer.ends_with(&format!("\r\n\r\n{} fields", fields + 1)), "{answer}");
+            }
+        }
+    }));
+    within(clients).await;
+}
+
+#[tokio::test]
+async fn clients_that_ask_for_more_than_they_read_get_every_answer_in_the_end() {
+    const ASKED: usize = 40_000;
+    let node = Running::start(&NodeLimits { write_idle: PATIENCE, ..limits() });
+    let clients = futures_util::future::join_all((0..4).map(|_| async {
+        let (mut reader, mut writer) = node.connect().await.into_split();
+        let ask = async {
+            writer.write_all(GET.repeat(ASKED).as_bytes()).await.unwrap();
+            writer
+        };
+        let read = async {
+            // The answers fill both sockets' buffers meanwhile.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let (mut answers, mut rest) = (0, Vec::new());
+            while answers < ASKED {
+                assert_ne!(reader.read_buf(&mut rest).await.unwrap(), 0, "closed after {answers}");
+                let text = String::from_utf8_lossy(&rest).into_owned();
+                let end = text.rfind("1 fields").map_or(0, |at| at + "1 fields".len());
+                answers += text[..end].matches("1 fields").count();
+                rest.drain(..end);
+            }
+            answers
+        };
+        let (_writer, answers) = tokio::join!(ask, read);
+        assert_eq!(answers, ASKED);
+    }));
+    within(clients).await;
+}

@@ -53,7 +53,7 @@ impl Output {
     /// Lines are this request's from here on.
     pub(super) fn begin(&self, event: &Event) {
         let mut state = self.lock();
-        state.request = Some((event.request_id, event.trace.id()));
+        state.request = Some((event.request_id.clone(), event.trace.id()));
         for (stream, bytes) in std::mem::take(&mut state.early) {
             state.write(&self.capabilities, stream, &bytes);
         }
@@ -86,11 +86,11 @@ impl GuestStream {
 
 impl State {
     fn write(&mut self, capabilities: &Capabilities, stream: Stream, bytes: &[u8]) {
-        let Some((request, trace)) = self.request else {
+        let Some((request, trace)) = &self.request else {
             return self.early.push((stream, Bytes::copy_from_slice(bytes)));
         };
         let number = *self.number.get_or_insert_with(|| capabilities.log.number());
-        let open = || capabilities.log.open(stream, Arc::clone(&capabilities.worker), request, trace, number);
+        let open = || capabilities.log.open(stream, Arc::clone(&capabilities.worker), request.clone(), *trace, number);
         self.opened[stream as usize].get_or_insert_with(open).write(bytes);
     }
 
@@ -102,7 +102,7 @@ impl State {
         if dropped > 0 {
             capabilities.metrics.log_dropped(dropped);
             let request_id = request.as_ref().map(|(id, _)| id.as_str());
-            let trace_id = request.map(|(_, trace)| tracing::field::display(trace));
+            let trace_id = request.as_ref().map(|(_, trace)| tracing::field::display(trace));
             let (worker, code) = (&*capabilities.worker, "worker_log_truncated");
             tracing::warn!(worker, request_id, trace_id, bytes = dropped, code, "output past limit `log`");
         }

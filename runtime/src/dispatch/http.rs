@@ -180,7 +180,7 @@ impl Core {
             identity,
             client: Arc::clone(&client),
             protocol: parts.version,
-            request_id: exchange.id,
+            request_id: exchange.id.clone(),
             trace: exchange.trace.clone(),
             tracer: self.dispatcher.tracer.clone(),
             passed,
@@ -189,7 +189,7 @@ impl Core {
             _permit: permit,
             _in_use: self.dispatcher.metrics.isolate_started(start),
             worker: Arc::clone(worker),
-            id: exchange.id,
+            id: exchange.id.clone(),
             trace: exchange.trace.id(),
             broken: broken.clone(),
         });

@@ -24,10 +24,10 @@ const SMALL: usize = 4 * 1024;
 const KEPT: usize = 1024;
 
 /// So many connections wait for each other at most.
-const BATCH: usize = 8;
+const BATCH: usize = 16;
 
 /// When the first of them has waited longer than this, something long ran meanwhile.
-const LATE: Duration = Duration::from_micros(500);
+const LATE: Duration = Duration::from_millis(1);
 
 /// So many writes do not wait after that.
 const AT_ONCE: u32 = 64;

@@ -295,7 +295,7 @@ mod tests {
     fn the_console_shows_what_wasmtime_serve_shows() {
         let (id, trace) = (RequestId::fresh(), TraceId::from(7));
         let (out, err) = console(true, |log| {
-            let mut first = log.open(Stream::Stdout, "hello".into(), id, trace, 0);
+            let mut first = log.open(Stream::Stdout, "hello".into(), id.clone(), trace, 0);
             first.write(b"a");
             first.write(b"b\nc\n");
             log.open(Stream::Stderr, "hello".into(), id, trace, 1).write(b"oh\n\nno");

@@ -15,12 +15,10 @@ pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
 pub const MAX_LENGTH: usize = 128;
 
-/// The id of one request: 1 to 128 characters of `[A-Za-z0-9._~+/=:@-]`, so it is safe in every log and header. Held inline.
-#[derive(Clone, Copy)]
-pub struct RequestId {
-    length: u8,
-    text: [u8; MAX_LENGTH],
-}
+/// The id of one request: 1 to 128 characters of `[A-Za-z0-9._~+/=:@-]`, so it is safe in every log and header. Held as a header's
+/// value, since that is what becomes of it twice in each request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
 
 impl RequestId {
     /// A new one that nobody else has.
@@ -30,9 +28,10 @@ impl RequestId {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let [random @ .., _, _, _, _, _, _] = RandomIdGenerator::default().new_trace_id().to_bytes();
         let uuid = Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or_default(), &random).into_uuid();
-        let mut text = [0; MAX_LENGTH];
-        uuid.hyphenated().encode_lower(&mut text);
-        Self { length: Hyphenated::LENGTH as u8, text }
+        let mut text = [0; Hyphenated::LENGTH];
+        // A UUID has only characters that a header may have, so this never takes the default.
+        let value = HeaderValue::from_str(uuid.hyphenated().encode_lower(&mut text));
+        Self(value.unwrap_or(HeaderValue::from_static("")))
     }
 
     /// Takes over the client's id; a missing, bad or repeated one is replaced by a fresh one.
@@ -40,38 +39,28 @@ impl RequestId {
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut sent = headers.get_all(&X_REQUEST_ID).iter();
         match (sent.next(), sent.next()) {
-            (Some(one), None) => Self::parse(one.as_bytes()).unwrap_or_else(Self::fresh),
+            (Some(one), None) if is_good(one.as_bytes()) => Self(one.clone()),
             _ => Self::fresh(),
         }
     }
 
     /// An id that someone else made, if it is a good one.
-    #[must_use]
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        if bytes.is_empty() || bytes.len() > MAX_LENGTH || !bytes.iter().all(|byte| is_allowed(*byte)) {
-            return None;
-        }
-        let mut text = [0; MAX_LENGTH];
-        text[..bytes.len()].copy_from_slice(bytes);
-        Some(Self { length: bytes.len() as u8, text })
+    #[cfg(test)]
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        is_good(bytes).then(|| HeaderValue::from_bytes(bytes).ok().map(Self)).flatten()
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Only ASCII gets in, so this never takes the default.
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+        self.0.to_str().unwrap_or_default()
     }
 
     /// The id as the value of a header.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
-        // Only characters that a header may have get in, so this never takes the default.
-        HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static(""))
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.text[..usize::from(self.length)]
+        self.0.clone()
     }
 }
 
@@ -87,13 +76,9 @@ impl Debug for RequestId {
     }
 }
 
-impl PartialEq for RequestId {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
+fn is_good(bytes: &[u8]) -> bool {
+    (1..=MAX_LENGTH).contains(&bytes.len()) && bytes.iter().all(|byte| is_allowed(*byte))
 }
-
-impl Eq for RequestId {}
 
 fn is_allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._~+/=:@-".contains(&byte)

@@ -83,15 +83,24 @@ impl Trace {
 
     /// Writes the context into the headers of a request that we send, in place of any that stood there.
     pub fn inject(&self, headers: &mut HeaderMap) {
-        let text = format!("00-{}-{}-{:02x}", self.id, self.span, self.flags);
-        // Hexadecimal digits and dashes are always good in a header.
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(TRACEPARENT.clone(), value);
-        }
+        headers.insert(TRACEPARENT.clone(), self.traceparent());
         match &self.state {
             Some(state) => drop(headers.insert(TRACESTATE.clone(), state.clone())),
             None => drop(headers.remove(&TRACESTATE)),
         }
+    }
+
+    /// `00-TRACE-SPAN-FLAGS` (§3.2.2), written in place: formatting is dear, and each request has one.
+    fn traceparent(&self) -> HeaderValue {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let parts: [(&[u8], _); 3] =
+            [(&self.id.to_bytes(), 3..35), (&self.span.to_bytes(), 36..52), (&[self.flags], 53..55)];
+        for (bytes, place) in parts {
+            // Two digits for each byte: each place has the right length.
+            let _ = hex::encode_to_slice(bytes, &mut text[place]);
+        }
+        // Hexadecimal digits and dashes are always good in a header.
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
     }
 
     /// The trace that this span is in.

@@ -238,6 +238,26 @@ fn a_change_of_the_limits_is_noticed() {
 }
 
 #[test]
+fn an_isolate_that_is_kept_is_of_the_version_that_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("workers");
+    worker(&root.join("tiny"), "tiny", &fixtures::fixture());
+    let manifest = root.join("tiny/eyot.toml");
+    let text = std::fs::read_to_string(&manifest).expect("a file");
+    std::fs::write(&manifest, format!("isolate = \"reuse\"\n{text}\n[limits]\nreuse_idle = \"10m\"\n"))
+        .expect("a file");
+    let node = Node::dev(&root, &[]);
+    until("an isolate is kept", || node.get_from("tiny.localhost", "/count").body.trim() == "3");
+    choose(&root.join("tiny"), &fixtures::fixture3());
+    until("it is swapped", || swaps(&node) == 1);
+    until("the new version serves", || serves_fixture3(&node));
+    assert!(serves_fixture3(&node));
+    choose(&root.join("tiny"), &fixtures::fixture());
+    until("it is swapped back", || swaps(&node) == 2);
+    assert!(node.get_from("tiny.localhost", "/count").body.trim().parse::<u64>().expect("a number") < 3);
+}
+
+#[test]
 fn a_port_in_use_is_told_before_anything_is_built() {
     let folder = tempfile::tempdir().expect("a folder");
     worker(folder.path(), "tiny", &fixtures::fixture());

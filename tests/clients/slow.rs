@@ -52,7 +52,7 @@ fn a_body_that_comes_a_byte_at_a_time_is_ended_by_request_body_rate() {
     let arena = Arena::new();
     let head = b"POST /read-body HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n";
     assert!(drip(&arena, head, b'x') < SOON);
-    assert_eq!(arena.node.metric("eyot_failures_total", "request_timeout"), 1.0);
+    assert_eq!(arena.node.metric("eyot_failures_total", "request_timeout"), 1.0, "{}", arena.node.metrics());
     arena.is_as_before();
 }
 
@@ -66,7 +66,7 @@ fn a_chunked_body_that_comes_a_byte_at_a_time_is_ended_by_request_body_rate() {
         std::thread::park_timeout(Duration::from_millis(50));
     }
     assert!(began.elapsed() < SOON);
-    assert_eq!(arena.node.metric("eyot_failures_total", "request_timeout"), 1.0);
+    assert_eq!(arena.node.metric("eyot_failures_total", "request_timeout"), 1.0, "{}", arena.node.metrics());
     drop(socket);
     arena.is_as_before();
 }

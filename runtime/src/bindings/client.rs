@@ -5,7 +5,7 @@ use super::{Event, Guest};
 
 impl Host for Guest {
     fn current(&mut self) -> wasmtime::Result<Client> {
-        let Some(Event { client, protocol, .. }) = &self.event else {
+        let Some(Event { client, protocol, .. }) = self.event() else {
             return Err(wasmtime::Error::msg("there is no client before the handler is called"));
         };
         Ok(Client {

@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_io::IoView;
 
 use super::held::is_charged;
 use super::log::Output;
@@ -88,14 +89,12 @@ fn variables(config: &BTreeMap<String, String>) -> WasiConfigVariables {
 pub struct Guest {
     /// What it has used, and its limits.
     pub meter: Meter,
-    /// The circumstances of the request that it answers. `None` before the first one, and between two.
-    pub(super) event: Option<Event>,
     pub(super) capabilities: Arc<Capabilities>,
     pub(super) table: ResourceTable,
-    wasi: WasiCtx,
+    /// Made when the guest first asks for any of it: a guest that answers from its own memory never does.
+    wasi: Option<(WasiCtx, Arc<Output>)>,
     http: WasiHttpCtx,
     outbound: Outbound,
-    output: Arc<Output>,
 }
 
 impl Guest {
@@ -110,34 +109,38 @@ impl Guest {
         // bytes for a field that takes 5 in a head: its bound is never the first that is met.
         http.set_field_size_limit(saturating(limits.response_header.saturating_mul(16)));
         let share = Arc::clone(&capabilities.share);
-        let output = Output::new(capabilities);
         Self {
             meter: Meter::new(usage, Arc::clone(limits), share, capabilities.trap_on_grow_failure),
-            event: None,
-            wasi: wasi(capabilities, &output),
+            wasi: None,
             outbound: Outbound::new(capabilities),
             capabilities: Arc::clone(capabilities),
             table,
             http,
-            output,
         }
     }
 
     /// It is about to be asked.
-    pub fn begin(&mut self, event: Event, egress: &Egress) {
-        self.output.begin(&event);
-        self.outbound.begin(egress, &self.meter.usage, &event);
-        self.event = Some(event);
+    pub fn begin(&mut self, event: Event, egress: Egress) {
+        if let Some((_, output)) = &self.wasi {
+            output.begin(&event);
+        }
+        self.outbound.begin(event, egress, Arc::clone(&self.meter.usage));
     }
 
     /// It has answered, and may be asked again: nothing of the request stays on this side. What the guest holds of it counts on.
     pub fn end(&mut self) {
-        self.event = None;
         self.outbound.end();
-        self.output.end();
+        if let Some((_, output)) = &self.wasi {
+            output.end();
+        }
         if !self.table.iter_mut().any(|entry| is_charged(&*entry)) {
             self.meter.let_go();
         }
+    }
+
+    /// The circumstances of the request that it answers. `None` before the first one, and between two.
+    pub(super) fn event(&self) -> Option<&Event> {
+        self.outbound.event()
     }
 
     /// What it may touch.
@@ -153,7 +156,11 @@ impl Guest {
 }
 
 /// No directory, no socket, no argument; an environment only from configuration.
-fn wasi(capabilities: &Capabilities, output: &Arc<Output>) -> WasiCtx {
+fn wasi(capabilities: &Arc<Capabilities>, event: Option<&Event>) -> (WasiCtx, Arc<Output>) {
+    let output = Output::new(capabilities);
+    if let Some(event) = event {
+        output.begin(event);
+    }
     let mut builder = WasiCtx::builder();
     builder.max_random_size(capabilities.limits.random_bytes);
     if !capabilities.env.is_empty() {
@@ -161,7 +168,7 @@ fn wasi(capabilities: &Capabilities, output: &Arc<Output>) -> WasiCtx {
     }
     let [stdout, stderr] = output.streams();
     builder.stdout(stdout).stderr(stderr);
-    builder.build()
+    (builder.build(), output)
 }
 
 fn saturating(limit: u64) -> usize {
@@ -170,7 +177,15 @@ fn saturating(limit: u64) -> usize {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let Self { wasi, table, capabilities, outbound, .. } = self;
+        let (ctx, _) = wasi.get_or_insert_with(|| self::wasi(capabilities, outbound.event()));
+        WasiCtxView { ctx, table }
+    }
+}
+
+impl IoView for Guest {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 

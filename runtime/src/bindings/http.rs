@@ -9,10 +9,10 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::{Capabilities, Event, Usage};
 use crate::config::WorkerLimits;
-use crate::egress::{Egress, Passed, Subrequest, Timeouts};
+use crate::egress::{Egress, Subrequest, Timeouts};
 use crate::failure::{Failure, Wait};
 use crate::http::Body;
-use crate::observe::{Call, Trace, Tracer};
+use crate::observe::Call;
 
 /// A chunk that a guest writes at once; two of them may wait for the client.
 const CHUNK: usize = 64 * 1024;
@@ -33,11 +33,9 @@ pub struct Outbound {
 
 /// On whose behalf requests are sent, and how many were.
 struct Errand {
+    event: Event,
     egress: Egress,
     usage: Arc<Usage>,
-    trace: Trace,
-    tracer: Option<Tracer>,
-    passed: Passed,
     made: u64,
     /// Made at the first subrequest: most invocations make none.
     waiting: Option<Arc<Semaphore>>,
@@ -48,17 +46,14 @@ impl Outbound {
         Self { capabilities: Arc::clone(capabilities), errand: None, bodies: 0 }
     }
 
-    pub(super) fn begin(&mut self, egress: &Egress, usage: &Arc<Usage>, event: &Event) {
+    pub(super) fn begin(&mut self, event: Event, egress: Egress, usage: Arc<Usage>) {
         self.bodies = 0;
-        self.errand = Some(Errand {
-            egress: egress.clone(),
-            usage: Arc::clone(usage),
-            trace: event.trace.clone(),
-            tracer: event.tracer.clone(),
-            passed: event.passed.clone(),
-            made: 0,
-            waiting: None,
-        });
+        self.errand = Some(Errand { event, egress, usage, made: 0, waiting: None });
+    }
+
+    /// The circumstances of the request that the isolate answers.
+    pub(super) fn event(&self) -> Option<&Event> {
+        self.errand.as_ref().map(|errand| &errand.event)
     }
 
     pub(super) fn end(&mut self) {
@@ -102,14 +97,15 @@ impl WasiHttpHooks for Outbound {
             Err(failure) => return Box::new(std::future::ready(Err(error_of(&failure)))),
         };
         let (method, uri) = (request.method(), request.uri());
-        let (call, trace) = Call::begin(errand.tracer.as_ref(), &errand.trace, method, || errand.egress.url(uri));
+        let Errand { event, egress, .. } = errand;
+        let (call, trace) = Call::begin(event.tracer.as_ref(), &event.trace, method, || egress.url(uri));
         let subrequest = Subrequest {
             request: request.map(Body::boxed),
             timeouts: timeouts(options, capabilities.limits.wall_time),
             trace,
-            passed: errand.passed.clone(),
+            passed: event.passed.clone(),
         };
-        let fetch = errand.egress.fetch(&capabilities.policy, subrequest);
+        let fetch = egress.fetch(&capabilities.policy, subrequest);
         let capabilities = Arc::clone(capabilities);
         Box::new(async move {
             // The permit is for waiting: it is given back when the head is there.

@@ -12,6 +12,10 @@ use super::{Guest, held};
 /// When two interfaces claim the same name: a bug of ours.
 pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    // Once more, over the guest's table itself: by way of the WASI context, each stream would need one.
+    linker.allow_shadowing(true);
+    wasmtime_wasi_io::add_to_linker_async(linker)?;
+    linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     held::charge_02(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |guest: &mut Guest| WasiConfig::from(guest.config()))?;

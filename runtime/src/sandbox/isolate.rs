@@ -1,7 +1,7 @@
 //! One isolate: a store, and in it an instance, from its start to the end of its last request.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use http_body_util::BodyExt;
@@ -41,6 +41,7 @@ pub(super) struct Isolate {
     store: Store<Guest>,
     exports: Option<Exports>,
     pre: Arc<Pre>,
+    version: Weak<Prepared>,
     made: Instant,
     asked: u64,
 }
@@ -52,7 +53,7 @@ enum Exports {
 
 impl Isolate {
     /// One that has not started; what it takes is charged to `usage`.
-    pub(super) fn new(prepared: &Prepared, usage: &Arc<Usage>) -> Self {
+    pub(super) fn new(prepared: &Arc<Prepared>, usage: &Arc<Usage>) -> Self {
         let capabilities = &prepared.capabilities;
         let mut store = Store::new(&prepared.engine, Guest::new(capabilities, Arc::clone(usage)));
         if held() {
@@ -64,7 +65,8 @@ impl Isolate {
             // A function's name, and no closure with something in it: the box then needs no memory.
             store.epoch_deadline_callback(at_tick);
         }
-        Self { store, exports: None, pre: Arc::clone(&prepared.pre), made: usage.began(), asked: 0 }
+        let (pre, version) = (Arc::clone(&prepared.pre), Arc::downgrade(prepared));
+        Self { store, exports: None, pre, version, made: usage.began(), asked: 0 }
     }
 
     /// Runs what the component runs before its first call.
@@ -102,7 +104,7 @@ impl Isolate {
         }
         let Question { event, egress, request, head } = question;
         self.asked += 1;
-        self.store.data_mut().begin(event, &egress);
+        self.store.data_mut().begin(event, egress);
         match &self.exports {
             Some(Exports::Proxy(proxy)) => handle_02(proxy, &mut self.store, request, head).await,
             Some(Exports::Service(service)) => handle_03(service, &mut self.store, request, head).await,
@@ -116,8 +118,13 @@ impl Isolate {
     }
 
     /// Whether it is an isolate of this version.
-    pub(super) fn is_of(&self, prepared: &Prepared) -> bool {
-        Arc::ptr_eq(&self.pre, &prepared.pre)
+    pub(super) fn is_of(&self, prepared: &Arc<Prepared>) -> bool {
+        std::ptr::eq(self.version.as_ptr(), Arc::as_ptr(prepared))
+    }
+
+    /// Whether there may be a request for it: its version still serves, or serves some that began before.
+    pub(super) fn may_be_asked(&self) -> bool {
+        self.version.strong_count() > 0
     }
 
     pub(super) fn made(&self) -> Instant {

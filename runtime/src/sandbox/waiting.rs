@@ -85,7 +85,8 @@ pub(super) fn keep(mut isolate: Isolate) -> Result<(), Isolate> {
     let Some(reuse) = isolate.capabilities().reuse else { return Err(isolate) };
     let until = (Instant::now() + reuse.idle).min(isolate.made() + reuse.age);
     let is_fat = isolate.memory() > isolate.capabilities().limits.memory / FAT;
-    if isolate.asked() >= reuse.requests || is_fat || isolate.capabilities().share.node.is_tight() {
+    let is_done = isolate.asked() >= reuse.requests || is_fat || !isolate.may_be_asked();
+    if is_done || isolate.capabilities().share.node.is_tight() {
         return Err(isolate);
     }
     isolate.end();
@@ -157,7 +158,7 @@ impl Core {
         Some(isolate)
     }
 
-    fn has_one_of(&self, prepared: &Prepared) -> bool {
+    fn has_one_of(&self, prepared: &Arc<Prepared>) -> bool {
         self.isolates.iter().any(|waiting| waiting.isolate.is_of(prepared))
     }
 
@@ -174,7 +175,7 @@ impl Core {
     }
 }
 
-/// Lets go of what has waited long enough, and of everything while memory is tight, until nothing waits.
+/// Lets go of what has waited long enough or whose version is gone, and of everything while memory is tight, until nothing waits.
 async fn watch() {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -194,6 +195,7 @@ async fn watch() {
 
 impl Waiting {
     fn is_over(&self, now: Instant) -> bool {
-        self.until <= now || self.isolate.capabilities().share.node.is_tight()
+        let is_in_vain = self.until <= now || !self.isolate.may_be_asked();
+        is_in_vain || self.isolate.capabilities().share.node.is_tight()
     }
 }

@@ -80,6 +80,7 @@ const TESTED: &[(&str, &str, fn())] = tested! {
     keepalive_idle => connection::an_idle_connection_is_closed_after_keepalive_idle;
     request_body_idle => connection::a_request_body_that_does_not_arrive_is_408;
     write_idle => connection::a_client_that_does_not_read_is_cut_after_write_idle;
+    waiting_isolates => reuse::as_many_isolates_wait_on_a_core_as_the_limit_says;
     reuse_requests => reuse::an_isolate_answers_as_many_requests_as_it_may_and_not_one_more;
     reuse_age => reuse::an_isolate_is_asked_until_it_is_too_old;
     reuse_idle => reuse::an_isolate_that_nobody_asks_for_so_long_gives_its_memory_back;

@@ -257,7 +257,9 @@ fn make<'a>(
     });
     let made = engines.zip(compiled).and_then(|(engines, compiled)| {
         let (metrics, cores) = (Arc::clone(metrics), ingress::available());
-        let (component_size, shares) = (limits.component_size, WorkerShares::new(NodeMemory::new(limits.node_memory)));
+        let waiting = usize::try_from(limits.waiting_isolates).unwrap_or(usize::MAX);
+        let shares = WorkerShares::new(NodeMemory::new(limits.node_memory, waiting));
+        let component_size = limits.component_size;
         let activator =
             Activator { engines, compiled, compiler, metrics, shares, log, own, cores, egress, component_size };
         match activator.activate(node) {
@@ -350,8 +352,8 @@ fn bind(node: &config::Node, purpose: Purpose, faults: &mut Vec<Diagnostic>) -> 
 }
 
 fn engines(node: &config::Node) -> Result<Engines, Diagnostic> {
-    let isolates = node.limits.node_limits().node_concurrency;
-    Engines::new(isolates).map_err(|error| {
+    let config::NodeLimits { node_concurrency: isolates, waiting_isolates, .. } = node.limits.node_limits();
+    Engines::new(isolates, waiting_isolates).map_err(|error| {
         let place = match node.limits.row("node_concurrency").map(|row| &row.source) {
             Some(config::Source::File(file) | config::Source::Node(file)) => Place::file(file),
             _ => Place::default(),

@@ -40,3 +40,23 @@ pub fn an_isolate_that_nobody_asks_for_so_long_gives_its_memory_back() {
         assert_eq!(count(&node), 1);
     }
 }
+
+#[test]
+pub fn as_many_isolates_wait_on_a_core_as_the_limit_says() {
+    for (most, waiting) in [(2, 2.0), (0, 0.0)] {
+        let manifest =
+            fixtures::worker("fixture", &fixtures::fixture(), "isolate = \"reuse\"\n[[route]]\npath = \"/*\"");
+        let node = Node::start_on_one_core(
+            &format!("[limits]\nwaiting_isolates = {most}\n[[worker]]\npath = \"fixture\"\n"),
+            &[("fixture/eyot.toml", &manifest)],
+        );
+        std::thread::scope(|scope| {
+            let sleepers: Vec<_> = (0..4).map(|_| scope.spawn(|| node.get("/sleep?ms=500").status)).collect();
+            assert!(sleepers.into_iter().all(|sleeper| sleeper.join().expect("no panic") == 200));
+        });
+        until("the rest is gone", || node.metric("eyot_isolates_waiting", "") == waiting);
+        count(&node);
+        let reused = node.metric("eyot_isolates_started_total", "start=\"reused\"");
+        assert_eq!(reused, if most == 0 { 0.0 } else { 1.0 });
+    }
+}

@@ -30,10 +30,10 @@ struct Node {
 
 static NODE: LazyLock<Node> = LazyLock::new(|| {
     let limits = LimitTable::builtin().node_limits();
-    let memory = NodeMemory::new(64 << 20);
+    let memory = NodeMemory::new(64 << 20, 1);
     let egress = Egress::for_cores(1, &[], &Own::new([]), &limits).expect("no origin can be wrong");
     Node {
-        engines: Engines::new(4).expect("room for few isolates"),
+        engines: Engines::new(4, 1).expect("room for few isolates"),
         runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
         egress: egress.into_iter().next().expect("one core"),
         metrics: Metrics::new().expect("metrics"),

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 #[derive(Debug)]
 pub struct NodeMemory {
     limit: u64,
+    /// Isolates that may wait for a request on each core.
+    pub waiting: usize,
     used: AtomicU64,
     /// Whatever has it: isolates or not.
     process_has_too_much: AtomicBool,
 }
 
 impl NodeMemory {
-    /// A budget of so many bytes.
+    /// A budget of so many bytes, some of them for so many isolates that wait on each core.
     #[must_use]
-    pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0), process_has_too_much: AtomicBool::new(false) })
+    pub fn new(limit: u64, waiting: usize) -> Arc<Self> {
+        Arc::new(Self { limit, waiting, used: AtomicU64::new(0), process_has_too_much: AtomicBool::new(false) })
     }
 
     /// In bytes.
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_takes_all_it_can_get_leaves_some_for_another() {
-        let node = NodeMemory::new(1200);
+        let node = NodeMemory::new(1200, 0);
         let (greedy, other) = (share(&node), share(&node));
         assert!(!greedy.take(801), "nor by one large step");
         while greedy.take(1) {}
@@ -157,7 +159,7 @@ mod tests {
 
     #[test]
     fn however_many_workers_are_greedy_those_that_have_little_get_more() {
-        let node = NodeMemory::new(1600);
+        let node = NodeMemory::new(1600, 0);
         let greedy = [(); 5].map(|()| share(&node));
         while greedy.iter().map(|worker| worker.take(1)).filter(|taken| *taken).count() > 0 {}
         assert!((1100..=1200).contains(&node.used()), "{}", node.used());
@@ -169,7 +171,7 @@ mod tests {
 
     #[test]
     fn together_they_have_no_more_than_the_node() {
-        let node = NodeMemory::new(1600);
+        let node = NodeMemory::new(1600, 0);
         let workers = [(); 100].map(|()| share(&node));
         while workers.iter().map(|worker| worker.take(1)).filter(|taken| *taken).count() > 0 {}
         assert!(node.used() <= 1600);
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_versions_of_a_worker_have_one_share_and_workers_that_are_gone_have_none() {
-        let node = NodeMemory::new(1200);
+        let node = NodeMemory::new(1200, 0);
         let shares = WorkerShares::new(Arc::clone(&node));
         let (old, new, other) = (shares.of("shop"), shares.of("shop"), shares.of("blog"));
         assert!(Arc::ptr_eq(&old, &new));

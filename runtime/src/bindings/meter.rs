@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn memory_that_the_host_could_not_give_is_given_back() {
-        let node = NodeMemory::new(64 * MIB as u64);
+        let node = NodeMemory::new(64 * MIB as u64, 0);
         let mut meter = meter(&node);
         assert!(meter.memory_growing(0, MIB, None).unwrap());
         assert!(meter.memory_growing(MIB, 33 * MIB, None).unwrap());
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn an_isolate_brings_its_memory_to_the_next_invocation_and_nothing_else() {
-        let node = NodeMemory::new(64 * MIB as u64);
+        let node = NodeMemory::new(64 * MIB as u64, 0);
         let mut meter = meter(&node);
         assert!(meter.memory_growing(0, MIB, None).unwrap());
         meter.hold(2 * MIB).unwrap();
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn what_is_denied_reserves_nothing_and_is_remembered() {
-        let node = NodeMemory::new(2 * MIB as u64);
+        let node = NodeMemory::new(2 * MIB as u64, 0);
         let mut meter = meter(&node);
         assert!(!meter.memory_growing(0, 3 * MIB, None).unwrap());
         assert_eq!(node.used(), 0);
@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn what_the_host_holds_is_reserved_in_steps_and_refused_past_the_limit() {
-        let node = NodeMemory::new(1 << 30);
+        let node = NodeMemory::new(1 << 30, 0);
         let mut meter = meter(&node);
         meter.hold(HELD_FREE as usize).unwrap();
         assert_eq!(node.used(), 0, "a usual request reserves nothing");

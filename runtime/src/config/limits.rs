@@ -220,6 +220,8 @@ limits! {
         node_queue: Count or 0,
         /// How long they may wait.
         node_queue_wait: Time or 0,
+        /// Isolates without a request, on each core.
+        waiting_isolates: Count or 0,
         /// Memory of all isolates.
         node_memory: Bytes,
         /// Private memory of the process, past which no isolate begins.

@@ -285,7 +285,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
 
     fn gate(permits: u64, queue: u64, wait: Duration) -> Arc<NodeGate> {
-        NodeGate::new(permits, queue, wait, NodeMemory::new(u64::MAX))
+        NodeGate::new(permits, queue, wait, NodeMemory::new(u64::MAX, 0))
     }
 
     async fn enter(gate: &Arc<NodeGate>, worker: u32) -> Result<Permit, Failure> {

@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn code_is_compatible_with_the_engines_that_run_it() {
         use std::hash::{DefaultHasher, Hash, Hasher};
-        let engines = Engines::new(1).unwrap();
+        let engines = Engines::new(1, 0).unwrap();
         let hash = |engine: &Engine| {
             let mut hasher = DefaultHasher::new();
             engine.precompile_compatibility_hash().hash(&mut hasher);

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use sha2::{Digest, Sha256};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
-use super::{bulk, ticker, waiting};
+use super::{bulk, ticker};
 use crate::config::held;
 
 /// Which engine a component needs; read from its types before it is compiled, and part of the key of what is compiled.
@@ -38,14 +38,14 @@ const WASM_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 1 << 20;
 
 impl Engines {
-    /// Engines with room for so many isolates at once, besides those that wait for a request.
+    /// Engines with room for so many isolates at once, and for so many on each core that wait for a request or are to be cleared.
     ///
     /// # Errors
     /// When the address space for the pools cannot be reserved.
-    pub fn new(isolates: u64) -> wasmtime::Result<Self> {
+    pub fn new(isolates: u64, waiting: u64) -> wasmtime::Result<Self> {
         // More than the address space has room for is an error below, and no reason for an overflow here.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let isolates = isolates.saturating_add(waiting::most(cores) as u64);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let isolates = isolates.saturating_add(waiting.saturating_add(1).saturating_mul(cores));
         let isolates = u32::try_from(isolates).unwrap_or(u32::MAX).min(u32::MAX / CORE_INSTANCES);
         let plain = Engine::new(&config(EngineKind::Plain, isolates))?;
         let concurrent = Engine::new(&config(EngineKind::Concurrent, isolates))?;

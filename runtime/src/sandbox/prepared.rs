@@ -107,7 +107,8 @@ impl Prepared {
             self.asked.store(now, Relaxed);
         }
         let is_often = now.saturating_sub(before) <= OFTEN.as_millis() as u64 && before != u64::MAX;
-        is_often && self.capabilities.reuse.is_none() && now >= self.not_ahead_before.load(Relaxed)
+        let has_place = self.capabilities.reuse.is_none() && self.capabilities.share.node.waiting > 0;
+        is_often && has_place && now >= self.not_ahead_before.load(Relaxed)
     }
 
     /// An isolate is about to be made ahead. Unless it is ready at once, the next one is not tried soon.

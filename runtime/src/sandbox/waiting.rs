@@ -17,19 +17,11 @@ use crate::bindings::Usage;
 use crate::config::held;
 use crate::observe::{self, Start};
 
-/// On each core.
-const MOST: usize = 32;
-
-/// On all cores of a process, with the one on each that is to be cleared. Each has a place in the pools.
-pub(super) fn most(cores: usize) -> usize {
-    cores * (MOST + 1)
-}
-
 /// So long does one that was made ahead wait.
 const AHEAD: Duration = Duration::from_secs(2);
 
 /// How often it is looked for those that have waited long enough.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// An isolate for one request.
 pub struct Found {
@@ -70,6 +62,10 @@ pub fn waiting() -> usize {
 /// An isolate of this version for a request that begins now: one that waits, else a new one that has not started.
 pub fn find(prepared: &Arc<Prepared>, usage: &Arc<Usage>) -> Found {
     let waiting = CORE.with_borrow_mut(|core| core.take(prepared, usage.began()));
+    if prepared.capabilities.share.node.is_tight() {
+        // What waits in vain is memory that this request may need.
+        drop(CORE.with_borrow_mut(Core::take_all));
+    }
     match waiting {
         Some(mut isolate) => {
             let start = if isolate.asked() > 0 { Start::Reused } else { Start::Prepared };
@@ -158,13 +154,22 @@ impl Core {
         Some(isolate)
     }
 
+    fn take_all(&mut self) -> Vec<Waiting> {
+        self.count.store(0, Relaxed);
+        std::mem::take(&mut self.isolates)
+    }
+
     fn has_one_of(&self, prepared: &Arc<Prepared>) -> bool {
         self.isolates.iter().any(|waiting| waiting.isolate.is_of(prepared))
     }
 
     /// Returns the one that it has no place for any more.
     fn put(&mut self, waiting: Waiting) -> Option<Waiting> {
-        let oldest = (self.isolates.len() >= MOST).then(|| self.isolates.remove(0));
+        let most = waiting.isolate.capabilities().share.node.waiting;
+        if most == 0 {
+            return Some(waiting);
+        }
+        let oldest = (self.isolates.len() >= most).then(|| self.isolates.remove(0));
         self.isolates.push(waiting);
         self.count.store(self.isolates.len(), Relaxed);
         if !self.is_watched {

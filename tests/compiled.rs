@@ -37,7 +37,7 @@ fn the_code_of_another_component_is_not_taken_for_this_one_s() {
     let first = code(&[]);
     drop(Node::single(&fixture, &["--state", argument]));
     let second = code(std::slice::from_ref(&first));
-    for end in ["cwasm", "sha256"] {
+    for end in ["cwasm", "seal"] {
         std::fs::copy(first.with_extension(end), second.with_extension(end)).expect("a copy");
     }
     let node = Node::single(&fixture, &["--state", argument]);
@@ -64,7 +64,7 @@ fn a_second_start_maps_what_the_first_compiled() {
     };
     drop(Node::single(&component, &["--state", argument]));
     let first = compiled();
-    assert_eq!(first.len(), 2, "compiled code and its digest: {first:?}");
+    assert_eq!(first.len(), 2, "compiled code and its record: {first:?}");
     let node = Node::single(&component, &["--state", argument]);
     assert_eq!(Answer::of(node.request("GET", "/count")).status, 200);
     assert_eq!(compiled(), first, "nothing was compiled again");

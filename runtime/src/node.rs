@@ -10,12 +10,14 @@ use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 
-use crate::activate::{Activator, Active, CompileLimits, CompiledStore, Compiler, Mode, Worker};
+use crate::activate::{
+    Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Loader, Mode, Worker,
+};
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, watch_process};
-use crate::egress::Own;
+use crate::egress::{self, Own};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle, Listening};
@@ -23,6 +25,7 @@ use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metric
 use crate::sandbox::{self, Engines};
 
 mod confine;
+mod room;
 
 pub use confine::{confine, confinement};
 
@@ -95,11 +98,11 @@ impl Node {
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
         let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics)?;
-        let Made { node, activator, active, listening, operator } = made;
+        let Made { node, activator, activated, listening, operator } = made;
         let limits = node.limits.node_limits();
+        let Activated { active, to_load, to_compile } = activated;
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
         let admin = operator.as_ref().map(Listening::address);
-        ingress::raise_descriptors(limits.connections);
         let dispatcher = Arc::new(Dispatcher {
             active: ArcSwap::from_pointee(active),
             gate: node_gate(&limits, activator.shares.node())?,
@@ -118,6 +121,9 @@ impl Node {
                 .map_err(|error| no_access_log(&destination, &error))?,
             None => AccessLogs::none(),
         };
+        activator.loader.start(activator.cores).map_err(|error| internal("the threads that load", &error))?;
+        activator.loader.load_ahead(to_load);
+        activator.loader.compile_ahead(to_compile);
         let ready = Ready::default();
         let cores = serve(&dispatcher, &access, &limits)?;
         let admin_core = match operator {
@@ -152,6 +158,7 @@ impl Node {
         let bound = std::mem::take(&mut *self.bound.lock().unwrap_or_else(PoisonError::into_inner));
         self.cores.listen(bound);
         self.ready.set(true);
+        egress::read_roots_ahead();
     }
 
     /// Makes one worker ready, for [`Node::serve`].
@@ -216,7 +223,7 @@ pub fn check(read: &config::Read) -> Result<Vec<String>, Diagnostics> {
     let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
     let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone())) };
     let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler(node), &metrics)?;
-    Ok(made.active.workers.iter().map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect())
+    Ok(made.activated.active.workers.iter().map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect())
 }
 
 /// What a node is made for.
@@ -231,7 +238,7 @@ enum Purpose {
 struct Made<'a> {
     node: &'a config::Node,
     activator: Activator,
-    active: Active,
+    activated: Activated,
     listening: Vec<Listening>,
     operator: Option<Listening>,
 }
@@ -250,20 +257,24 @@ fn make<'a>(
     let limits = node.limits.node_limits();
     let (listening, operator) = bind(node, purpose, &mut faults);
     let own = Own::new(listening.iter().chain(&operator).map(Listening::address));
-    let engines = engines(node).map_err(|fault| faults.push(fault)).ok();
-    let compiled = engines.as_ref().and_then(|engines| match purpose {
-        Purpose::Check => Some(CompiledStore::read_only(state_folder(node).as_deref(), engines)),
-        Purpose::Serve => compiled_store(node, engines).map_err(|fault| faults.push(fault)).ok(),
-    });
-    let made = engines.zip(compiled).and_then(|(engines, compiled)| {
+    let room = room::look(node).map_err(|fault| faults.push(fault)).ok();
+    let compiled = match purpose {
+        Purpose::Check => Some(CompiledStore::read_only(state_folder(node).as_deref())),
+        Purpose::Serve => compiled_store(node).map_err(|fault| faults.push(fault)).ok(),
+    };
+    let made = room.zip(compiled).and_then(|(room, compiled)| {
+        if purpose == Purpose::Serve {
+            ingress::raise_descriptors(limits.connections, room.bounds.components.min(node.workers.len() as u64));
+        }
         let (metrics, cores) = (Arc::clone(metrics), ingress::available());
         let waiting = usize::try_from(limits.waiting_isolates).unwrap_or(usize::MAX);
         let shares = WorkerShares::new(NodeMemory::new(limits.node_memory, waiting));
-        let component_size = limits.component_size;
-        let activator =
-            Activator { engines, compiled, compiler, metrics, shares, log, own, cores, egress, component_size };
+        let (engines, component_size) = (Engines::new(room.pool), limits.component_size);
+        let components = Components { engines, compiled, compiler, component_size };
+        let loader = Loader::new(components, room.bounds, limits.load_queue, metrics.loads());
+        let activator = Activator { loader, metrics, shares, log, own, cores, egress };
         match activator.activate(node) {
-            Ok(active) => Some(Made { node, activator, active, listening, operator }),
+            Ok(activated) => Some(Made { node, activator, activated, listening, operator }),
             Err(more) => {
                 add_new(&mut faults, more);
                 None
@@ -351,18 +362,6 @@ fn bind(node: &config::Node, purpose: Purpose, faults: &mut Vec<Diagnostic>) -> 
     (listening, operator)
 }
 
-fn engines(node: &config::Node) -> Result<Engines, Diagnostic> {
-    let config::NodeLimits { node_concurrency: isolates, waiting_isolates, .. } = node.limits.node_limits();
-    Engines::new(isolates, waiting_isolates).map_err(|error| {
-        let place = match node.limits.row("node_concurrency").map(|row| &row.source) {
-            Some(config::Source::File(file) | config::Source::Node(file)) => Place::file(file),
-            _ => Place::default(),
-        };
-        let message = format!("no room for the pools of node_concurrency = {isolates} isolates: {error:#}");
-        Diagnostic::new(place, message, "lower node_concurrency, or raise the limit on address space (ulimit -v)")
-    })
-}
-
 fn node_gate(limits: &NodeLimits, memory: &Arc<NodeMemory>) -> Result<Arc<NodeGate>, Diagnostics> {
     let NodeLimits { node_concurrency, node_queue, node_queue_wait, .. } = *limits;
     watch_process(memory, limits.process_memory).map_err(|error| internal("the thread", &error))?;
@@ -377,12 +376,12 @@ pub fn compiler(node: &config::Node) -> Compiler {
     Compiler::new(CompileLimits { memory, cpu, time })
 }
 
-fn compiled_store(node: &config::Node, engines: &Engines) -> Result<CompiledStore, Diagnostic> {
+fn compiled_store(node: &config::Node) -> Result<CompiledStore, Diagnostic> {
     let folder = state_folder(node).ok_or_else(|| {
         let message = "no folder for compiled components: neither XDG_CACHE_HOME nor HOME is an absolute path";
         Diagnostic::new(Place::default(), message, "give one with --state DIR")
     })?;
-    CompiledStore::open(&folder, engines).map_err(|error| {
+    CompiledStore::open(&folder).map_err(|error| {
         let message = format!("the folder for compiled components cannot be used: {error}");
         Diagnostic::new(Place::file(folder), message, "give another with --state DIR")
     })

@@ -75,7 +75,7 @@ pub struct Node {
 }
 
 /// Behind the rest of a node.toml, because top-level keys come before the first table.
-const LISTENERS: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
+pub const LISTENERS: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
 
 /// Files of a node besides node.toml: name and content.
 pub type Files<'a> = &'a [(&'a str, &'a str)];
@@ -102,7 +102,18 @@ impl Node {
     }
 
     /// Starts a node from exactly this node.toml, by a command that ends in the binary.
-    pub fn start_by(mut command: Command, configuration: &str, files: Files<'_>, access_log: &str) -> Self {
+    pub fn start_by(command: Command, configuration: &str, files: Files<'_>, access_log: &str) -> Self {
+        Self::start_within(4 * PATIENCE, command, configuration, files, access_log)
+    }
+
+    /// The same, for a node that takes its time to be ready.
+    pub fn start_within(
+        patience: Duration,
+        mut command: Command,
+        configuration: &str,
+        files: Files<'_>,
+        access_log: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, content) in files.iter().chain([&("node.toml", configuration)]) {
             let path = folder.path().join(name);
@@ -110,7 +121,7 @@ impl Node {
             std::fs::write(path, content).expect("files can be written");
         }
         command.args(["serve", "--access-log", access_log, "--config"]).arg(folder.path().join("node.toml"));
-        Self::spawn(command, folder)
+        Self::spawn(command, folder, patience)
     }
 
     /// Serves one component as `wasmtime serve` would.
@@ -121,17 +132,17 @@ impl Node {
     /// The same, with an environment of its own.
     pub fn single_with(mut command: Command, component: &Path, arguments: &[&str]) -> Self {
         command.arg("serve").arg(component).args(["--addr", "127.0.0.1:0"]).args(arguments);
-        Self::spawn(command, tempfile::tempdir().expect("a folder"))
+        Self::spawn(command, tempfile::tempdir().expect("a folder"), 4 * PATIENCE)
     }
 
     /// Runs `eyot dev` on a folder.
     pub fn dev(path: &Path, arguments: &[&str]) -> Self {
         let mut command = eyot();
         command.arg("dev").arg(path).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).args(arguments);
-        Self::spawn(command, tempfile::tempdir().expect("a folder"))
+        Self::spawn(command, tempfile::tempdir().expect("a folder"), 4 * PATIENCE)
     }
 
-    fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
+    fn spawn(mut command: Command, folder: tempfile::TempDir, patience: Duration) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -152,11 +163,11 @@ impl Node {
             });
         }
         let mut node = Self { child, log, addresses: Vec::new(), admin: None, folder, tidy: true };
-        node.wait_until_listening();
+        node.wait_until_listening(patience);
         node
     }
 
-    fn wait_until_listening(&mut self) {
+    fn wait_until_listening(&mut self, patience: Duration) {
         let began = Instant::now();
         loop {
             let log = self.log();
@@ -193,7 +204,7 @@ impl Node {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 panic!("the node ended with {status}:\n{log}");
             }
-            assert!(began.elapsed() < 4 * PATIENCE, "the node does not listen:\n{log}");
+            assert!(began.elapsed() < patience, "the node does not listen:\n{log}");
             pause();
         }
     }

@@ -136,6 +136,95 @@ pub(crate) fn past_process_memory_nothing_begins_until_there_is_some_again() {
     until("there is some again", || node.get("/count").status == 200);
 }
 
+/// A node with workers of these components, each at the host of its name, that have been asked once, one after the other.
+fn asked_once(components: &[(&str, std::path::PathBuf)], state: &Path, limits: &str) -> crate::harness::Node {
+    let manifest = |name: &str, component: &Path| {
+        fixtures::worker(name, component, &format!("[[route]]\nhost = \"{name}.test\"\npath = \"/*\""))
+    };
+    let files: Vec<(String, String)> = components
+        .iter()
+        .map(|(name, component)| (format!("{name}/eyot.toml"), manifest(name, component)))
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let workers: String = components.iter().map(|(name, _)| format!("[[worker]]\npath = \"{name}\"\n")).collect();
+    let state = format!("state = \"{}\"", state.display());
+    let node = crate::harness::Node::start(&format!("{state}\n{workers}[limits]\n{limits}\n"), &files);
+    for (name, _) in components {
+        node.get_from(&format!("{name}.test"), "/count");
+    }
+    node
+}
+
+/// The same component with other bytes: its name in a section that means nothing.
+fn another(component: &Path, name: &str, folder: &Path) -> std::path::PathBuf {
+    let mut bytes = std::fs::read(component).expect("a component");
+    let length = name.len() as u8;
+    bytes.extend([0, length + 1, length]);
+    bytes.extend(name.as_bytes());
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::write(&path, bytes).expect("a file");
+    path
+}
+
+#[test]
+pub(crate) fn as_many_components_as_loaded_components_are_in_memory_and_one_more_makes_another_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let workers = [("hello", fixtures::hello()), ("fixture", fixtures::fixture())];
+    for (most, gone) in [(2.0, 0.0), (1.0, 1.0)] {
+        let node = asked_once(&workers, folder.path(), &format!("loaded_components = {most}"));
+        assert_eq!(node.metric("eyot_components_loaded", ""), most);
+        assert!(node.metric("eyot_component_evictions_total", "") >= gone);
+        assert_eq!(gone == 0.0, node.metric("eyot_component_evictions_total", "") == 0.0);
+    }
+}
+
+#[test]
+pub(crate) fn components_are_in_memory_up_to_loaded_bytes_and_one_byte_more_makes_another_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let workers = [("hello", fixtures::hello()), ("fixture", fixtures::fixture())];
+    let both = asked_once(&workers, folder.path(), "").metric("eyot_components_loaded_bytes", "");
+    for (most, loaded) in [(both, 2.0), (both - 1.0, 1.0)] {
+        let node = asked_once(&workers, folder.path(), &format!("loaded_bytes = \"{most}B\""));
+        assert_eq!(node.metric("eyot_components_loaded", ""), loaded);
+        assert!(node.metric("eyot_components_loaded_bytes", "") <= most);
+    }
+}
+
+#[test]
+pub(crate) fn past_load_queue_the_request_for_the_next_worker_is_503_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hello = fixtures::hello();
+    let of = |name| another(&hello, name, folder.path());
+    // The last one is in memory, and has the only place there.
+    let workers = [
+        ("slow", fixtures::hard_to_compile(1_000, 10_000, folder.path())),
+        ("first", of("first")),
+        ("second", of("second")),
+        ("last", of("last")),
+    ];
+    let limits = "load_queue = 1\nloaded_components = 1\ncompile_memory = \"4GiB\"";
+    let node = asked_once(&workers, folder.path(), limits);
+    for file in std::fs::read_dir(folder.path().join("compiled")).expect("a folder").flatten() {
+        std::fs::remove_file(file.path()).expect("removed");
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| node.get_from("slow.test", "/"));
+        node.wait_for_log("there is no code for a component that is active");
+        let ask = |host| {
+            let (began, answer) = (Instant::now(), node.get_from(host, "/"));
+            (answer, began.elapsed())
+        };
+        let asked = ["first.test", "second.test"].map(|host| scope.spawn(move || ask(host)));
+        let answers = asked.map(|asked| asked.join().expect("no panic"));
+        let at_once = |time: &Duration| *time < Duration::from_millis(500);
+        let (refused, waited): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, time)| at_once(time));
+        assert_eq!((refused.len(), waited.len()), (1, 1));
+        fails(&refused[0].0, 503, "overloaded");
+        assert!(refused[0].0.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1));
+        assert_eq!(node.get_from("last.test", "/").status, 200, "what is in memory is served meanwhile");
+    });
+}
+
 #[test]
 pub(crate) fn a_component_up_to_component_size_is_read_and_a_larger_one_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,29 +1,26 @@
 //! Making a snapshot out of a configuration, or telling every reason why not.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::active::{Active, Destination, Target, Worker};
-use super::compiled::{self, CompiledStore};
-use super::compiler::Compiler;
-use crate::auth::Verifier;
+use super::active::{Active, Worker};
+use super::assemble::{Destinations, Verifiers, routes};
+use super::code::Code;
+use super::compiled::{Digest, Found};
+use super::components::LoadError;
+use super::loader::Loader;
+use super::parallel;
 use crate::bindings::{Capabilities, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
 use crate::deploy::RouteTable;
-use crate::egress::{Egress, OriginId, Own, Policy};
-use crate::observe::{self, GuestLog, Metrics};
-use crate::sandbox::{self, Engines, Prepared};
+use crate::egress::{Egress, Own, Policy};
+use crate::observe::{GuestLog, Metrics};
 
 /// What activations share.
 pub struct Activator {
-    /// Both engines.
-    pub engines: Engines,
-    /// Where compiled code is kept.
-    pub compiled: CompiledStore,
-    /// Makes the others.
-    pub compiler: Compiler,
+    /// Brings code into memory.
+    pub loader: Arc<Loader>,
     /// Where counters come from.
     pub metrics: Arc<Metrics>,
     /// What each worker has of the node.
@@ -32,12 +29,10 @@ pub struct Activator {
     pub log: GuestLog,
     /// Our own addresses, which no worker may reach.
     pub own: Own,
-    /// One egress for each.
+    /// One egress for each; and so many components are looked at at once.
     pub cores: usize,
     /// Whether workers may reach any address: `eyot serve X.wasm` only.
     pub egress: Mode,
-    /// The largest component that is read, in bytes.
-    pub component_size: u64,
 }
 
 /// Which egress workers have.
@@ -49,27 +44,95 @@ pub enum Mode {
     Open,
 }
 
+/// So many bytes of code are in memory before a node is ready: a hundred small components, or one that is large.
+const FIRST: u64 = 32 << 20;
+
+/// A snapshot, and what is to be done about its code.
+pub struct Activated {
+    /// What serves.
+    pub active: Active,
+    /// Compiled, and not in memory: what was used last comes first.
+    pub to_load: Vec<Arc<Code>>,
+    /// Compiled for an older build only, in the same order.
+    pub to_compile: Vec<Arc<Code>>,
+}
+
+/// What is known of a worker's code when it is activated.
+enum Known {
+    /// It is in memory: it was not known before.
+    Loaded,
+    /// It is on disk.
+    Kept(Found),
+    /// There is code for an older build.
+    Outdated,
+}
+
 impl Activator {
-    /// Reads, checks and compiles all components and builds the snapshot.
+    /// Reads and checks all components, compiles those that are new, and builds the snapshot. What was compiled before is neither
+    /// validated nor mapped.
     ///
     /// # Errors
     /// Every fault of every worker, together, each where the configuration can be put right.
-    pub fn activate(&self, node: &config::Node) -> Result<Active, Diagnostics> {
+    pub fn activate(&self, node: &config::Node) -> Result<Activated, Diagnostics> {
         self.look_at_all(node).map_err(|Diagnostics(faults)| {
             Diagnostics::together(faults.into_iter().map(|fault| node.mentions.locate(fault)).collect())
         })
     }
 
-    fn look_at_all(&self, node: &config::Node) -> Result<Active, Diagnostics> {
-        let mut faults = Vec::new();
-        let mut workers = Vec::new();
-        for worker in &node.workers {
-            match self.prepare(worker) {
-                Ok(worker) => workers.push(worker),
+    fn look_at_all(&self, node: &config::Node) -> Result<Activated, Diagnostics> {
+        let components = &self.loader.components;
+        // Looked up when one is missing, which is rare.
+        let older = OnceLock::new();
+        let is_older = |digest: &Digest| {
+            let older = older.get_or_init(|| components.compiled.for_other_builds(&components.engines));
+            older.contains(&digest.to_string())
+        };
+        let found = parallel::each(&node.workers, self.cores, |worker| self.version_of(worker, is_older));
+        let (mut workers, mut faults) = (Vec::new(), Vec::new());
+        let (mut kept, mut to_compile) = (Vec::new(), Vec::new());
+        for found in found {
+            match found {
+                Ok((worker, known)) => {
+                    match known {
+                        Known::Loaded => {}
+                        Known::Kept(found) => kept.push((found, Arc::clone(&worker.code))),
+                        Known::Outdated => to_compile.push(Arc::clone(&worker.code)),
+                    }
+                    workers.push(worker);
+                }
                 Err(fault) => faults.push(fault),
             }
         }
-        self.assemble_with(node, workers, faults)
+        kept.sort_by_cached_key(|(found, _)| std::cmp::Reverse(found.used()));
+        let to_load = self.load_first(kept, &mut faults);
+        let active = self.assemble_with(node, workers, faults)?;
+        components.compiled.prune(&components.engines, active.workers.iter().map(|worker| worker.code.digest()));
+        Ok(Activated { active, to_load, to_compile })
+    }
+
+    /// Loads what was used last, as much as takes no time to speak of, so that small nodes have all in memory when they are ready; the
+    /// rest is left. What cannot be used is made again.
+    fn load_first(&self, kept: Vec<(Found, Arc<Code>)>, faults: &mut Vec<Diagnostic>) -> Vec<Arc<Code>> {
+        let mut bytes = 0;
+        let is_first = |(found, _): &&(Found, Arc<Code>)| {
+            let is_first = bytes == 0 || bytes + found.bytes() <= FIRST;
+            bytes += found.bytes();
+            is_first
+        };
+        let first = kept.iter().take_while(is_first).count();
+        let mut codes: Vec<Arc<Code>> = kept.into_iter().map(|(_, code)| code).collect();
+        let rest = codes.split_off(first);
+        let loaded = parallel::each(&codes, self.cores, |code| {
+            let components = &self.loader.components;
+            let ready = match components.load(code) {
+                Ok(None) => components.make_again(code),
+                Ok(Some(ready)) => Ok(ready),
+                Err(error) => Err(error),
+            };
+            ready.map(|ready| drop(self.loader.keep(code, ready))).map_err(|error| fault(&code.component, &error))
+        });
+        faults.extend(loaded.into_iter().filter_map(Result::err));
+        rest
     }
 
     /// Builds the snapshot out of workers that are prepared.
@@ -88,7 +151,7 @@ impl Activator {
     ) -> Result<Active, Diagnostics> {
         let auths = Verifiers::load(node, &mut faults);
         let routes = routes(node);
-        let destinations = Destinations { node, workers: &workers, auths: &auths, metrics: &self.metrics };
+        let destinations = Destinations::new(node, &workers, &auths, &self.metrics);
         // What leads to nothing that could be made has a fault of its own.
         let resolved: Vec<_> = routes.iter().filter_map(|route| destinations.resolve(route)).collect();
         let complete = resolved.len() == routes.len();
@@ -103,34 +166,77 @@ impl Activator {
         }
     }
 
-    /// Reads, checks, compiles and links the component of one worker.
+    /// Makes one worker ready: its code is in memory.
     ///
     /// # Errors
     /// The first fault of the component.
     pub fn prepare(&self, worker: &config::Worker) -> Result<Arc<Worker>, Diagnostic> {
+        let (made, known) = self.version_of(worker, |_| false)?;
+        let mut faults = Vec::new();
+        if let Known::Kept(found) = known {
+            self.load_first(vec![(found, Arc::clone(&made.code))], &mut faults);
+        }
+        faults.pop().map_or(Ok(made), Err)
+    }
+
+    /// Reads the component of one worker; what was never compiled is compiled, linked and in memory then. `is_known` says whether it was
+    /// compiled for some other build: that takes its time while everything else serves.
+    fn version_of(
+        &self,
+        worker: &config::Worker,
+        is_known: impl Fn(&Digest) -> bool,
+    ) -> Result<(Arc<Worker>, Known), Diagnostic> {
         let path = &worker.component;
-        let bytes = read_component(path, self.component_size)?;
-        let fault = |message: String, help: &str| Diagnostic::new(Place::file(path), message, help);
-        let inspection =
-            sandbox::inspect(&self.engines, &bytes).map_err(|error| fault(error.to_string(), error.help()))?;
-        let digest = compiled::digest(&bytes);
-        let loaded = self.compiled.load(&self.compiler, &self.engines, inspection.engine, &digest, &bytes);
-        let (component, start) = loaded.map_err(|error| fault(error.to_string(), error.help()))?;
+        let bytes = read_component(path, self.loader.components.component_size)?;
+        let digest = Digest::of(&bytes);
+        let made = self.worker(worker, digest);
+        let known = self.code_of(&made.code, &bytes, is_known);
+        Ok((made, known.map_err(|error| fault(path, &error))?))
+    }
+
+    fn worker(&self, worker: &config::Worker, digest: Digest) -> Arc<Worker> {
         let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);
         let share = self.shares.of(&worker.name);
         let capabilities = Arc::new(Capabilities::new(worker, share, policy, self.log.clone(), Arc::clone(&metrics)));
-        let prepared = Prepared::new(&self.engines, &inspection, &component, capabilities)
-            .map_err(|error| fault(error.to_string(), error.help()))?;
-        tracing::debug!(worker = worker.name, ?start, "a component is ready");
-        Ok(Arc::new(Worker {
-            name: worker.name.as_str().into(),
-            version: digest[..12].into(),
-            prepared: Arc::new(prepared),
+        Arc::new(Worker {
+            name: Arc::clone(&capabilities.worker),
+            version: digest.to_string()[..12].into(),
+            code: Code::new(digest, &worker.component, Arc::clone(&capabilities), Arc::clone(&self.loader)),
+            capabilities,
             allow_addresses: worker.allow_addresses.clone(),
             metrics,
-        }))
+        })
     }
+
+    fn code_of(&self, code: &Code, bytes: &[u8], is_known: impl Fn(&Digest) -> bool) -> Result<Known, LoadError> {
+        let components = &self.loader.components;
+        let digest = code.digest();
+        let ready = match components.find(digest) {
+            Some(found) if found.is_linked(&components.engines) => return Ok(Known::Kept(found)),
+            // Another build has compiled it, and may have offered it other things.
+            Some(_) => components.load(code)?,
+            None if is_known(digest) => return Ok(Known::Outdated),
+            None => None,
+        };
+        let ready = match ready {
+            Some(ready) => ready,
+            None => components.make(code, bytes)?,
+        };
+        self.loader.keep(code, ready);
+        Ok(Known::Loaded)
+    }
+}
+
+/// The threads that load end with it.
+impl Drop for Activator {
+    fn drop(&mut self) {
+        self.loader.close();
+    }
+}
+
+fn fault(component: &Path, error: &LoadError) -> Diagnostic {
+    Diagnostic::new(Place::file(component), error.to_string(), error.help())
 }
 
 fn read_component(path: &Path, most: u64) -> Result<Vec<u8>, Diagnostic> {
@@ -142,83 +248,4 @@ fn read_component(path: &Path, most: u64) -> Result<Vec<u8>, Diagnostic> {
         };
         Diagnostic::new(Place::file(path), format!("the component cannot be read: {error}"), help)
     })
-}
-
-/// Who verifies, by the name that routes and workers use.
-#[derive(Default)]
-struct Verifiers {
-    node: HashMap<String, Arc<Verifier>>,
-    /// By worker.
-    own: HashMap<String, Arc<Verifier>>,
-}
-
-impl Verifiers {
-    fn load(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Self {
-        let mut load = |auth: &config::Auth| match Verifier::load(auth) {
-            Ok(verifier) => Some(Arc::new(verifier)),
-            Err(more) => {
-                faults.extend(more.0);
-                None
-            }
-        };
-        let mut verifiers = Self::default();
-        for auth in &node.auths {
-            verifiers.node.extend(load(auth).map(|verifier| (auth.name.clone(), verifier)));
-        }
-        for worker in &node.workers {
-            if let Some(auth) = &worker.own_auth {
-                verifiers.own.extend(load(auth).map(|verifier| (worker.name.clone(), verifier)));
-            }
-        }
-        verifiers
-    }
-
-    /// node.toml's of this name, else the worker's own.
-    fn find(&self, name: &str, worker: Option<&config::Worker>) -> Option<&Arc<Verifier>> {
-        let own = || worker.filter(|worker| worker.own_auth.as_ref().is_some_and(|own| own.name == name));
-        self.node.get(name).or_else(|| self.own.get(&own()?.name))
-    }
-}
-
-/// The node's routes, then each worker's own.
-fn routes(node: &config::Node) -> Vec<config::Route> {
-    node.routes.iter().chain(node.workers.iter().flat_map(|worker| &worker.routes)).cloned().collect()
-}
-
-struct Destinations<'a> {
-    node: &'a config::Node,
-    workers: &'a [Arc<Worker>],
-    auths: &'a Verifiers,
-    metrics: &'a Metrics,
-}
-
-impl Destinations<'_> {
-    /// `None` where what the route leads to could not be made, which has been reported.
-    fn resolve(&self, route: &config::Route) -> Option<Destination> {
-        let mut owner = None;
-        let (target, label) = match &route.target {
-            config::Target::Worker(name) => {
-                let worker = self.workers.iter().find(|worker| *worker.name == **name)?;
-                owner = self.node.workers.iter().find(|worker| worker.name == *name);
-                (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
-            }
-            config::Target::Origin(name) => {
-                (Target::Origin(OriginId::find(&self.node.origins, name)?), observe::Target::Origin(name))
-            }
-            config::Target::Redirect { status, location } => {
-                (Target::Redirect { status: *status, location: location.clone() }, observe::Target::Redirect)
-            }
-            config::Target::Respond { status, headers, body } => (
-                Target::Respond { status: *status, headers: headers.clone(), body: body.clone() },
-                observe::Target::Respond,
-            ),
-        };
-        let verifier = match route.auth.as_ref().or_else(|| owner?.auth.as_ref()) {
-            None => None,
-            Some(name) => Some(Arc::clone(self.auths.find(name, owner)?)),
-        };
-        let host = route.host.as_ref().map(ToString::to_string).unwrap_or_default();
-        let pattern = format!("{host}{}", route.path).into();
-        Some(Destination { pattern, verifier, target, metrics: self.metrics.target(label) })
-    }
 }

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+use super::code::Code;
 use crate::auth::Verifier;
+use crate::bindings::Capabilities;
 use crate::config::Location;
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, OriginId};
 use crate::observe::{TargetMetrics, WorkerMetrics};
-use crate::sandbox::Prepared;
 
 /// Everything that a request is decided by. The empty one serves nothing.
 #[derive(Default)]
@@ -62,14 +63,16 @@ pub enum Target {
     },
 }
 
-/// One version of a worker, ready to serve.
+/// One version of a worker: what it takes to route, to admit and to count its requests. Its code is in memory while it is used.
 pub struct Worker {
     /// Its name.
     pub name: Arc<str>,
     /// The first twelve digits of its component's SHA-256.
     pub version: Arc<str>,
-    /// Compiled and linked.
-    pub prepared: Arc<Prepared>,
+    /// What its isolates may touch.
+    pub capabilities: Arc<Capabilities>,
+    /// What they run.
+    pub code: Arc<Code>,
     /// Client addresses that are allowed. Empty: all.
     pub allow_addresses: Vec<IpNet>,
     /// Counts its invocations.

@@ -9,14 +9,14 @@ use arbitrary::Unstructured;
 use http_body_util::BodyExt;
 use wasm_encoder::Section;
 
-use super::compiled::compiled_here;
+use super::compiled::fresh;
 use crate::bindings::{Capabilities, Event, NodeMemory, Usage, WorkerShares};
 use crate::config::{self, LimitTable};
 use crate::egress::{Egress, Own, Policy};
 use crate::failure::{Failure, Fault};
 use crate::http::{Body, Client};
-use crate::observe::{GuestLog, Metrics, RequestId, Trace};
-use crate::sandbox::{self, Engines, Invocation, Ledger, Prepared};
+use crate::observe::{GuestLog, Metrics, RequestId, Start, Trace};
+use crate::sandbox::{self, Engines, Invocation, Ledger, Pool, Prepared};
 
 /// What all inputs share, as the workers of a node do.
 struct Node {
@@ -33,7 +33,7 @@ static NODE: LazyLock<Node> = LazyLock::new(|| {
     let memory = NodeMemory::new(64 << 20, 1);
     let egress = Egress::for_cores(1, &[], &Own::new([]), &limits).expect("no origin can be wrong");
     Node {
-        engines: Engines::new(4, 1).expect("room for few isolates"),
+        engines: Engines::new(Pool::new(4, 1, 64 << 20)),
         runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
         egress: egress.into_iter().next().expect("one core"),
         metrics: Metrics::new().expect("metrics"),
@@ -69,10 +69,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// As the activator does it, but compiled in this process. None where it is refused.
 fn prepared(node: &Node, input: &[u8]) -> Option<Arc<Prepared>> {
-    let inspection = sandbox::inspect(&node.engines, input).ok()?;
+    let inspection = sandbox::inspect(input).ok()?;
     let code = sandbox::compile(inspection.engine, input).ok()?;
     // More than the pool has room for is refused here.
-    let component = compiled_here(node.engines.engine(inspection.engine), &code).ok()?;
+    let component = fresh(node.engines.engine(inspection.engine).expect("room for few isolates"), &code).ok()?;
     let worker = worker();
     let metrics = node.metrics.worker(&worker.name);
     let share = node.shares.of(&worker.name);
@@ -182,7 +182,7 @@ fn invocation<'a>(node: &Node, prepared: &'a Arc<Prepared>) -> Invocation<'a> {
         tracer: None,
         passed: node.egress.pass(&http::HeaderMap::new(), 4).expect("it has passed nobody"),
     };
-    let isolate = sandbox::find(prepared, &usage);
+    let isolate = sandbox::find(prepared, Start::Warm, &usage);
     let mut request = http::Request::new(Body::from(bytes::Bytes::from_static(b"a body")));
     *request.uri_mut() = http::Uri::from_static("http://fuzz.test/path?query");
     let (egress, ledger) = (node.egress.clone(), Box::new(Nobody));

@@ -1,18 +1,28 @@
-//! From bytes to serving: read a component, check it, compile it or map what was compiled, switch the snapshot.
+//! From bytes to serving: read a component, check it, compile it, map its code when it is used, switch the snapshot.
 //!
 //! May import: all rooms up to `sandbox`. The way in: [`Activator::activate`], from a configuration to an [`Active`] snapshot, or to
-//! every reason why not.
+//! every reason why not; then [`Code::loaded`] and [`Code::load`] for each request.
 //! Invariants: a snapshot is complete before anybody sees it, and immutable after; compiled code is mapped only when its digest
-//! is the one that was written down by the process that compiled it; nothing is compiled in this process (`compiler.rs`).
+//! is the one that was written down when it was compiled; nothing is compiled in this process (`compiler.rs`); what is in memory is
+//! bounded, and who runs it keeps it.
 
 mod activator;
 mod active;
+mod assemble;
+mod code;
 mod compiled;
 pub mod compiler;
+mod components;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod loader;
+mod parallel;
+mod working_set;
 
-pub use activator::{Activator, Mode};
+pub use activator::{Activated, Activator, Mode};
 pub use active::{Active, Destination, Target, Worker};
 pub use compiled::CompiledStore;
 pub use compiler::{CompileLimits, Compiler};
+pub use components::Components;
+pub use loader::Loader;
+pub use working_set::Bounds;

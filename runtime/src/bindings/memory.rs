@@ -106,6 +106,8 @@ pub struct WorkerShares {
 struct Named {
     shares: HashMap<String, Weak<WorkerShare>>,
     next: u32,
+    /// So many names are looked through for those that nobody has any more: not for each of thousands of workers.
+    sweep_at: usize,
 }
 
 impl WorkerShares {
@@ -127,7 +129,10 @@ impl WorkerShares {
         if let Some(share) = named.shares.get(worker).and_then(Weak::upgrade) {
             return share;
         }
-        named.shares.retain(|_, share| share.strong_count() > 0);
+        if named.shares.len() >= named.sweep_at {
+            named.shares.retain(|_, share| share.strong_count() > 0);
+            named.sweep_at = 2 * named.shares.len() + 2;
+        }
         let share = Arc::new(WorkerShare { id: named.next, node: Arc::clone(&self.node), memory: AtomicU64::new(0) });
         named.next = named.next.wrapping_add(1);
         named.shares.insert(worker.to_owned(), Arc::downgrade(&share));
@@ -189,8 +194,7 @@ mod tests {
         let gone = other.id;
         drop(other);
         assert_ne!(shares.of("blog").id, gone);
-        shares.of("third");
-        shares.of("fourth");
-        assert_eq!(shares.named.lock().unwrap().shares.len(), 2);
+        (0..100).for_each(|number| drop(shares.of(&number.to_string())));
+        assert!(shares.named.lock().unwrap().shares.len() < 10);
     }
 }

@@ -63,7 +63,7 @@ impl Serve {
                 {
                     node.state.clone_from(&self.state);
                 }
-                self.node(&node)
+                self.node(node)
             }
             (None, Some(component)) => self.single(component),
             (None, None) => Err(wrong(
@@ -73,20 +73,25 @@ impl Serve {
         }
     }
 
-    /// What comes before the first component is read: whoever compiles is started, this process is confined, then its first other
+    /// What comes before the first component is read: whoever compiles is started, this process is confined, then its first lasting
     /// thread begins, that of the log.
     fn begin(&self, read: &config::Read, access: Option<&(Destination, AccessForm)>) -> anyhow::Result<Begun> {
         let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone()).into()) };
         let compiler = node::compiler(node);
-        compiler.start()?;
-        let confined = match self.confine {
-            Confine::Off => None,
-            Confine::Auto | Confine::Required => {
-                let files: Vec<&Path> =
-                    [&self.config, &self.limits].into_iter().flatten().map(PathBuf::as_path).collect();
-                Some(node::confine(node, &files, access.map(|(file, _)| file))?)
-            }
-        };
+        let files: Vec<&Path> = [&self.config, &self.limits].into_iter().flatten().map(PathBuf::as_path).collect();
+        // Started by a thread that still has its rights and ends with this; the two take their time together.
+        let (started, confined) = std::thread::scope(|scope| {
+            let started = scope.spawn(|| compiler.start());
+            let confined = match self.confine {
+                Confine::Off => Ok(None),
+                Confine::Auto | Confine::Required => {
+                    node::confine(node, &files, access.map(|(file, _)| file)).map(Some)
+                }
+            };
+            (started.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), confined)
+        });
+        started?;
+        let confined = confined?;
         if self.confine == Confine::Required && confined != Some(Confined { landlock: true, seccomp: true }) {
             return Err(wrong(
                 "this kernel cannot confine the process as `--confine required` asks for".to_owned(),
@@ -101,10 +106,10 @@ impl Serve {
         Ok(Begun { compiler, log: logs::init(Format::Auto)?, warning })
     }
 
-    fn node(&self, read: &config::Read) -> anyhow::Result<()> {
+    fn node(&self, read: config::Read) -> anyhow::Result<()> {
         let access = self.access_log.clone().unwrap_or(AccessLog::To(Destination::Stdout)).sink();
         let mut ending = Ending::prepare(None)?;
-        let Begun { compiler, mut log, warning } = self.begin(read, access.as_ref())?;
+        let Begun { compiler, mut log, warning } = self.begin(&read, access.as_ref())?;
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
@@ -117,7 +122,9 @@ impl Serve {
             request_headers: Vec::new(),
             compiler,
         };
-        let running = ending.unless_it_comes(&mut log, || Node::start(read, options))?;
+        let running = ending.unless_it_comes(&mut log, || Node::start(&read, options))?;
+        // What was written down for thousands of workers is of no more use.
+        drop(read);
         for address in &running.addresses {
             tracing::info!(%address, workers = running.workers(), "listening");
         }

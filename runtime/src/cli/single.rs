@@ -11,6 +11,7 @@ use super::address;
 use super::options::{Asked, time};
 use super::rules;
 use crate::activate::Mode;
+use crate::bindings::ROOM;
 use crate::config::{
     Build, LimitTable, Listener, Mentions, Methods, Node, PathPattern, Place, Route, Target, Telemetry, Value, Worker,
 };
@@ -154,7 +155,8 @@ impl Single {
         Ok(Parsed { node: self.node(component, asked), headers, notes })
     }
 
-    fn node(&self, component: &Path, asked: Asked) -> Node {
+    fn node(&self, component: &Path, mut asked: Asked) -> Node {
+        have_room_for_one(&mut asked.limits);
         let name =
             component.file_stem().map_or_else(|| "worker".to_owned(), |stem| stem.to_string_lossy().into_owned());
         let route = Route {
@@ -264,6 +266,16 @@ impl Inert {
         if self.profile.is_some() || self.gdbstub.is_some() {
             asked.wrong("components are neither profiled nor debugged here", "do that with `wasmtime serve`");
         }
+    }
+}
+
+/// A node of one worker needs no more places for isolates than that one may have, and those that nobody ever has to himself: places
+/// take time to make.
+fn have_room_for_one(limits: &mut LimitTable) {
+    let (most, one) = (limits.node_limits().node_concurrency, limits.worker_defaults().concurrency);
+    let needed = one.saturating_add(one.div_ceil(ROOM));
+    if needed < most {
+        let _ = limits.set("node_concurrency", Value::Count(needed));
     }
 }
 

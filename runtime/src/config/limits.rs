@@ -226,6 +226,12 @@ limits! {
         node_memory: Bytes,
         /// Private memory of the process, past which no isolate begins.
         process_memory: Bytes,
+        /// Components in memory, with what the engine makes of them.
+        loaded_bytes: Bytes,
+        /// Components in memory.
+        loaded_components: Count,
+        /// Workers waiting to be loaded.
+        load_queue: Count,
         /// One component, as a file.
         component_size: Bytes,
         /// Writable memory of the process that compiles one.

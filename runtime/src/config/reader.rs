@@ -3,7 +3,7 @@
 //! The `toml` crate parses, serde types the leaves; this file adds what neither does: faults are gathered, each has its
 //! place, and a table that is dropped reports every key that nobody asked for.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::Read as _;
@@ -52,6 +52,8 @@ pub(super) const fn key(name: &'static str, what: &'static str, example: &'stati
 pub(super) struct Source {
     file: PathBuf,
     text: String,
+    /// Where each line begins: a file that names thousands of things has a place for each.
+    lines: OnceCell<Vec<usize>>,
     faults: RefCell<Vec<Diagnostic>>,
     /// The files that this one names, with their places.
     named: RefCell<Vec<(PathBuf, Place)>>,
@@ -76,7 +78,8 @@ impl Source {
     }
 
     pub(super) fn new(file: &Path, text: String) -> Self {
-        Self { file: file.to_owned(), text, faults: RefCell::default(), named: RefCell::default() }
+        let (lines, faults, named) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Self { file: file.to_owned(), text, lines, faults, named }
     }
 
     /// The root table, or `None` where the text is not TOML: then all its syntax faults have been noted, and nothing else is
@@ -101,11 +104,14 @@ impl Source {
     }
 
     pub(super) fn place(&self, offset: usize) -> Place {
+        let ends = || self.text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = self.lines.get_or_init(|| std::iter::once(0).chain(ends()).collect());
         let before = self.text.get(..offset).unwrap_or(&self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = lines.partition_point(|start| *start <= before.len());
+        let start = lines.get(line - 1).copied().unwrap_or(0);
         // A byte order mark is no character of the first line.
-        let column = before[line_start..].trim_start_matches('\u{feff}').chars().count() + 1;
-        Place { file: self.file.clone(), line: before.matches('\n').count() + 1, column }
+        let column = before[start..].trim_start_matches('\u{feff}').chars().count() + 1;
+        Place { file: self.file.clone(), line, column }
     }
 
     pub(super) fn fault(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {

@@ -1,5 +1,7 @@
 //! Names that lead from one table to another: each must be defined once, and each use must find it.
 
+use std::collections::BTreeMap;
+
 use toml::Spanned;
 
 use super::diagnostic::{Diagnostic, Place};
@@ -41,14 +43,14 @@ impl Reference {
 /// The definitions of one kind.
 pub(super) struct Names {
     kind: Kind,
-    defined: Vec<(String, Place)>,
+    defined: BTreeMap<String, Place>,
     /// False when a definition could not be read: then a name that is not found may be that one's.
     complete: bool,
 }
 
 impl Names {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, defined: Vec::new(), complete: true }
+        Self { kind, defined: BTreeMap::new(), complete: true }
     }
 
     /// Notes the `name` of a table; a name that is taken is a fault where it stands for the second time.
@@ -64,11 +66,11 @@ impl Names {
 
     pub(super) fn define_at(&mut self, name: &str, place: Place) -> Option<Diagnostic> {
         let word = self.kind.word();
-        if let Some((_, first)) = self.defined.iter().find(|(defined, _)| defined == name) {
+        if let Some(first) = self.defined.get(name) {
             let message = format!("there are two {word}s with the name `{name}`; the first is at {first}");
             return Some(Diagnostic::new(place, message, "give one of them another name"));
         }
-        self.defined.push((name.to_owned(), place));
+        self.defined.insert(name.to_owned(), place);
         None
     }
 
@@ -81,7 +83,7 @@ impl Names {
         let word = self.kind.word();
         let mut faults = Vec::new();
         for reference in references.into_iter().filter(|reference| reference.kind == self.kind) {
-            let known = self.defined.iter().any(|(defined, _)| *defined == reference.name);
+            let known = self.defined.contains_key(&reference.name);
             if known || !self.complete {
                 continue;
             }
@@ -90,7 +92,7 @@ impl Names {
                 false => suggestion(
                     &reference.name,
                     &format!("known {word}s"),
-                    self.defined.iter().map(|(name, _)| name.as_str()),
+                    self.defined.keys().map(String::as_str),
                 ),
             };
             let message = format!("there is no {word} `{}`", reference.name);

@@ -22,7 +22,7 @@ use crate::config::{NodeLimits, held};
 use crate::failure::Failure;
 use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, InUse, Metrics, RequestId, TargetMetrics, TraceId, Tracer};
+use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
 use crate::sandbox::{self, Invocation, Ledger};
 
 /// What all cores share.
@@ -133,10 +133,10 @@ impl Core {
     }
 
     async fn admit(&self, worker: &Worker) -> Result<Permit, Failure> {
-        let Capabilities { share, limits, .. } = &*worker.prepared.capabilities;
+        let Capabilities { share, limits, .. } = &*worker.capabilities;
         let entered = self.dispatcher.gate.enter(share.id, limits).await;
         if entered.is_err() {
-            worker.prepared.refused().await;
+            sandbox::refused(&worker.capabilities).await;
         }
         entered
     }
@@ -156,7 +156,7 @@ impl Core {
         }
         let egress = &active.egress[self.index];
         let passed = egress.pass(request.headers(), self.dispatcher.limits.loop_hops)?;
-        let capabilities = &worker.prepared.capabilities;
+        let capabilities = &worker.capabilities;
         let (mut parts, arrival) = request.into_parts();
         strip_hop_by_hop(&mut parts.headers);
         // After the client's `Connection` has had its say about the client's fields: these are the node's.
@@ -171,9 +171,19 @@ impl Core {
             true => Some(self.admit(worker).await?),
             false => None,
         };
-        worker.prepared.turn().await;
+        sandbox::turn(capabilities).await;
+        let in_memory = worker.code.loaded();
+        let loaded;
+        let (prepared, start) = match &*in_memory {
+            Some(prepared) => (prepared, Start::Warm),
+            None => {
+                // Boxed: few wait, and the future of each request has room for this one.
+                loaded = Box::pin(worker.code.load()).await?;
+                (&loaded.0, loaded.1)
+            }
+        };
         let usage = Usage::new();
-        let isolate = sandbox::find(&worker.prepared, &usage);
+        let isolate = sandbox::find(prepared, start, &usage);
         let start = isolate.start;
         exchange.runs(worker, &usage, start);
         let event = Event {
@@ -194,7 +204,7 @@ impl Core {
             broken: broken.clone(),
         });
         let invocation = Invocation {
-            prepared: &worker.prepared,
+            prepared,
             isolate,
             event,
             egress: egress.clone(),

@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use http::uri::Scheme;
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
@@ -21,6 +22,7 @@ use tower_service::Service;
 
 use super::BoxFuture;
 use super::own::Own;
+use super::pool::Tls;
 use super::resolve::Resolve;
 use crate::failure::{Failure, Wait};
 use crate::http::is_public;
@@ -87,7 +89,7 @@ impl Dial {
 
     async fn connect(self, target: Uri) -> Result<TokioIo<TcpStream>, Failure> {
         let host = target.host().unwrap_or_default();
-        let default = if target.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
+        let default = if target.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
         let port = target.port_u16().unwrap_or(default);
         let addresses = self.addresses(host, port).await?;
         let stream = first_to_answer(addresses).await;
@@ -162,7 +164,8 @@ fn poll_any(
 /// Opens connections, with TLS where the scheme asks for it, within a time.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) https: HttpsConnector<Dial>,
+    pub(super) dial: Dial,
+    pub(super) tls: Arc<Tls>,
     /// A bound of its own: hyper-util may let a connection be finished that its request no longer waits for.
     pub(super) timeout: Duration,
 }
@@ -177,8 +180,14 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let (connecting, limit) = (self.https.call(target), self.timeout);
+        let (mut dial, secured, limit) = (self.dial.clone(), Arc::clone(&self.tls), self.timeout);
         Box::pin(async move {
+            let connecting = async {
+                if target.scheme() != Some(&Scheme::HTTPS) {
+                    return Ok(MaybeHttpsStream::Http(dial.call(target).await?));
+                }
+                secured.over(dial)?.call(target).await
+            };
             match tokio::time::timeout(limit, connecting).await {
                 Ok(Ok(stream)) => Ok(TokioIo::new(Line { stream: TokioIo::new(stream), history: History::default() })),
                 // What is not a failure of `Dial` comes from TLS.

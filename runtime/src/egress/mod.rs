@@ -40,6 +40,7 @@ use http::{Method, Request, Response, Uri};
 pub use hops::Passed;
 pub use own::Own;
 pub use policy::Policy;
+pub use pool::read_roots_ahead;
 
 use crate::config::{self, Diagnostics, NodeLimits};
 use crate::failure::Failure;
@@ -50,7 +51,7 @@ use connect::{Dial, Reach};
 use exchange::{Head, Outgoing};
 use origin::Origin;
 use policy::Destination;
-use pool::{Pool, Protocol};
+use pool::{Pool, Protocol, Roots};
 use resolve::{PLACES, Resolve, System};
 use upload::Sender;
 
@@ -187,9 +188,9 @@ impl Egress {
         let origins = origin::all(origins, gates, limits, &dial(Reach::Anywhere, &of_origins))?;
         let pool = |reach| {
             let times = pool::Times { connect: Timeouts::MAX.connect, idle: KEEPALIVE_IDLE };
-            pool::pool(dial(reach, &of_workers), pool::system_roots(), Protocol::Http1, times).map_err(origin::unusable)
+            pool::pool(dial(reach, &of_workers), Roots::System, Protocol::Http1, times)
         };
-        let (public, open) = (pool(Reach::Public)?, pool(Reach::Anywhere)?);
+        let (public, open) = (pool(Reach::Public), pool(Reach::Anywhere));
         Ok(Self(Arc::new(Pools { own: own.clone(), origins, public, open })))
     }
 

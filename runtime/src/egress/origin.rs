@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use super::connect::Dial;
 use super::exchange::{self, Head, Outgoing};
-use super::pool::{self, Pool, Protocol};
+use super::pool::{self, Pool, Protocol, Roots};
 use super::upload::Sender;
 use super::{Timeouts, headers, refuse_connect};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
@@ -80,11 +80,6 @@ pub(super) fn all(
     if faults.is_empty() { Ok(ready) } else { Err(Diagnostics(faults)) }
 }
 
-/// A fault that no origin has caused: TLS itself cannot be set up.
-pub(super) fn unusable(why: String) -> Diagnostics {
-    Diagnostics(vec![fault(format!("TLS cannot be set up: {why}"), "this is a fault of the build; report it")])
-}
-
 fn fault(message: String, help: &str) -> Diagnostic {
     Diagnostic::new(Place::default(), message, help)
 }
@@ -104,14 +99,14 @@ fn one(origin: &config::Origin, gate: &Arc<Gate>, streams: u64, dial: Dial) -> R
         return Err(fault(&format!("{url} has no usable host"), "write http://HOST or https://HOST"));
     };
     let roots = match &origin.certificate_authority {
-        Some(file) => pool::roots_of(file).map_err(|why| Diagnostic {
+        Some(file) => pool::roots_of(file).map(Roots::Of).map_err(|why| Diagnostic {
             place: Place { file: file.clone(), line: 0, column: 0 },
             message: format!("origin {name}: certificate_authority cannot be read: {why}"),
             help: Some("it must be a PEM file with at least one certificate".to_owned()),
         })?,
-        None => pool::system_roots(),
+        None => Roots::System,
     };
-    if secure && roots.is_empty() {
+    if secure && matches!(roots, Roots::System) && pool::system_roots().is_empty() {
         return Err(fault(
             "this machine has no trusted certificates, so no https origin can be verified",
             "install the package ca-certificates, or set certificate_authority",
@@ -124,7 +119,7 @@ fn one(origin: &config::Origin, gate: &Arc<Gate>, streams: u64, dial: Dial) -> R
         Timeouts { connect: origin.connect_timeout, first_byte: origin.first_byte_timeout, idle: origin.idle_timeout };
     let times = times.within(Timeouts { connect: YEAR, first_byte: YEAR, idle: YEAR });
     let pool_times = pool::Times { connect: times.connect, idle: origin.keepalive_idle };
-    let pool = pool::pool(dial, roots, protocol, pool_times).map_err(|why| fault(&why, "report it"))?;
+    let pool = pool::pool(dial, roots, protocol, pool_times);
     Ok(Origin {
         name: name.clone(),
         scheme: if secure { Scheme::HTTPS } else { Scheme::HTTP },

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use hyper_rustls::{DefaultServerNameResolver, HttpsConnector};
@@ -63,15 +64,14 @@ pub(super) struct Times {
 /// `retry_canceled_requests` stays on, hyper-util's default: it takes a request back that was not begun because the pooled
 /// connection it was meant for had closed, and gives it to another one. Not a byte was sent, so that is safe for any request.
 /// What was sent and met a closing connection is decided in [`super::exchange`].
-pub(super) fn pool(dial: Dial, roots: Arc<RootCertStore>, protocol: Protocol, times: Times) -> Result<Pool, String> {
+pub(super) fn pool(dial: Dial, roots: Roots, protocol: Protocol, times: Times) -> Pool {
     let streams = match protocol {
         Protocol::Http1 => None,
         Protocol::Http2 { streams } => Some(streams),
     };
     let window = streams.unwrap_or(1).saturating_mul(u64::from(STREAM_WINDOW)).min(LARGEST_WINDOW);
-    let tls = client_config(roots, protocol)?;
-    let https = HttpsConnector::new(dial, tls, false, Arc::new(DefaultServerNameResolver::default()));
-    Ok(Client::builder(Tasks)
+    let tls = Arc::new(Tls { roots, protocol, config: OnceLock::new() });
+    Client::builder(Tasks)
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(times.idle)
@@ -85,7 +85,46 @@ pub(super) fn pool(dial: Dial, roots: Arc<RootCertStore>, protocol: Protocol, ti
         .http2_keep_alive_timeout(PING_TIMEOUT)
         // Host is set by `headers`, always.
         .set_host(false)
-        .build(Connector { https, timeout: times.connect }))
+        .build(Connector { dial, tls, timeout: times.connect })
+}
+
+/// Whom a pool trusts.
+#[derive(Clone, Debug)]
+pub(super) enum Roots {
+    /// Whoever the system trusts.
+    System,
+    /// These alone.
+    Of(Arc<RootCertStore>),
+}
+
+/// TLS as a pool's connections speak it. Made for the first of them: the system has hundreds of roots, which take longer to read than
+/// all else that a start does, and many nodes ask nobody by TLS.
+#[derive(Debug)]
+pub(super) struct Tls {
+    roots: Roots,
+    protocol: Protocol,
+    config: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+impl Tls {
+    /// Opens a connection with it.
+    pub(super) fn over(&self, dial: Dial) -> Result<HttpsConnector<Dial>, String> {
+        let make = || {
+            let roots = match &self.roots {
+                Roots::System => system_roots(),
+                Roots::Of(roots) => Arc::clone(roots),
+            };
+            client_config(roots, self.protocol).map(Arc::new)
+        };
+        let config = Arc::clone(self.config.get_or_init(make).as_ref().map_err(String::clone)?);
+        Ok(HttpsConnector::new(dial, config, false, Arc::new(DefaultServerNameResolver::default())))
+    }
+}
+
+/// Reads the system's roots in a thread of its own, so that no request has to wait for them on its core.
+pub fn read_roots_ahead() {
+    // Where there can be no thread, the first request by TLS waits.
+    let _ = thread::Builder::new().name("eyot-roots".to_owned()).spawn(system_roots);
 }
 
 fn client_config(roots: Arc<RootCertStore>, protocol: Protocol) -> Result<ClientConfig, String> {

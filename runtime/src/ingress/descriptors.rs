@@ -1,4 +1,4 @@
-//! How many descriptors this process may have: sockets are the most of them.
+//! How many descriptors this process may have: for sockets, and for the files of components in memory.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -6,8 +6,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 const RESERVE: u64 = 512;
 
 /// Raises the soft limit to the hard one: it is low for the sake of programs that use `select`, which we do not. Says so when that is not
-/// enough for `connections`, because a node without descriptors can accept nothing and reach no origin.
-pub fn raise_descriptors(connections: u64) {
+/// enough for `connections` and for the files of so many `components` in memory, because a node without descriptors can accept nothing
+/// and reach no origin.
+pub fn raise_descriptors(connections: u64, components: u64) {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
@@ -15,14 +16,15 @@ pub fn raise_descriptors(connections: u64) {
             tracing::warn!(%error, "the limit on open descriptors cannot be raised");
         }
     }
-    let needed = connections.saturating_add(RESERVE);
+    let needed = connections.saturating_add(components).saturating_add(RESERVE);
     // `None` is no limit.
     if let Some(descriptors) = getrlimit(Resource::Nofile).current.filter(|descriptors| *descriptors < needed) {
         tracing::warn!(
             descriptors,
             connections,
+            components,
             needed,
-            "too few open descriptors are allowed: raise `ulimit -Hn`, or lower limit connections"
+            "too few open descriptors are allowed: raise `ulimit -Hn`, or lower limits connections and loaded_components"
         );
     }
 }

@@ -1,10 +1,11 @@
 //! Counters for Prometheus: what the node does, by target, worker and code.
 //!
-//! Labels are looked up once, when a worker is activated or a route table is built; a request that goes well then touches only
-//! atomics that it holds handles to. A failure is looked up by its code when it is counted. Every label value is a name from the configuration or from a list in our code, so a client or a
-//! guest cannot add series.
+//! Labels are looked up once, when a target is asked for the first time; a request that goes well then touches only atomics that it
+//! holds handles to. A failure is looked up by its code when it is counted. Every label value is a name from the configuration or from a
+//! list in our code, so a client or a guest cannot add series.
 
 mod labels;
+mod loads;
 mod process;
 mod status;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use prometheus::{
 use super::{SpanLosses, task};
 use labels::Counters;
 pub use labels::{Start, Target};
+pub use loads::Loads;
 use process::Process;
 
 /// Seconds, from what an edge answer takes to what a slow origin takes.
@@ -39,6 +41,7 @@ pub struct Metrics {
     in_use: IntGauge,
     waiting: IntGauge,
     starts: [IntCounter; Start::ALL.len()],
+    loads: Loads,
     cpu: CounterVec,
     memory: CounterVec,
     log_dropped: Counters<1>,
@@ -55,21 +58,24 @@ pub struct Metrics {
     rendering: Mutex<()>,
 }
 
-/// Handles to what is counted for one target.
+/// Handles to what is counted for one target. There may be thousands that are never asked, so its series begin with its first answer.
 pub struct TargetMetrics {
     name: String,
     requests: Counters<2>,
-    by_status: Box<[OnceLock<IntCounter>]>,
     failures: Counters<2>,
-    duration: Histogram,
+    durations: HistogramVec,
+    /// The statuses that it answers with first. Hardly any target has more.
+    by_status: [OnceLock<(usize, IntCounter)>; 4],
+    duration: OnceLock<Histogram>,
 }
 
-/// Handles to what is counted for one worker.
+/// Handles to what is counted for one worker, from its first isolate on.
 pub struct WorkerMetrics {
     target: Arc<TargetMetrics>,
-    cpu: Counter,
-    memory: Counter,
-    log_dropped: IntCounter,
+    cpus: CounterVec,
+    memories: CounterVec,
+    used: OnceLock<(Counter, Counter)>,
+    log_dropped: Counters<1>,
     limits: Counters<2>,
 }
 
@@ -110,6 +116,7 @@ impl Metrics {
                 IntGauge::new("eyot_isolates_waiting", "Isolates that are there for requests to come.")?,
             )?,
             starts: Start::ALL.map(|start| starts.of([start.as_str()])),
+            loads: Loads::register(&registry)?,
             cpu: register(&registry, CounterVec::new(cpu, &["worker"])?)?,
             memory: register(&registry, CounterVec::new(memory, &["worker"])?)?,
             log_dropped: Counters::register(
@@ -188,9 +195,10 @@ impl Metrics {
         let make = || {
             Arc::new(WorkerMetrics {
                 target,
-                cpu: self.cpu.with_label_values(&[name]),
-                memory: self.memory.with_label_values(&[name]),
-                log_dropped: self.log_dropped.of([name]),
+                cpus: self.cpu.clone(),
+                memories: self.memory.clone(),
+                used: OnceLock::new(),
+                log_dropped: self.log_dropped.clone(),
                 limits: self.limits.clone(),
             })
         };
@@ -204,11 +212,12 @@ impl Metrics {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             Arc::new(TargetMetrics {
-                duration: self.durations.with_label_values(&[&name]),
                 name: name.clone(),
                 requests: self.requests.clone(),
-                by_status: (0..status::slots()).map(|_| OnceLock::new()).collect(),
                 failures: self.failures.clone(),
+                durations: self.durations.clone(),
+                by_status: Default::default(),
+                duration: OnceLock::new(),
             })
         };
         Arc::clone(targets.entry(name.clone()).or_insert_with(make))
@@ -236,6 +245,12 @@ impl Metrics {
         self.cuts.of([why]).inc();
     }
 
+    /// What is counted where components are loaded.
+    #[must_use]
+    pub fn loads(&self) -> Loads {
+        self.loads.clone()
+    }
+
     /// The counters of lost spans, for `Tracer::start`.
     #[must_use]
     pub fn span_losses(&self) -> SpanLosses {
@@ -253,9 +268,14 @@ impl TargetMetrics {
     /// Counts a request that was answered.
     pub fn finished(&self, status: u16, duration: Duration) {
         let slot = status::slot(status);
-        let counter = self.by_status[slot].get_or_init(|| self.requests.of([&self.name, &status::label(slot)]));
-        counter.inc();
-        self.duration.observe(duration.as_secs_f64());
+        let counter = || self.requests.of([&self.name, &status::label(slot)]);
+        let mut first = self.by_status.iter().map(|known| known.get_or_init(|| (slot, counter())));
+        match first.find(|(known, _)| *known == slot) {
+            Some((_, counter)) => counter.inc(),
+            None => counter().inc(),
+        }
+        let duration_of = || self.durations.with_label_values(&[&self.name]);
+        self.duration.get_or_init(duration_of).observe(duration.as_secs_f64());
     }
 
     /// Counts a failure; `code` is `Failure::code()`.
@@ -273,13 +293,16 @@ impl WorkerMetrics {
 
     /// Counts what one isolate used: CPU time, and its peak memory for as long as it was there.
     pub fn used(&self, cpu: Duration, peak_memory: u64, lifetime: Duration) {
-        self.cpu.inc_by(cpu.as_secs_f64());
-        self.memory.inc_by(peak_memory as f64 / 1e9 * lifetime.as_secs_f64());
+        let name = [&*self.target.name];
+        let counters = || (self.cpus.with_label_values(&name), self.memories.with_label_values(&name));
+        let (used_cpu, used_memory) = self.used.get_or_init(counters);
+        used_cpu.inc_by(cpu.as_secs_f64());
+        used_memory.inc_by(peak_memory as f64 / 1e9 * lifetime.as_secs_f64());
     }
 
     /// Counts output of the guest that was dropped.
     pub fn log_dropped(&self, bytes: u64) {
-        self.log_dropped.inc_by(bytes);
+        self.log_dropped.of([&self.target.name]).inc_by(bytes);
     }
 
     /// Counts a limit that was reached without ending the invocation; `code` is its code in limits.toml.

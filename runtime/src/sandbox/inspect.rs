@@ -2,10 +2,11 @@
 
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator};
 
-use super::{EngineKind, Engines};
+use super::EngineKind;
+use super::engine::features;
 
 /// A handler that a component exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Handler {
     /// `wasi:http/incoming-handler@0.2.x`
     IncomingHandler,
@@ -13,15 +14,13 @@ pub enum Handler {
     Handler,
 }
 
-/// What a component is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a component is. Written down beside its code, so that a start need not look again.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Inspection {
     /// The engine that it needs.
     pub engine: EngineKind,
     /// What we could call, the better first, each with the full name of its export.
     pub handlers: Vec<(Handler, String)>,
-    /// The interfaces that it imports.
-    pub imports: Vec<String>,
 }
 
 /// Why it cannot be a worker.
@@ -50,6 +49,9 @@ pub enum InspectionError {
         /// With its version.
         export: String,
     },
+    /// No fault of the component's.
+    #[error("there is no compiler for this machine: {0}")]
+    Machine(String),
     /// Nothing to call.
     #[error(
         "this component exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3; it exports {}",
@@ -71,6 +73,7 @@ impl InspectionError {
             Self::Compiled => "give the component (.wasm) that it was compiled from",
             Self::Invalid { .. } => "build it again; if that does not help, with a newer version of its toolchain",
             Self::Draft { .. } => "build it with a version of its toolchain that is for WASI 0.3.0",
+            Self::Machine(_) => "run it on a processor that wasmtime compiles for",
             Self::NoHandler { .. } => "export an HTTP handler, for example with eyot-sdk's `serve!`",
         }
     }
@@ -84,7 +87,7 @@ fn list(names: &[String]) -> String {
 ///
 /// # Errors
 /// When it cannot be a worker.
-pub fn inspect(engines: &Engines, bytes: &[u8]) -> Result<Inspection, InspectionError> {
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectionError> {
     if bytes.starts_with(b"\x7fELF") {
         return Err(InspectionError::Compiled);
     }
@@ -93,13 +96,13 @@ pub fn inspect(engines: &Engines, bytes: &[u8]) -> Result<Inspection, Inspection
     }
     let (imports, exports) = names(bytes)?;
     let concurrent = imports.iter().chain(&exports).any(|name| name.starts_with("wasi:") && name.contains("@0.3."));
-    let engine = if !concurrent && validate(engines, bytes, EngineKind::Plain).is_ok() {
+    let engine = if !concurrent && validate(bytes, EngineKind::Plain).is_ok() {
         EngineKind::Plain
     } else {
-        validate(engines, bytes, EngineKind::Concurrent)?;
+        validate(bytes, EngineKind::Concurrent)?;
         EngineKind::Concurrent
     };
-    Ok(Inspection { engine, handlers: handlers(exports)?, imports })
+    Ok(Inspection { engine, handlers: handlers(exports)? })
 }
 
 fn handlers(exports: Vec<String>) -> Result<Vec<(Handler, String)>, InspectionError> {
@@ -120,8 +123,9 @@ fn handlers(exports: Vec<String>) -> Result<Vec<(Handler, String)>, InspectionEr
     }
 }
 
-fn validate(engines: &Engines, bytes: &[u8], kind: EngineKind) -> Result<(), InspectionError> {
-    Validator::new_with_features(engines.features(kind)).validate_all(bytes).map(|_| ()).map_err(invalid)
+fn validate(bytes: &[u8], kind: EngineKind) -> Result<(), InspectionError> {
+    let features = features(kind).map_err(|error| InspectionError::Machine(format!("{error:#}")))?;
+    Validator::new_with_features(features).validate_all(bytes).map(|_| ()).map_err(invalid)
 }
 
 /// The names of the outermost imports and exported instances.

@@ -12,8 +12,8 @@ use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
-use super::{EngineKind, Engines, Handler, Inspection, lane};
-use crate::bindings::{self, Capabilities, Guest};
+use super::{Engines, Handler, Inspection, lane};
+use crate::bindings::{Capabilities, Guest};
 
 /// One version of one worker, ready to be instantiated.
 pub struct Prepared {
@@ -46,9 +46,12 @@ pub(super) enum Pre {
     Service(ServicePre<Guest>),
 }
 
-/// Why a compiled component cannot be run. The author's to solve, each.
+/// Why a compiled component cannot be run. All but the first are the author's to solve.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
+    /// There is no engine to run it.
+    #[error("no engine can be made for the component: {0:#}")]
+    Engine(wasmtime::Error),
     /// It imports what we do not have.
     #[error("the component cannot be linked: {0:#}")]
     Import(wasmtime::Error),
@@ -67,6 +70,7 @@ impl PrepareError {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
+            Self::Engine(_) => "lower node_concurrency, or raise the limit on address space (ulimit -v)",
             Self::Import(_) => "remove the import, or build with a toolchain that targets wasi:http",
             Self::Export { .. } => {
                 "export the function `handle` as wasi:http has it: build with a toolchain that targets wasi:http"
@@ -86,12 +90,12 @@ impl Prepared {
         component: &Component,
         capabilities: Arc<Capabilities>,
     ) -> Result<Self, PrepareError> {
-        let engine = engines.engine(inspection.engine);
-        let pre = pre(engine, inspection, component)?;
+        let made = engines.made(inspection.engine).map_err(PrepareError::Engine)?;
+        let pre = pre(&made.linker, inspection, component)?;
         let id = capabilities.share.id;
         Ok(Self {
             pre: Arc::new(pre),
-            engine: engine.clone(),
+            engine: made.engine.clone(),
             id,
             asked: AtomicU64::new(u64::MAX),
             not_ahead_before: AtomicU64::new(0),
@@ -121,46 +125,43 @@ impl Prepared {
         self.not_ahead_before.store(0, Relaxed);
     }
 
-    /// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.
-    pub async fn turn(&self) {
-        if lane::is_rationed(self.id) {
-            lane::turn(self.id).await;
-        }
-    }
-
-    /// A request was refused before its guest began. Its answer waits for a turn likewise: else whoever asks again and again would
-    /// take more of the core by being refused than by being served.
-    pub async fn refused(&self) {
-        lane::charge_failed(self.id, Duration::ZERO);
-        if lane::has_had_its_share(self.id) {
-            self.turn_to_answer().await;
-        }
-    }
-
-    /// The same for one whose guest failed before its answer, after so much time.
+    /// Its guest failed before its answer, after so much time: the answer waits for a turn, as that of [`refused`] does.
     pub(super) async fn failed(&self, time: Duration) {
         lane::charge_failed(self.id, time);
         if lane::is_crowded(self.id) {
-            self.turn_to_answer().await;
+            turn_to_answer(&self.capabilities).await;
         }
-    }
-
-    /// An answer that is no work of a guest waits no longer than a request may wait to be served.
-    async fn turn_to_answer(&self) {
-        let _late = tokio::time::timeout(self.capabilities.limits.queue_wait, lane::turn(self.id)).await;
     }
 }
 
-fn pre(engine: &wasmtime::Engine, inspection: &Inspection, component: &Component) -> Result<Pre, PrepareError> {
-    let mut linker = Linker::new(engine);
-    let linked = match inspection.engine {
-        EngineKind::Plain => bindings::link(&mut linker),
-        EngineKind::Concurrent => bindings::link_async(&mut linker),
-    };
-    let instance = linked.and_then(|()| linker.instantiate_pre(component)).map_err(PrepareError::Import)?;
+/// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.
+pub async fn turn(capabilities: &Capabilities) {
+    let id = capabilities.share.id;
+    if lane::is_rationed(id) {
+        lane::turn(id).await;
+    }
+}
+
+/// A request was refused before its guest began. Its answer waits for a turn likewise: else whoever asks again and again would
+/// take more of the core by being refused than by being served.
+pub async fn refused(capabilities: &Capabilities) {
+    let id = capabilities.share.id;
+    lane::charge_failed(id, Duration::ZERO);
+    if lane::has_had_its_share(id) {
+        turn_to_answer(capabilities).await;
+    }
+}
+
+/// An answer that is no work of a guest waits no longer than a request may wait to be served.
+async fn turn_to_answer(capabilities: &Capabilities) {
+    let _late = tokio::time::timeout(capabilities.limits.queue_wait, lane::turn(capabilities.share.id)).await;
+}
+
+fn pre(linker: &Linker<Guest>, inspection: &Inspection, component: &Component) -> Result<Pre, PrepareError> {
+    let instance = linker.instantiate_pre(component).map_err(PrepareError::Import)?;
     let mut first = None;
     for (handler, export) in &inspection.handlers {
-        match pre_of(*handler, export, &linker, component, instance.clone()) {
+        match pre_of(*handler, export, linker, component, instance.clone()) {
             Ok(pre) => return Ok(pre),
             // As wasmtime serve does: what cannot be used of the newer interface gives way to the older.
             Err(why) => _ = first.get_or_insert(PrepareError::Export { export: export.clone(), why }),

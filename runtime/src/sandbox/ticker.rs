@@ -140,13 +140,13 @@ struct Ticker {
     resting: AtomicBool,
 }
 
-/// From now on the epochs of these engines move while guests run.
+/// From now on the epochs of this engine move, too, while guests run.
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(super) fn start(engines: [&Engine; 2]) -> std::io::Result<()> {
+pub(super) fn start(engine: &Engine) -> std::io::Result<()> {
     let mut all = TICKER.engines();
-    all.extend(engines.map(Engine::weak));
+    all.push(engine.weak());
     if TICKER.thread.get().is_none() {
         let thread = std::thread::Builder::new().name("eyot-ticker".into()).spawn(|| TICKER.run())?;
         let _ = TICKER.thread.set(thread.thread().clone());

@@ -59,8 +59,9 @@ pub fn waiting() -> usize {
     counts.iter().map(|count| count.load(Relaxed)).sum()
 }
 
-/// An isolate of this version for a request that begins now: one that waits, else a new one that has not started.
-pub fn find(prepared: &Arc<Prepared>, usage: &Arc<Usage>) -> Found {
+/// An isolate of this version for a request that begins now: one that waits, else a new one that has not started, whose code came
+/// into memory as `start` says.
+pub fn find(prepared: &Arc<Prepared>, start: Start, usage: &Arc<Usage>) -> Found {
     let waiting = CORE.with_borrow_mut(|core| core.take(prepared, usage.began()));
     if prepared.capabilities.share.node.is_tight() {
         // What waits in vain is memory that this request may need.
@@ -72,7 +73,7 @@ pub fn find(prepared: &Arc<Prepared>, usage: &Arc<Usage>) -> Found {
             isolate.continue_for(usage);
             Found { isolate, start }
         }
-        None => Found { isolate: Isolate::new(prepared, usage), start: Start::Warm },
+        None => Found { isolate: Isolate::new(prepared, usage), start },
     }
 }
 

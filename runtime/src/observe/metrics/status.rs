@@ -14,6 +14,7 @@ static REGISTERED: LazyLock<Vec<u16>> = LazyLock::new(|| {
 });
 
 /// How many different labels there are.
+#[cfg(test)]
 pub(super) fn slots() -> usize {
     CLASSES.len() + REGISTERED.len()
 }

@@ -1,0 +1,106 @@
+//! What stands between workers: who must be asking, and where each route leads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::active::{Destination, Target, Worker};
+use crate::auth::Verifier;
+use crate::config::{self, Diagnostic};
+use crate::egress::OriginId;
+use crate::observe::{self, Metrics};
+
+/// Who verifies, by the name that routes and workers use.
+#[derive(Default)]
+pub(super) struct Verifiers {
+    node: HashMap<String, Arc<Verifier>>,
+    /// By worker.
+    own: HashMap<String, Arc<Verifier>>,
+}
+
+impl Verifiers {
+    pub(super) fn load(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Self {
+        let mut load = |auth: &config::Auth| match Verifier::load(auth) {
+            Ok(verifier) => Some(Arc::new(verifier)),
+            Err(more) => {
+                faults.extend(more.0);
+                None
+            }
+        };
+        let mut verifiers = Self::default();
+        for auth in &node.auths {
+            verifiers.node.extend(load(auth).map(|verifier| (auth.name.clone(), verifier)));
+        }
+        for worker in &node.workers {
+            if let Some(auth) = &worker.own_auth {
+                verifiers.own.extend(load(auth).map(|verifier| (worker.name.clone(), verifier)));
+            }
+        }
+        verifiers
+    }
+
+    /// node.toml's of this name, else the worker's own.
+    fn find(&self, name: &str, worker: Option<&config::Worker>) -> Option<&Arc<Verifier>> {
+        let own = || worker.filter(|worker| worker.own_auth.as_ref().is_some_and(|own| own.name == name));
+        self.node.get(name).or_else(|| self.own.get(&own()?.name))
+    }
+}
+
+/// The node's routes, then each worker's own.
+pub(super) fn routes(node: &config::Node) -> Vec<config::Route> {
+    node.routes.iter().chain(node.workers.iter().flat_map(|worker| &worker.routes)).cloned().collect()
+}
+
+/// What routes can lead to, by name: there may be thousands of each.
+pub(super) struct Destinations<'a> {
+    origins: &'a [config::Origin],
+    workers: HashMap<&'a str, &'a Arc<Worker>>,
+    configured: HashMap<&'a str, &'a config::Worker>,
+    auths: &'a Verifiers,
+    metrics: &'a Metrics,
+}
+
+impl<'a> Destinations<'a> {
+    pub(super) fn new(
+        node: &'a config::Node,
+        workers: &'a [Arc<Worker>],
+        auths: &'a Verifiers,
+        metrics: &'a Metrics,
+    ) -> Self {
+        Self {
+            origins: &node.origins,
+            workers: workers.iter().map(|worker| (&*worker.name, worker)).collect(),
+            configured: node.workers.iter().map(|worker| (worker.name.as_str(), worker)).collect(),
+            auths,
+            metrics,
+        }
+    }
+
+    /// `None` where what the route leads to could not be made, which has been reported.
+    pub(super) fn resolve(&self, route: &config::Route) -> Option<Destination> {
+        let mut owner = None;
+        let (target, label) = match &route.target {
+            config::Target::Worker(name) => {
+                let worker = *self.workers.get(name.as_str())?;
+                owner = self.configured.get(name.as_str()).copied();
+                (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
+            }
+            config::Target::Origin(name) => {
+                (Target::Origin(OriginId::find(self.origins, name)?), observe::Target::Origin(name))
+            }
+            config::Target::Redirect { status, location } => {
+                (Target::Redirect { status: *status, location: location.clone() }, observe::Target::Redirect)
+            }
+            config::Target::Respond { status, headers, body } => (
+                Target::Respond { status: *status, headers: headers.clone(), body: body.clone() },
+                observe::Target::Respond,
+            ),
+        };
+        let verifier = match route.auth.as_ref().or_else(|| owner?.auth.as_ref()) {
+            None => None,
+            Some(name) => Some(Arc::clone(self.auths.find(name, owner)?)),
+        };
+        let host = route.host.as_ref().map(ToString::to_string).unwrap_or_default();
+        let pattern = format!("{host}{}", route.path).into();
+        Some(Destination { pattern, verifier, target, metrics: self.metrics.target(label) })
+    }
+}

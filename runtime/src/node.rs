@@ -10,9 +10,7 @@ use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 
-use crate::activate::{
-    Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Loader, Mode, Worker,
-};
+use crate::activate::{Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Loader, Mode, Worker};
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
@@ -223,7 +221,13 @@ pub fn check(read: &config::Read) -> Result<Vec<String>, Diagnostics> {
     let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
     let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone())) };
     let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler(node), &metrics)?;
-    Ok(made.activated.active.workers.iter().map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect())
+    Ok(made
+        .activated
+        .active
+        .workers
+        .iter()
+        .map(|worker| format!("{}@{} is valid", worker.name, worker.version))
+        .collect())
 }
 
 /// What a node is made for.

@@ -17,8 +17,7 @@ fn a_cold_worker_is_loaded_within_a_millisecond() {
     let folder = tempfile::tempdir().expect("a folder");
     let lines: String = (0..WORKERS).map(|number| workers::write(number, folder.path())).collect();
     let state = folder.path().join("state");
-    let configuration =
-        format!("state = \"{}\"\n{lines}[limits]\nloaded_components = 1\n", state.display());
+    let configuration = format!("state = \"{}\"\n{lines}[limits]\nloaded_components = 1\n", state.display());
     // Compiled, and forgotten.
     drop(Node::start(&configuration, &[]));
     let node = Node::start(&configuration, &[]);

@@ -152,7 +152,8 @@ fn after_an_upgrade_code_is_made_again_in_the_background_and_who_asks_comes_firs
         let name = file.file_name().into_string().expect("text");
         let (digest, rest) = name.split_once('-').expect("a digest and an engine");
         let end = rest.split_once('.').expect("an end").1;
-        fs::rename(file.path(), file.path().with_file_name(format!("{digest}-0123456789abcdef.{end}"))).expect("renamed");
+        fs::rename(file.path(), file.path().with_file_name(format!("{digest}-0123456789abcdef.{end}")))
+            .expect("renamed");
     }
     let two = Two { node: Two::node(folder.path(), "loaded_bytes = \"1GiB\""), folder };
     let answer = Answer::of(two.node.request("GET", "/count").header("host", "fixture.test"));

@@ -141,10 +141,8 @@ fn asked_once(components: &[(&str, std::path::PathBuf)], state: &Path, limits: &
     let manifest = |name: &str, component: &Path| {
         fixtures::worker(name, component, &format!("[[route]]\nhost = \"{name}.test\"\npath = \"/*\""))
     };
-    let files: Vec<(String, String)> = components
-        .iter()
-        .map(|(name, component)| (format!("{name}/eyot.toml"), manifest(name, component)))
-        .collect();
+    let files: Vec<(String, String)> =
+        components.iter().map(|(name, component)| (format!("{name}/eyot.toml"), manifest(name, component))).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let workers: String = components.iter().map(|(name, _)| format!("[[worker]]\npath = \"{name}\"\n")).collect();
     let state = format!("state = \"{}\"", state.display());

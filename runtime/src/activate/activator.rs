@@ -8,7 +8,7 @@ use super::active::{Active, Worker};
 use super::assemble::{Destinations, Verifiers, routes};
 use super::code::Code;
 use super::compiled::{Digest, Found};
-use super::components::LoadError;
+use super::components::{LoadError, taken};
 use super::loader::Loader;
 use super::parallel;
 use crate::bindings::{Capabilities, WorkerShares};
@@ -113,11 +113,10 @@ impl Activator {
     /// Loads what was used last, as much as takes no time to speak of, so that small nodes have all in memory when they are ready; the
     /// rest is left. What cannot be used is made again.
     fn load_first(&self, kept: Vec<(Found, Arc<Code>)>, faults: &mut Vec<Diagnostic>) -> Vec<Arc<Code>> {
-        let mut bytes = 0;
+        let (mut count, mut bytes) = (0, 0);
         let is_first = |(found, _): &&(Found, Arc<Code>)| {
-            let is_first = bytes == 0 || bytes + found.bytes() <= FIRST;
-            bytes += found.bytes();
-            is_first
+            (count, bytes) = (count + 1, bytes + taken(found.bytes()));
+            count == 1 || (bytes <= FIRST && self.loader.has_room_for(count, bytes))
         };
         let first = kept.iter().take_while(is_first).count();
         let mut codes: Vec<Arc<Code>> = kept.into_iter().map(|(_, code)| code).collect();

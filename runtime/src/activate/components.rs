@@ -70,7 +70,7 @@ impl LoadError {
 
 /// What a component takes of memory, by the length of its code: the code, which is mapped as far as it is used, and what the engine
 /// makes of its types (55 KiB for the 216 KiB of `hello`).
-fn taken(code: u64) -> u64 {
+pub(super) fn taken(code: u64) -> u64 {
     code + code / 4
 }
 

@@ -204,7 +204,7 @@ impl Loader {
     /// What nobody waits for makes nothing else go.
     fn load_unasked(&self, code: &Arc<Code>) {
         let Some(bytes) = self.components.bytes(code.digest()) else { return };
-        if self.working_set.is_full_for(bytes) {
+        if self.working_set.is_full_for(1, bytes) {
             self.lock().ahead.clear();
         } else if let Some(flight) = code.take_off_unasked() {
             self.load(flight, false);
@@ -221,7 +221,7 @@ impl Loader {
                 self.loads.took(Start::Compile, began.elapsed());
                 // Its own place is one of those who wait.
                 let is_asked = flight.land.receiver_count() > 1;
-                let prepared = match is_asked || !self.working_set.is_full_for(ready.bytes) {
+                let prepared = match is_asked || !self.working_set.is_full_for(1, ready.bytes) {
                     true => self.keep(code, ready),
                     false => Arc::new(ready.prepared),
                 };
@@ -229,6 +229,11 @@ impl Loader {
             }
             Err(error) => flight.fail(&error),
         }
+    }
+
+    /// Whether so many more, of so many bytes of the working set, leave all in memory that is there.
+    pub(super) fn has_room_for(&self, more: usize, bytes: u64) -> bool {
+        !self.working_set.is_full_for(more, bytes)
     }
 
     /// From now on it is in memory.

@@ -48,9 +48,9 @@ impl WorkingSet {
         Self { bounds, state: Mutex::new(State { loaded: LruCache::unbounded(), bytes: 0 }), loads }
     }
 
-    /// Whether one more, of this size, would make another one go.
-    pub(super) fn is_full_for(&self, bytes: u64) -> bool {
-        self.lock().is_over(self.bounds, bytes)
+    /// Whether so many more, of this size together, would make another one go.
+    pub(super) fn is_full_for(&self, more: usize, bytes: u64) -> bool {
+        self.lock().is_over(self.bounds, more, bytes)
     }
 
     /// Takes in what was just loaded. What was used longest ago goes until there is room; the newest stays, however large it is, and
@@ -88,8 +88,13 @@ impl WorkingSet {
     pub(super) fn used(&self) -> Vec<Loaded> {
         let mut state = self.lock();
         // From the one that was used longest ago, so that they keep their order.
-        let used: Vec<Loaded> =
-            state.loaded.iter().rev().filter(|(_, loaded)| loaded.slot.take_used()).map(|(_, used)| used.clone()).collect();
+        let used: Vec<Loaded> = state
+            .loaded
+            .iter()
+            .rev()
+            .filter(|(_, loaded)| loaded.slot.take_used())
+            .map(|(_, used)| used.clone())
+            .collect();
         for loaded in &used {
             state.loaded.promote(&loaded.slot.number);
         }
@@ -102,8 +107,8 @@ impl WorkingSet {
 }
 
 impl State {
-    fn is_over(&self, bounds: Bounds, bytes: u64) -> bool {
-        self.loaded.len() as u64 >= bounds.components || self.bytes.saturating_add(bytes) > bounds.bytes
+    fn is_over(&self, bounds: Bounds, more: usize, bytes: u64) -> bool {
+        (self.loaded.len() + more) as u64 > bounds.components || self.bytes.saturating_add(bytes) > bounds.bytes
     }
 
     /// Takes out what has to go for so many bytes more.
@@ -111,7 +116,7 @@ impl State {
         let mut gone = Vec::new();
         // What was used has a second chance, but no third: it may be used again meanwhile, all the time.
         let mut chances = self.loaded.len();
-        while self.is_over(bounds, bytes) {
+        while self.is_over(bounds, 1, bytes) {
             let Some((number, loaded)) = self.loaded.pop_lru() else { break };
             if chances > 0 && loaded.slot.take_used() {
                 chances -= 1;

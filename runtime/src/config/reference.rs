@@ -89,11 +89,9 @@ impl Names {
             }
             let help = match self.defined.is_empty() {
                 true => format!("node.toml defines no {word}s: add [[{word}]]"),
-                false => suggestion(
-                    &reference.name,
-                    &format!("known {word}s"),
-                    self.defined.keys().map(String::as_str),
-                ),
+                false => {
+                    suggestion(&reference.name, &format!("known {word}s"), self.defined.keys().map(String::as_str))
+                }
             };
             let message = format!("there is no {word} `{}`", reference.name);
             faults.push(Diagnostic::new(reference.place.clone(), message, help));

@@ -28,8 +28,10 @@ impl Loads {
         );
         let took = register(registry, HistogramVec::new(took.buckets(BUCKETS.to_vec()), &["start"])?)?;
         let components = IntGauge::new("eyot_components_loaded", "Components in memory.")?;
-        let bytes = IntGauge::new("eyot_components_loaded_bytes", "What they are counted for, against limit loaded_bytes.")?;
-        let evicted = IntCounter::new("eyot_component_evictions_total", "Components that had to make room for others.")?;
+        let bytes =
+            IntGauge::new("eyot_components_loaded_bytes", "What they are counted for, against limit loaded_bytes.")?;
+        let evicted =
+            IntCounter::new("eyot_component_evictions_total", "Components that had to make room for others.")?;
         Ok(Self {
             components: register(registry, components)?,
             bytes: register(registry, bytes)?,

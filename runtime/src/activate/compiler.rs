@@ -173,7 +173,8 @@ impl Drop for Helper {
 }
 
 /// This binary, even where another one has its path by now.
-fn this_program() -> Command {
+#[must_use]
+pub fn this_program() -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("eyot");
     command

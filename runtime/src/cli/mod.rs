@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod check;
 mod compile;
@@ -49,8 +50,12 @@ const EXAMPLES: &str = "Examples:
   eyot serve --config node.toml        run a node
   eyot check --config node.toml        report what is wrong with a configuration
   eyot limits                          show every limit, its value, and where it came from
+  eyot bench hello.wasm                measure what a request costs
 
 EYOT_LOG filters the log on stderr by level and module, such as EYOT_LOG=debug or EYOT_LOG=warn,guest=info.";
+
+/// The hidden subcommand of the process that `eyot bench` measures.
+const CHILD_OF_BENCH: &str = "bench-child";
 
 #[derive(Subcommand)]
 enum Command {
@@ -59,6 +64,11 @@ enum Command {
     Build(build::Build),
     Check(check::Check),
     Limits(limits::Limits),
+    Bench(Box<bench::Bench>),
+    #[command(name = CHILD_OF_BENCH, hide = true)]
+    BenchChild {
+        setup: String,
+    },
     #[command(name = compiler::HELPER, hide = true)]
     CompileHelper,
     #[command(name = compiler::CHILD, hide = true)]
@@ -76,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Build(build) => build.run(),
         Command::Check(check) => check.run(),
         Command::Limits(limits) => limits.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::BenchChild { setup } => bench::child::run(&setup),
         Command::CompileHelper => compile::helper(),
         Command::CompileChild { job } => return compile::child(&job).unwrap_or_else(|error| fail(&error)),
     };

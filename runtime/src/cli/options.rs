@@ -12,6 +12,8 @@ pub(super) struct Asked {
     pub(super) config: BTreeMap<String, String>,
     pub(super) limits: LimitTable,
     pub(super) trap_on_grow_failure: bool,
+    /// Whether isolates are asked more than once.
+    pub(super) reuse: bool,
     /// What was taken though it changes nothing here.
     pub(super) notes: Vec<String>,
     faults: Vec<Diagnostic>,
@@ -24,6 +26,7 @@ impl Asked {
             config: BTreeMap::new(),
             limits,
             trap_on_grow_failure: false,
+            reuse: false,
             notes: Vec::new(),
             faults: Vec::new(),
         }

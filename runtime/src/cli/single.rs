@@ -152,51 +152,8 @@ impl Single {
         }
         let mut asked = asked.check()?;
         let notes = std::mem::take(&mut asked.notes);
-        Ok(Parsed { node: self.node(component, asked), headers, notes })
-    }
-
-    fn node(&self, component: &Path, mut asked: Asked) -> Node {
         have_room_for_one(&mut asked.limits);
-        let name =
-            component.file_stem().map_or_else(|| "worker".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        let route = Route {
-            host: None,
-            path: PathPattern::everything(),
-            methods: Methods::Any,
-            target: Target::Worker(name.clone()),
-            auth: None,
-            place: Place::file(component),
-        };
-        let worker = Worker {
-            name,
-            folder: component.parent().map(Path::to_owned).unwrap_or_default(),
-            component: component.to_owned(),
-            build: Build::None,
-            env: asked.env,
-            config: asked.config,
-            origins: Vec::new(),
-            egress: Vec::new(),
-            auth: None,
-            own_auth: None,
-            allow_addresses: Vec::new(),
-            routes: Vec::new(),
-            limits: asked.limits.worker_defaults(),
-            reuse: self.bounds.reuse(),
-            trap_on_grow_failure: asked.trap_on_grow_failure,
-        };
-        Node {
-            listeners: vec![Listener { address: self.addr, tls: None }],
-            admin: None,
-            state: None,
-            trusted_proxies: Vec::new(),
-            workers: vec![worker],
-            routes: vec![route],
-            origins: Vec::new(),
-            auths: Vec::new(),
-            limits: asked.limits,
-            telemetry: Telemetry::default(),
-            mentions: Mentions::default(),
-        }
+        Ok(Parsed { node: one_worker(self.addr, component, asked), headers, notes })
     }
 
     pub(super) fn egress_mode(&self) -> Mode {
@@ -215,6 +172,49 @@ impl Single {
     }
 }
 
+/// A node that serves one component at one address.
+pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) -> Node {
+    let name = component.file_stem().map_or_else(|| "worker".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let route = Route {
+        host: None,
+        path: PathPattern::everything(),
+        methods: Methods::Any,
+        target: Target::Worker(name.clone()),
+        auth: None,
+        place: Place::file(component),
+    };
+    let worker = Worker {
+        name,
+        folder: component.parent().map(Path::to_owned).unwrap_or_default(),
+        component: component.to_owned(),
+        build: Build::None,
+        env: asked.env,
+        config: asked.config,
+        origins: Vec::new(),
+        egress: Vec::new(),
+        auth: None,
+        own_auth: None,
+        allow_addresses: Vec::new(),
+        routes: Vec::new(),
+        limits: asked.limits.worker_defaults(),
+        reuse: asked.reuse,
+        trap_on_grow_failure: asked.trap_on_grow_failure,
+    };
+    Node {
+        listeners: vec![Listener { address, tls: None }],
+        admin: None,
+        state: None,
+        trusted_proxies: Vec::new(),
+        workers: vec![worker],
+        routes: vec![route],
+        origins: Vec::new(),
+        auths: Vec::new(),
+        limits: asked.limits,
+        telemetry: Telemetry::default(),
+        mentions: Mentions::default(),
+    }
+}
+
 impl Bounds {
     fn ask(&self, asked: &mut Asked) {
         if let Some(most) = self.max_concurrent_requests {
@@ -225,7 +225,10 @@ impl Bounds {
         }
         match self.max_instance_reuse_count {
             Some(0) => asked.wrong("--max-instance-reuse-count 0: no isolate could serve a request", "write 1"),
-            Some(most @ 2..) => asked.limit("--max-instance-reuse-count", "reuse_requests", Value::Count(most)),
+            Some(most @ 2..) => {
+                asked.reuse = true;
+                asked.limit("--max-instance-reuse-count", "reuse_requests", Value::Count(most));
+            }
             Some(1) | None => {}
         }
         let flag = "--max-instance-concurrent-reuse-count";
@@ -239,10 +242,6 @@ impl Bounds {
             Some(Err((why, help))) => asked.wrong(format!("--idle-instance-timeout: {why}"), help),
             None => {}
         }
-    }
-
-    fn reuse(&self) -> bool {
-        self.max_instance_reuse_count.is_some_and(|most| most > 1)
     }
 }
 
@@ -300,7 +299,7 @@ fn headers(given: &[String], asked: &mut Asked) -> Vec<(HeaderName, HeaderValue)
     headers
 }
 
-fn header(line: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+pub(super) fn header(line: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let (name, value) = line.split_once(':').ok_or("there is no colon")?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "this is not the name of a field")?;
     let value = HeaderValue::from_str(value.trim()).map_err(|_| "this is not the value of a field")?;

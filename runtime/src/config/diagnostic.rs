@@ -10,7 +10,7 @@ use super::file::read_regular;
 use super::reader::LARGEST_FILE;
 
 /// A place in a file. Line and column count from 1; 0 where there is none.
-#[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Place {
     /// The file.
     pub file: PathBuf,
@@ -43,7 +43,7 @@ impl fmt::Display for Place {
 }
 
 /// One fault: where, what is wrong, what to do.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Diagnostic {
     /// Where.
     pub place: Place,

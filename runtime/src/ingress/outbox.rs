@@ -23,8 +23,15 @@ const SMALL: usize = 4 * 1024;
 /// So much room stays with a connection that has sent what it had.
 const KEPT: usize = 1024;
 
-/// So many connections wait for each other at most.
-const BATCH: usize = 16;
+/// So many connections wait for each other at most, and of four of a core no more than three: while their clients read, there is
+/// something left to do.
+const BATCH: usize = 64;
+
+/// The first of them waits no longer than this while others come.
+const SOON: Duration = Duration::from_micros(500);
+
+/// So often it is looked.
+const LOOK: usize = 8;
 
 /// When the first of them has waited longer than this, something long ran meanwhile.
 const LATE: Duration = Duration::from_millis(1);
@@ -53,6 +60,7 @@ struct State {
 
 impl Outbox {
     pub(super) fn new(stream: Arc<TcpStream>, pulse: Arc<Pulse>) -> Arc<Self> {
+        CORE.with_borrow_mut(|core| core.connections += 1);
         Arc::new(Self { stream, pulse, state: Mutex::default() })
     }
 
@@ -155,9 +163,20 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        // The last one may go with the core.
+        let _ = CORE.try_with(|core| {
+            core.try_borrow_mut().map(|mut core| core.connections = core.connections.saturating_sub(1))
+        });
+    }
+}
+
 /// The connections of one core that have something to send.
 #[derive(Default)]
 struct Core {
+    /// How many there are, with those that have not.
+    connections: usize,
     queued: Vec<Arc<Outbox>>,
     /// When the first of them came.
     since: Option<Instant>,
@@ -189,6 +208,13 @@ impl Core {
         self.writes > 1 || self.before > 1
     }
 
+    /// Whether those that wait are enough.
+    fn is_full(&self) -> bool {
+        let waiting = self.queued.len();
+        let is_late = || self.since.is_some_and(|since| since.elapsed() > SOON);
+        waiting >= BATCH || waiting * 4 >= self.connections * 3 || (waiting.is_multiple_of(LOOK) && is_late())
+    }
+
     fn take(&mut self) -> Vec<Arc<Outbox>> {
         if self.since.take().is_some_and(|since| since.elapsed() > LATE) {
             self.at_once = AT_ONCE;
@@ -202,7 +228,6 @@ fn queue(outbox: &Arc<Outbox>) {
         if core.queued.is_empty() {
             core.since = Some(Instant::now());
             match core.sender.take() {
-                // Behind everything that is ready now.
                 Some(sender) => sender.wake(),
                 None if !core.has_sender => {
                     core.has_sender = true;
@@ -212,19 +237,24 @@ fn queue(outbox: &Arc<Outbox>) {
             }
         }
         core.queued.push(Arc::clone(outbox));
-        (core.queued.len() >= BATCH).then(|| core.take())
+        core.is_full().then(|| core.take())
     });
     full.into_iter().flatten().for_each(|outbox| outbox.send());
 }
 
 async fn send_when_woken() {
-    poll_fn(|context| {
-        let queued = CORE.with_borrow_mut(|core| {
-            core.sender = Some(context.waker().clone());
-            core.take()
-        });
-        queued.iter().for_each(|outbox| outbox.send());
-        Poll::Pending
-    })
-    .await
+    loop {
+        // Behind everything that is ready now, and what comes until that is done.
+        tokio::task::yield_now().await;
+        CORE.with_borrow_mut(Core::take).iter().for_each(|outbox| outbox.send());
+        let mut is_woken = false;
+        poll_fn(|context| match std::mem::replace(&mut is_woken, true) {
+            true => Poll::Ready(()),
+            false => {
+                CORE.with_borrow_mut(|core| core.sender = Some(context.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await;
+    }
 }

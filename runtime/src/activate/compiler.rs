@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, setpriority_process};
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::EngineKind;
@@ -139,6 +140,9 @@ impl Compiler {
     }
 }
 
+/// A node that starts, and requests, come before what is compiled beside them, which has a quarter of a core that all want.
+const NICE: i32 = 5;
+
 #[derive(Debug)]
 struct Helper {
     process: Child,
@@ -150,6 +154,8 @@ impl Helper {
     fn start() -> io::Result<Self> {
         let mut process =
             this_program().arg(HELPER).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        // Where that is refused, compiling and starting have the same claim to a core.
+        let _ = setpriority_process(Some(Pid::from_child(&process)), NICE);
         let to = process.stdin.take();
         let from = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         Ok(Self { process, to, from: BufReader::new(from) })

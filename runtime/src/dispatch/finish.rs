@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST};
@@ -35,7 +35,9 @@ pub(super) struct Exchange {
     method: Method,
     uri: Uri,
     protocol: Version,
+    /// In canonical form, once the head was read; before that, what was asked for stands in the URI or here.
     host: String,
+    asked: Option<HeaderValue>,
     port: u16,
     target: Option<Arc<TargetMetrics>>,
     route: Option<Arc<str>>,
@@ -55,17 +57,19 @@ struct Run {
 impl Exchange {
     /// Takes from the request what is needed after it is gone.
     pub(super) fn begin<B>(core: &Arc<Core>, client: &Arc<Client>, request: &Request<B>) -> Self {
+        let time = SystemTime::now();
         Self {
-            id: RequestId::from_headers(request.headers()),
+            id: RequestId::from_headers(request.headers(), time),
             trace: Tracer::trace(core.dispatcher.tracer.as_ref(), request.headers()),
             accept: request.headers().get(ACCEPT).cloned(),
-            time: Timestamp::now(),
+            time: Timestamp::try_from(time).unwrap_or_default(),
             began: Instant::now(),
             client: Arc::clone(client),
             method: request.method().clone(),
             uri: request.uri().clone(),
             protocol: request.version(),
-            host: asked_host(request),
+            host: String::new(),
+            asked: request.headers().get(HOST).cloned(),
             port: client.local.port(),
             target: None,
             route: None,
@@ -149,6 +153,15 @@ impl Exchange {
         }
     }
 
+    /// The host; as it was sent, where the head was refused.
+    fn asked_host(&self) -> &str {
+        if !self.host.is_empty() {
+            return &self.host;
+        }
+        let target = self.uri.authority().map(Authority::as_str);
+        target.or_else(|| self.asked.as_ref()?.to_str().ok()).unwrap_or_default()
+    }
+
     fn target(&self) -> &TargetMetrics {
         self.target.as_ref().unwrap_or(&self.core.dispatcher.unrouted)
     }
@@ -193,7 +206,7 @@ impl Exchange {
             client: self.client.address.ip(),
             method: self.method.as_str(),
             scheme: if self.client.tls.is_some() { "https" } else { "http" },
-            host: &self.host,
+            host: self.asked_host(),
             port: self.port,
             protocol: self.protocol,
             path: self.uri.path(),
@@ -214,12 +227,6 @@ impl Exchange {
             tracer.request(&self.trace, &record);
         }
     }
-}
-
-/// The host as it was sent, for the log of a request whose head is refused.
-fn asked_host<B>(request: &Request<B>) -> String {
-    let target = request.uri().authority().map(Authority::as_str);
-    target.or_else(|| request.headers().get(HOST)?.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 impl Drop for Exchange {

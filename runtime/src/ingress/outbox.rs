@@ -178,6 +178,8 @@ struct Core {
     /// How many there are, with those that have not.
     connections: usize,
     queued: Vec<Arc<Outbox>>,
+    /// How many ever came to wait.
+    came: u64,
     /// When the first of them came.
     since: Option<Instant>,
     /// Writes since the core has looked at its sockets last, and between the two looks before.
@@ -215,6 +217,12 @@ impl Core {
         waiting >= BATCH || waiting * 4 >= self.connections * 3 || (waiting.is_multiple_of(LOOK) && is_late())
     }
 
+    /// How many have come to wait, if they are more than `before`, and the first of those that do can wait longer.
+    fn has_grown(&self, before: Option<u64>) -> Option<u64> {
+        let is_late = self.since.is_some_and(|since| since.elapsed() > SOON);
+        (before != Some(self.came) && !is_late).then_some(self.came)
+    }
+
     fn take(&mut self) -> Vec<Arc<Outbox>> {
         if self.since.take().is_some_and(|since| since.elapsed() > LATE) {
             self.at_once = AT_ONCE;
@@ -237,6 +245,7 @@ fn queue(outbox: &Arc<Outbox>) {
             }
         }
         core.queued.push(Arc::clone(outbox));
+        core.came += 1;
         core.is_full().then(|| core.take())
     });
     full.into_iter().flatten().for_each(|outbox| outbox.send());
@@ -244,8 +253,12 @@ fn queue(outbox: &Arc<Outbox>) {
 
 async fn send_when_woken() {
     loop {
+        let mut before = None;
         // Behind everything that is ready now, and what comes until that is done.
-        tokio::task::yield_now().await;
+        while let Some(so_far) = CORE.with_borrow(|core| core.has_grown(before)) {
+            before = Some(so_far);
+            tokio::task::yield_now().await;
+        }
         CORE.with_borrow_mut(Core::take).iter().for_each(|outbox| outbox.send());
         let mut is_woken = false;
         poll_fn(|context| match std::mem::replace(&mut is_woken, true) {

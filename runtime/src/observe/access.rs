@@ -43,13 +43,13 @@ pub struct Record<'a> {
     #[serde(serialize_with = "rfc3339")]
     pub time: Timestamp,
     /// Its id.
-    #[serde(serialize_with = "displayed")]
+    #[serde(serialize_with = "as_text")]
     pub request_id: &'a RequestId,
     /// The trace that it belongs to.
-    #[serde(serialize_with = "displayed")]
+    #[serde(serialize_with = "hexadecimal")]
     pub trace_id: TraceId,
     /// Who sent it: the peer, or whom a trusted proxy vouches for.
-    #[serde(serialize_with = "displayed")]
+    #[serde(serialize_with = "short")]
     pub client: IpAddr,
     /// Its method.
     pub method: &'a str,
@@ -208,11 +208,30 @@ impl Display for Or {
 }
 
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{time:.6}"))
+    short(&format_args!("{time:.6}"), serializer)
 }
 
-fn displayed<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
+fn as_text<S: Serializer>(id: &RequestId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
+}
+
+fn hexadecimal<S: Serializer>(id: &TraceId, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = [0; 32];
+    // The room is what sixteen bytes take.
+    let _ = hex::encode_to_slice(id.to_bytes(), &mut text);
+    serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+}
+
+/// What is shorter than a line of text: made whole first, because each piece would be looked through for what must be escaped.
+fn short<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = [0; 64];
+    let mut rest = &mut text[..];
+    let fits = write!(rest, "{value}").is_ok();
+    let left = rest.len();
+    match std::str::from_utf8(&text[..text.len() - left]) {
+        Ok(text) if fits => serializer.serialize_str(text),
+        _ => serializer.collect_str(value),
+    }
 }
 
 fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
@@ -41,8 +41,8 @@ fn observing_a_request_costs_less_than_a_microsecond() {
         Writer::start_on(Box::new(io::sink()), Duration::from_millis(100), metrics.access_log_dropped()).unwrap();
     let log = AccessLog::on(writer.lane(), AccessForm::Json);
 
-    measured("request id, fresh", || RequestId::from_headers(&headers));
-    measured("request id, the client's", || RequestId::from_headers(&joined));
+    measured("request id, fresh", || RequestId::from_headers(&headers, SystemTime::now()));
+    measured("request id, the client's", || RequestId::from_headers(&joined, SystemTime::now()));
     measured("trace, new", || Trace::from_headers(&headers));
     measured("trace, joined", || Trace::from_headers(&joined));
     measured("time", Timestamp::now);
@@ -52,7 +52,7 @@ fn observing_a_request_costs_less_than_a_microsecond() {
     });
     measured("usage of a guest", || worker.used(Duration::from_micros(9), 1 << 20, Duration::from_micros(12)));
     measured("a failure", || worker.target().failed("worker_trapped"));
-    let id = RequestId::from_headers(&headers);
+    let id = RequestId::from_headers(&headers, SystemTime::now());
     let trace = Trace::from_headers(&headers);
     let record = Record {
         time: Timestamp::now(),
@@ -96,7 +96,7 @@ fn observing_a_request_costs_less_than_a_microsecond() {
     });
     let made = AtomicU64::new(0);
     let whole = measured("all of it, ids and JSON line included", || {
-        let (id, trace) = (RequestId::from_headers(&headers), Trace::from_headers(&headers));
+        let (id, trace) = (RequestId::from_headers(&headers, SystemTime::now()), Trace::from_headers(&headers));
         let in_use = metrics.isolate_started(Start::Warm);
         worker.used(Duration::from_micros(9), 1 << 20, Duration::from_micros(12));
         worker.target().finished(200, Duration::from_micros(12));

@@ -49,6 +49,10 @@ pub(super) struct EscapingJson;
 
 impl serde_json::ser::Formatter for EscapingJson {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        // Nearly all are, and bytes are looked at many at a time.
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return out.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some((at, found)) = rest.char_indices().find(|(_, c)| is_dangerous(*c)) {
             // All of them are in the first plane, so each is one escape.

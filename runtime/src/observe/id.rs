@@ -22,10 +22,16 @@ pub struct RequestId(HeaderValue);
 
 impl RequestId {
     /// A new one that nobody else has.
+    #[cfg(any(test, feature = "fuzzing"))]
     #[must_use]
     pub fn fresh() -> Self {
+        Self::of(SystemTime::now())
+    }
+
+    /// A new one that nobody else has, for a request that came at this time.
+    fn of(time: SystemTime) -> Self {
         // Not `Uuid::now_v7`: that keeps ids of one millisecond in order with a lock that all cores share.
-        let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let [random @ .., _, _, _, _, _, _] = RandomIdGenerator::default().new_trace_id().to_bytes();
         let uuid = Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or_default(), &random).into_uuid();
         let mut text = [0; Hyphenated::LENGTH];
@@ -34,13 +40,13 @@ impl RequestId {
         Self(value.unwrap_or(HeaderValue::from_static("")))
     }
 
-    /// Takes over the client's id; a missing, bad or repeated one is replaced by a fresh one.
+    /// Takes over the client's id; a missing, bad or repeated one is replaced by a fresh one of this time.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Self {
+    pub fn from_headers(headers: &HeaderMap, time: SystemTime) -> Self {
         let mut sent = headers.get_all(&X_REQUEST_ID).iter();
         match (sent.next(), sent.next()) {
             (Some(one), None) if is_good(one.as_bytes()) => Self(one.clone()),
-            _ => Self::fresh(),
+            _ => Self::of(time),
         }
     }
 
@@ -97,7 +103,7 @@ mod tests {
         for good in ["a", "ABC.def_1~2+3/4=5:6@7-8", &"x".repeat(128)] {
             let mut headers = HeaderMap::new();
             headers.insert(&X_REQUEST_ID, HeaderValue::from_str(good).unwrap());
-            let id = RequestId::from_headers(&headers);
+            let id = RequestId::from_headers(&headers, SystemTime::now());
             assert_eq!(id.as_str(), good);
             assert_eq!(id.header_value(), good);
         }
@@ -108,7 +114,7 @@ mod tests {
         for bad in ["", &"x".repeat(129), "a b", "a\tb", "\"quoted\"", "ü", "a,b", "<script>", "a;b", "a\\b"] {
             let mut headers = HeaderMap::new();
             headers.insert(&X_REQUEST_ID, HeaderValue::from_bytes(bad.as_bytes()).unwrap());
-            let id = RequestId::from_headers(&headers);
+            let id = RequestId::from_headers(&headers, SystemTime::now());
             assert_ne!(id.as_str(), bad);
             assert_eq!(Uuid::parse_str(id.as_str()).unwrap().get_version_num(), 7);
         }
@@ -119,7 +125,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(&X_REQUEST_ID, HeaderValue::from_static("one"));
         headers.append(&X_REQUEST_ID, HeaderValue::from_static("two"));
-        assert_eq!(RequestId::from_headers(&headers).as_str().len(), Hyphenated::LENGTH);
+        assert_eq!(RequestId::from_headers(&headers, SystemTime::now()).as_str().len(), Hyphenated::LENGTH);
     }
 
     #[test]

@@ -93,9 +93,6 @@ impl Node {
     pub fn open(read: &config::Read, options: Options) -> Result<Self, Diagnostics> {
         let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
-        // The allocator asks for huge pages, of which a node of some MiB needs a part: 17 of 41 MiB were resident for nothing. Where
-        // that is refused, it has them.
-        let _ = rustix::thread::disable_transparent_huge_pages(true);
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
         let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics)?;

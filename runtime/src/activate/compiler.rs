@@ -140,8 +140,8 @@ impl Compiler {
     }
 }
 
-/// A node that starts, and requests, come before what is compiled beside them, which has a quarter of a core that all want.
-const NICE: i32 = 5;
+/// A node that starts, and requests, come before what is compiled beside them, which has a tenth of a core that all want.
+const NICE: i32 = 10;
 
 #[derive(Debug)]
 struct Helper {

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use rustix::thread::disable_transparent_huge_pages;
 
 use super::{CompileError, CompileLimits};
 use crate::sandbox::{self, EngineKind, Keeps};
@@ -17,6 +18,8 @@ const REFUSAL: usize = 4 << 10;
 /// When the limits cannot be set or the pipes break. What is wrong with the component is said on stderr, as JSON, with exit code 1.
 pub fn run(job: &str) -> io::Result<ExitCode> {
     let (kind, limits): (EngineKind, CompileLimits) = serde_json::from_str(job)?;
+    // A compiler needs much memory, and gives it back at once.
+    let _ = disable_transparent_huge_pages(false);
     confine(limits)?;
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component)?;

@@ -25,7 +25,7 @@ const KEPT: usize = 1024;
 
 /// So many connections wait for each other at most, and of four of a core no more than three: while their clients read, there is
 /// something left to do.
-const BATCH: usize = 64;
+const BATCH: usize = 24;
 
 /// The first of them waits no longer than this while others come.
 const SOON: Duration = Duration::from_micros(500);
@@ -178,8 +178,6 @@ struct Core {
     /// How many there are, with those that have not.
     connections: usize,
     queued: Vec<Arc<Outbox>>,
-    /// How many ever came to wait.
-    came: u64,
     /// When the first of them came.
     since: Option<Instant>,
     /// Writes since the core has looked at its sockets last, and between the two looks before.
@@ -217,12 +215,6 @@ impl Core {
         waiting >= BATCH || waiting * 4 >= self.connections * 3 || (waiting.is_multiple_of(LOOK) && is_late())
     }
 
-    /// How many have come to wait, if they are more than `before`, and the first of those that do can wait longer.
-    fn has_grown(&self, before: Option<u64>) -> Option<u64> {
-        let is_late = self.since.is_some_and(|since| since.elapsed() > SOON);
-        (before != Some(self.came) && !is_late).then_some(self.came)
-    }
-
     fn take(&mut self) -> Vec<Arc<Outbox>> {
         if self.since.take().is_some_and(|since| since.elapsed() > LATE) {
             self.at_once = AT_ONCE;
@@ -236,6 +228,7 @@ fn queue(outbox: &Arc<Outbox>) {
         if core.queued.is_empty() {
             core.since = Some(Instant::now());
             match core.sender.take() {
+                // Behind everything that is ready now.
                 Some(sender) => sender.wake(),
                 None if !core.has_sender => {
                     core.has_sender = true;
@@ -245,29 +238,19 @@ fn queue(outbox: &Arc<Outbox>) {
             }
         }
         core.queued.push(Arc::clone(outbox));
-        core.came += 1;
         core.is_full().then(|| core.take())
     });
     full.into_iter().flatten().for_each(|outbox| outbox.send());
 }
 
 async fn send_when_woken() {
-    loop {
-        let mut before = None;
-        // Behind everything that is ready now, and what comes until that is done.
-        while let Some(so_far) = CORE.with_borrow(|core| core.has_grown(before)) {
-            before = Some(so_far);
-            tokio::task::yield_now().await;
-        }
-        CORE.with_borrow_mut(Core::take).iter().for_each(|outbox| outbox.send());
-        let mut is_woken = false;
-        poll_fn(|context| match std::mem::replace(&mut is_woken, true) {
-            true => Poll::Ready(()),
-            false => {
-                CORE.with_borrow_mut(|core| core.sender = Some(context.waker().clone()));
-                Poll::Pending
-            }
-        })
-        .await;
-    }
+    poll_fn(|context| {
+        let queued = CORE.with_borrow_mut(|core| {
+            core.sender = Some(context.waker().clone());
+            core.take()
+        });
+        queued.iter().for_each(|outbox| outbox.send());
+        Poll::Pending
+    })
+    .await
 }

@@ -9,7 +9,7 @@ use super::loops::{closed_loop, open_loop};
 use super::machine::Machine;
 use super::progress::Progress;
 use super::report::{Compile, Component, LIMIT, Run, Subject};
-use super::scenario::{Measurement, Scenario};
+use super::scenario::Scenario;
 use super::server::Server;
 use super::stand::{Role, Stand, Standing, name_of};
 use super::subject::{Local, Remote};
@@ -108,7 +108,7 @@ impl Measured {
     }
 
     fn compiles_of(&self, plan: &Plan) -> usize {
-        plan.scenarios.iter().filter(|scenario| scenario.measurement() == Measurement::Compile).count()
+        plan.scenarios.iter().filter(|scenario| **scenario == Scenario::Compile).count()
     }
 
     /// In a process of its own each time: of a process, only the largest child is known.

@@ -23,25 +23,10 @@ pub(super) enum Scenario {
     Reused,
 }
 
-/// What is measured of a scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Measurement {
-    /// Compiling, once a round.
-    Compile,
-    /// A node under load; its isolates come from there.
-    Load(Start),
-}
-
 impl Scenario {
-    /// Its word.
+    /// Its word: the one of the metrics.
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Compile => "compile",
-            Self::Cold => "cold",
-            Self::Warm => "warm",
-            Self::Prepared => "prepared",
-            Self::Reused => "reused",
-        }
+        self.start().as_str()
     }
 
     /// What it is, for a reader of the figures.
@@ -59,14 +44,14 @@ impl Scenario {
         }
     }
 
-    /// Which measurement is made of it.
-    pub(super) fn measurement(self) -> Measurement {
+    /// Where its isolates come from.
+    pub(super) fn start(self) -> Start {
         match self {
-            Self::Compile => Measurement::Compile,
-            Self::Cold => Measurement::Load(Start::Cold),
-            Self::Warm => Measurement::Load(Start::Warm),
-            Self::Prepared => Measurement::Load(Start::Prepared),
-            Self::Reused => Measurement::Load(Start::Reused),
+            Self::Compile => Start::Compile,
+            Self::Cold => Start::Cold,
+            Self::Warm => Start::Warm,
+            Self::Prepared => Start::Prepared,
+            Self::Reused => Start::Reused,
         }
     }
 
@@ -125,9 +110,6 @@ mod tests {
             let named = scenario.to_possible_value().unwrap();
             assert_eq!(named.get_name(), scenario.name());
             assert_eq!(serde_json::to_value(scenario).unwrap(), scenario.name());
-            if let Measurement::Load(start) = scenario.measurement() {
-                assert_eq!(start.as_str(), scenario.name());
-            }
         }
     }
 }

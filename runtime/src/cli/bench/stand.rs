@@ -9,7 +9,7 @@ use super::link;
 use super::load::Target;
 use super::protocol::{Asked, Order, Used};
 use super::report::LIMIT;
-use super::scenario::{Measurement, Scenario};
+use super::scenario::Scenario;
 use super::server::Server;
 use super::subject::Local;
 use crate::observe::Start;
@@ -66,7 +66,9 @@ impl Stand {
         let mut stand = Self::default();
         let mut standing = Vec::new();
         for scenario in scenarios {
-            let Measurement::Load(start) = scenario.measurement() else { continue };
+            if *scenario == Scenario::Compile {
+                continue;
+            }
             let name = name_of(*scenario);
             let index = stand.0.len();
             let mut server = Server::start(&local.setup(*scenario), &local.folder)?;
@@ -78,7 +80,7 @@ impl Stand {
             }
             let hosts = scenario.hosts(local.connections);
             let target = checked(&name, serving.node, local, &hosts, expected).await?;
-            standing.push(Standing { name, target, role: Role::Worker(index, start) });
+            standing.push(Standing { name, target, role: Role::Worker(index, scenario.start()) });
         }
         Ok((stand, standing))
     }

@@ -5,10 +5,12 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 
 use super::PATIENCE;
 
@@ -20,6 +22,13 @@ pub struct Stream<'a> {
     pub pace: Pace,
     /// Every answer must have one of these: a status and a failure's code.
     pub expect: &'a [(u16, &'a str)],
+}
+
+/// An answer after which a connection is not used again.
+enum Answer {
+    /// It broke off, as expected.
+    Cut,
+    Wrong(String),
 }
 
 /// When a request is sent.
@@ -64,7 +73,9 @@ impl Outcome {
 
 /// Opens all connections, sends all streams at once for so long, then waits for what is still to be answered.
 pub fn run(address: SocketAddr, streams: &[Stream<'_>], duration: Duration) -> Vec<Outcome> {
-    let mut running: Vec<_> = streams.iter().map(|stream| Running::open(address, stream)).collect();
+    let mut sockets = Sockets::new();
+    let open = |(number, stream)| Running::open(address, number, stream, &sockets);
+    let mut running: Vec<_> = streams.iter().enumerate().map(open).collect();
     // Accepted in the order in which they came: when this one is answered, the node has them all.
     let mut last = TcpStream::connect(address).expect("the node accepts");
     last.write_all(b"GET / HTTP/1.1\r\nhost: nobody.test\r\nconnection: close\r\n\r\n").expect("it reads");
@@ -76,44 +87,55 @@ pub fn run(address: SocketAddr, streams: &[Stream<'_>], duration: Duration) -> V
         let over = now >= end;
         let mut next = if over { now + PATIENCE } else { end };
         for stream in &mut running {
-            next = next.min(stream.send(now, began, over).unwrap_or(next));
+            next = next.min(stream.send(now, began, over, &sockets).unwrap_or(next));
         }
         if over && running.iter().all(Running::is_done) {
             break;
         }
         let waiting = || running.iter().filter(|stream| !stream.is_done()).map(|stream| stream.stream.host);
         assert!(now < end + PATIENCE, "not answered in time: {:?}", waiting().collect::<Vec<_>>());
-        wait(&mut running, next.saturating_duration_since(Instant::now()));
+        let ready: Vec<_> = sockets.wait(next.saturating_duration_since(Instant::now())).collect();
+        for (number, index) in ready {
+            running[number].read(index, &sockets);
+        }
     }
     running.into_iter().map(|stream| stream.outcome(duration)).collect()
 }
 
-/// Until a socket has something to read, or the time has come.
-fn wait(running: &mut [Running<'_>], timeout: Duration) {
-    let mut ready = Vec::new();
-    {
-        let busy = running.iter().enumerate().flat_map(|(number, stream)| {
-            let busy = stream.connections.iter().enumerate().filter(|(_, connection)| connection.due.is_some());
-            busy.map(move |(index, connection)| (number, index, connection))
-        });
-        let (places, mut polled): (Vec<_>, Vec<_>) =
-            busy.map(|(number, index, it)| ((number, index), PollFd::new(&it.socket, PollFlags::IN))).unzip();
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
-        rustix::event::poll(&mut polled, Some(&timeout)).expect("sockets can be polled");
-        for (place, polled) in places.into_iter().zip(polled) {
-            if !polled.revents().is_empty() {
-                ready.push(place);
-            }
-        }
+/// The sockets of all streams.
+struct Sockets {
+    epoll: OwnedFd,
+    ready: Vec<epoll::Event>,
+}
+
+impl Sockets {
+    /// As many as one wait tells of; what is left is told by the next.
+    const READY: usize = 256;
+
+    fn new() -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("sockets can be polled");
+        Self { epoll, ready: Vec::with_capacity(Self::READY) }
     }
-    for (number, index) in ready {
-        running[number].read(index);
+
+    /// From now on it is told when there is something new to read. A socket that is closed is forgotten by itself.
+    fn add(&self, socket: &TcpStream, stream: usize, index: usize) {
+        let place = epoll::EventData::new_u64((stream as u64) << 32 | index as u64);
+        epoll::add(&self.epoll, socket, place, epoll::EventFlags::IN | epoll::EventFlags::ET).expect("a new socket");
+    }
+
+    /// Until a socket has something to read, or the time has come: their streams and places.
+    fn wait(&mut self, timeout: Duration) -> impl Iterator<Item = (usize, usize)> {
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        self.ready.clear();
+        epoll::wait(&self.epoll, spare_capacity(&mut self.ready), Some(&timeout)).expect("sockets can be polled");
+        self.ready.iter().map(|event| event.data.u64()).map(|place| ((place >> 32) as usize, place as u32 as usize))
     }
 }
 
 /// A stream in progress.
 struct Running<'a> {
     stream: &'a Stream<'a>,
+    number: usize,
     address: SocketAddr,
     request: String,
     connections: Vec<Connection>,
@@ -134,21 +156,24 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> Self {
+    fn open(address: SocketAddr, stream: usize, index: usize, sockets: &Sockets) -> Self {
         let socket = TcpStream::connect(address).expect("the node accepts");
         socket.set_nodelay(true).expect("an option");
         socket.set_nonblocking(true).expect("an option");
+        sockets.add(&socket, stream, index);
         Self { socket, due: None, answer: Vec::new() }
     }
 }
 
 impl<'a> Running<'a> {
-    fn open(address: SocketAddr, stream: &'a Stream<'a>) -> Self {
+    fn open(address: SocketAddr, number: usize, stream: &'a Stream<'a>, sockets: &Sockets) -> Self {
+        let open = |index| Connection::open(address, number, index, sockets);
         Self {
             stream,
+            number,
             address,
             request: format!("GET {} HTTP/1.1\r\nhost: {}\r\n\r\n", stream.path, stream.host),
-            connections: (0..stream.connections).map(|_| Connection::open(address)).collect(),
+            connections: (0..stream.connections).map(open).collect(),
             late: VecDeque::new(),
             sent: 0,
             turn: 0,
@@ -158,7 +183,7 @@ impl<'a> Running<'a> {
     }
 
     /// Sends what is due; returns when the next one will be, if the time decides.
-    fn send(&mut self, now: Instant, began: Instant, over: bool) -> Option<Instant> {
+    fn send(&mut self, now: Instant, began: Instant, over: bool, sockets: &Sockets) -> Option<Instant> {
         let mut next = None;
         match self.stream.pace {
             Pace::Closed if !over => {
@@ -176,16 +201,23 @@ impl<'a> Running<'a> {
             },
             Pace::Closed | Pace::Open(_) => {}
         }
-        let (request, mut sent) = (self.request.as_bytes(), 0);
-        let (past, coming) = self.connections.split_at_mut(self.turn);
-        for connection in coming.iter_mut().chain(past).filter(|connection| connection.due.is_none()) {
-            let Some(due) = self.late.pop_front() else { break };
+        let mut sent = 0;
+        let places = (self.turn..self.connections.len()).chain(0..self.turn);
+        for index in places {
+            if self.late.is_empty() {
+                break;
+            }
+            let connection = &mut self.connections[index];
+            if connection.due.is_some() {
+                continue;
+            }
             sent += 1;
-            match connection.socket.write(request) {
-                Ok(written) if written == request.len() => connection.due = Some(due),
+            let due = self.late.pop_front();
+            match connection.socket.write(self.request.as_bytes()) {
+                Ok(written) if written == self.request.len() => connection.due = due,
                 other => {
                     self.failures.push(format!("cannot send: {other:?}"));
-                    *connection = Connection::open(self.address);
+                    self.reopen(index, sockets);
                 }
             }
         }
@@ -193,39 +225,55 @@ impl<'a> Running<'a> {
         next
     }
 
-    fn read(&mut self, index: usize) {
+    fn reopen(&mut self, index: usize, sockets: &Sockets) {
+        self.connections[index] = Connection::open(self.address, self.number, index, sockets);
+    }
+
+    /// Reads all that there is. What comes to a connection that waits for nothing is found when it is used next.
+    fn read(&mut self, index: usize, sockets: &Sockets) {
+        while let Some(due) = self.connections[index].due {
+            let Some(answer) = self.answer(index) else { return };
+            let connection = &mut self.connections[index];
+            connection.due = None;
+            connection.answer.clear();
+            if let Ok(()) | Err(Answer::Cut) = answer {
+                self.latency.record(due.elapsed().as_micros() as u64).expect("no upper bound");
+            }
+            if let Err(answer) = answer {
+                self.failures.extend(match answer {
+                    Answer::Cut => None,
+                    Answer::Wrong(why) => Some(why),
+                });
+                self.reopen(index, sockets);
+            }
+        }
+    }
+
+    /// `None`: it is not there yet.
+    fn answer(&mut self, index: usize) -> Option<Result<(), Answer>> {
         let connection = &mut self.connections[index];
         let mut buffer = [0; 4096];
-        let read = connection.socket.read(&mut buffer);
-        let is_cut = match &read {
-            Ok(read) => *read == 0,
-            Err(error) => error.kind() == ErrorKind::ConnectionReset,
-        };
-        if is_cut && self.stream.expect.contains(&CUT) {
-            let due = connection.due.take().expect("only connections that wait are polled");
-            self.latency.record(due.elapsed().as_micros() as u64).expect("no upper bound");
-            *connection = Connection::open(self.address);
-            return;
-        }
-        let failure = match read {
-            Ok(0) => Some("closed before the answer".to_owned()),
-            Ok(read) => {
-                connection.answer.extend_from_slice(&buffer[..read]);
-                let Some((status, code, body)) = parsed(&connection.answer) else { return };
-                let is_expected = self.stream.expect.contains(&(status, &code));
-                (!is_expected).then(|| format!("{status} {code}: {}", String::from_utf8_lossy(body).trim_end()))
+        loop {
+            let read = connection.socket.read(&mut buffer);
+            let is_cut = match &read {
+                Ok(read) => *read == 0,
+                Err(error) => error.kind() == ErrorKind::ConnectionReset,
+            };
+            if is_cut && self.stream.expect.contains(&CUT) {
+                return Some(Err(Answer::Cut));
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(error) => Some(format!("cannot read: {error}")),
-        };
-        connection.answer.clear();
-        let due = connection.due.take().expect("only connections that wait are polled");
-        match failure {
-            None => self.latency.record(due.elapsed().as_micros() as u64).expect("no upper bound"),
-            Some(failure) => {
-                self.failures.push(failure);
-                *connection = Connection::open(self.address);
+            let wrong = |why| Some(Err(Answer::Wrong(why)));
+            match read {
+                Ok(0) => return wrong("closed before the answer".to_owned()),
+                Ok(read) => connection.answer.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) => return wrong(format!("cannot read: {error}")),
             }
+            let Some((status, code, body)) = parsed(&connection.answer) else { continue };
+            if self.stream.expect.contains(&(status, &code)) {
+                return Some(Ok(()));
+            }
+            return wrong(format!("{status} {code}: {}", String::from_utf8_lossy(body).trim_end()));
         }
     }
 

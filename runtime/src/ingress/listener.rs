@@ -26,6 +26,9 @@ const STEP: Duration = Duration::from_millis(10);
 /// How often they are asked again when all of them had to already.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// So many connections are accepted before others have their turn.
+const BURST: u32 = 4;
+
 /// The shortest and the longest pause after an accept that failed for want of descriptors or memory.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -122,8 +125,13 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Erro
         Ok(listener) => listener,
         Err(error) => return error,
     };
-    let mut pause = PAUSE.0;
+    let (mut pause, mut accepted) = (PAUSE.0, 0_u32);
     loop {
+        // Hundreds may come at once, and each takes a tenth of a millisecond: who is connected already does not wait for all.
+        accepted = accepted.wrapping_add(1);
+        if accepted.is_multiple_of(BURST) {
+            tokio::task::yield_now().await;
+        }
         match listener.accept().await {
             Ok((socket, peer)) => {
                 pause = PAUSE.0;

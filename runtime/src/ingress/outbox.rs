@@ -2,8 +2,8 @@
 //!
 //! A client that sleeps is woken by each write, which takes as long as many a whole answer: up to 12 of 50 µs on a virtual machine,
 //! where it is an interrupt from one processor to another. Event loops have long answered all that was ready before they write
-//! (Redis does so before it sleeps). Here a write waits only where several come together, for as long as a few short requests take:
-//! where something longer came between, writes go out at once for a while.
+//! (Redis does so before it sleeps). Here a write waits only where several come together, until all has run that is ready by then: of
+//! guests that take turns that is one slice at most.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -32,12 +32,6 @@ const SOON: Duration = Duration::from_micros(500);
 
 /// So often it is looked.
 const LOOK: usize = 8;
-
-/// When the first of them has waited longer than this, something long ran meanwhile.
-const LATE: Duration = Duration::from_millis(1);
-
-/// So many writes do not wait after that.
-const AT_ONCE: u32 = 64;
 
 /// The sending side of a connection.
 #[derive(Debug)]
@@ -183,7 +177,6 @@ struct Core {
     /// Writes since the core has looked at its sockets last, and between the two looks before.
     writes: u32,
     before: u32,
-    at_once: u32,
     sender: Option<Waker>,
     has_sender: bool,
 }
@@ -198,13 +191,9 @@ pub(super) fn at_rest() {
 }
 
 impl Core {
-    /// Whether this write is one of several, and all are short work.
+    /// Whether this write is one of several.
     fn has_more_to_write(&mut self) -> bool {
         self.writes = self.writes.saturating_add(1);
-        if self.at_once > 0 {
-            self.at_once -= 1;
-            return false;
-        }
         self.writes > 1 || self.before > 1
     }
 
@@ -216,9 +205,7 @@ impl Core {
     }
 
     fn take(&mut self) -> Vec<Arc<Outbox>> {
-        if self.since.take().is_some_and(|since| since.elapsed() > LATE) {
-            self.at_once = AT_ONCE;
-        }
+        self.since = None;
         std::mem::take(&mut self.queued)
     }
 }
@@ -253,4 +240,20 @@ async fn send_when_woken() {
         Poll::Pending
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_waits_where_it_is_not_alone_since_the_core_has_looked_at_its_sockets() {
+        let is_one_of_several = || CORE.with_borrow_mut(Core::has_more_to_write);
+        assert!(!is_one_of_several());
+        assert!(is_one_of_several());
+        at_rest();
+        assert!(is_one_of_several(), "there were several before");
+        at_rest();
+        assert!(!is_one_of_several());
+    }
 }

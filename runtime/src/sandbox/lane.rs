@@ -34,7 +34,7 @@ pub(super) type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
 const CREDIT: Duration = TICK.saturating_mul(2);
 
 /// Turns of short guests follow one another for so long before the core looks at its sockets again.
-const ROUND: Duration = TICK;
+const ROUND: Duration = FINE_TICK;
 
 /// So much beyond what is free is a slice, whoever had it.
 const SLICE: Duration = FINE_TICK.saturating_sub(SHORT_TURN);
@@ -63,7 +63,8 @@ struct Lane {
     turns: u64,
     /// To all workers, since slices gave way.
     charged: Duration,
-    driven: bool,
+    /// While somebody waits, ticks are frequent: first slices are as short as the others then.
+    driven: Option<Fine>,
     sweeps: Arc<Sweeps>,
     streak: Streak,
 }
@@ -97,7 +98,7 @@ thread_local! {
 
 /// Whether guests spin on this core, or the sweeper is at work for it.
 pub(super) fn is_busy() -> bool {
-    LANE.with_borrow(|lane| lane.driven)
+    LANE.with_borrow(|lane| lane.driven.is_some())
 }
 
 /// Whether a new guest of this worker must wait for a turn on this core.
@@ -168,20 +169,17 @@ pub(super) fn sweep(worker: WorkerId) -> Sweep {
 
 /// Grants one turn, lets everything else that is ready run, and so on until nobody waits.
 async fn drive() {
-    let mut fine = None;
     let sweeps = LANE.with_borrow(|lane| Arc::clone(&lane.sweeps));
     let mut round = Instant::now();
     loop {
         match LANE.with_borrow_mut(Lane::next) {
             Next::Turn(grant) => {
-                fine.get_or_insert_with(Fine::ticks);
                 // A guest that is gone has no turn, and costs the others none. The task of one that is there is queued now.
                 if grant.send(()).is_err() {
                     continue;
                 }
                 after_what_is_queued().await;
                 if LANE.with_borrow_mut(Lane::has_granted_a_slice) {
-                    fine = None;
                     give_way().await;
                     round = Instant::now();
                 } else if round.elapsed() >= ROUND {
@@ -190,7 +188,6 @@ async fn drive() {
                 }
             }
             Next::Sweep => {
-                fine = None;
                 // An error says that a tick is over; somebody may have come who need not wait for the sweep.
                 let _ = tokio::time::timeout(TICK, sweeps.finished()).await;
             }
@@ -241,7 +238,7 @@ impl Lane {
             clock: CREDIT,
             turns: 0,
             charged: Duration::ZERO,
-            driven: false,
+            driven: None,
             sweeps: Arc::default(),
             streak: Streak::default(),
         }
@@ -255,7 +252,7 @@ impl Lane {
     }
 
     fn charge(&mut self, worker: WorkerId, time: Duration) {
-        if self.driven && !time.is_zero() {
+        if self.driven.is_some() && !time.is_zero() {
             self.share(worker).had += time;
             self.charged += time;
         }
@@ -263,8 +260,8 @@ impl Lane {
 
     fn start(&mut self) {
         // A core that shuts down drops its guests when nothing can be started there any more.
-        if !self.driven && tokio::runtime::Handle::try_current().is_ok() {
-            self.driven = true;
+        if self.driven.is_none() && tokio::runtime::Handle::try_current().is_ok() {
+            self.driven = Some(Fine::ticks());
             observe::spawn("lane", drive());
         }
     }
@@ -284,7 +281,7 @@ impl Lane {
     }
 
     fn has_had_its_share(&self, worker: WorkerId) -> bool {
-        let share = self.shares.get(&worker).filter(|_| self.driven);
+        let share = self.shares.get(&worker).filter(|_| self.driven.is_some());
         share.is_some_and(|share| share.many || share.swept || share.had >= self.clock)
     }
 
@@ -322,7 +319,7 @@ impl Lane {
         }
         self.shares.clear();
         self.clock = CREDIT;
-        self.driven = false;
+        self.driven = None;
         Next::Nobody
     }
 }
@@ -334,7 +331,7 @@ mod tests {
     const US: Duration = Duration::from_micros(1);
 
     fn lane() -> Lane {
-        Lane { driven: true, ..Lane::new() }
+        Lane { driven: Some(Fine::ticks()), ..Lane::new() }
     }
 
     /// A guest waits for its turn.
@@ -403,7 +400,7 @@ mod tests {
         let mut lane = lane();
         lane.share(0).had = Duration::from_secs(10);
         assert!(matches!(lane.next(), Next::Nobody));
-        assert!(!lane.driven);
+        assert!(lane.driven.is_none());
         let [one, other] = [0, 1].map(|worker| lane.share(worker).had);
         assert_eq!(one, other);
     }
@@ -412,7 +409,7 @@ mod tests {
     fn short_work_is_free_but_not_what_is_woken_again_and_again_or_comes_to_nothing() {
         // Each test has a thread of its own, and that a lane.
         let had = |worker| LANE.with_borrow_mut(|lane| lane.share(worker).had - (lane.clock - CREDIT));
-        LANE.with_borrow_mut(|lane| lane.driven = true);
+        LANE.with_borrow_mut(|lane| lane.driven = Some(Fine::ticks()));
         charge(0, SHORT_TURN);
         assert_eq!(had(0), Duration::ZERO);
         charge(0, SHORT_TURN + 10 * US);
@@ -430,7 +427,7 @@ mod tests {
 
     #[test]
     fn turns_amount_to_a_slice_by_what_they_have_taken() {
-        LANE.with_borrow_mut(|lane| lane.driven = true);
+        LANE.with_borrow_mut(|lane| lane.driven = Some(Fine::ticks()));
         let is_slice = || LANE.with_borrow_mut(Lane::has_granted_a_slice);
         charge(0, SHORT_TURN + SLICE - US);
         assert!(!is_slice());

@@ -25,13 +25,13 @@ const LONG: Duration = Duration::from_secs(1);
 /// request would wait for all.
 const MAY_BE_LONG: Duration = Duration::from_millis(20);
 
-/// The time between two ticks while a guest has its slice somewhere, and the length of a slice: what a neighbour waits for.
+/// The time between two ticks while guests take turns somewhere, and the length of a slice: what a neighbour waits for.
 pub(super) const FINE_TICK: Duration = Duration::from_micros(250);
 
 /// A guest that has held its core for less than this when a tick comes goes on: the tick came early in its slice.
 pub(super) const SHORT: Duration = Duration::from_micros(500);
 
-/// The same for a guest that takes turns.
+/// The same where guests take turns.
 pub(super) const SHORT_TURN: Duration = Duration::from_micros(150);
 
 /// What the last tick met.
@@ -49,7 +49,7 @@ pub(super) fn may_be_long() {
     SEEN.fetch_max(FIRST_SLICE, Relaxed);
 }
 
-/// Slices in progress.
+/// Where guests take turns.
 static SLICES: Slices = Slices { running: Mutex::new(0), first: Condvar::new() };
 
 struct Slices {
@@ -95,7 +95,7 @@ impl Slack {
     }
 }
 
-/// A guest has its slice for as long as this lives: ticks come more often.
+/// Guests take turns for as long as this lives: ticks come more often.
 #[derive(Debug)]
 pub(super) struct Fine(());
 
@@ -115,6 +115,9 @@ impl Drop for Fine {
         *SLICES.running() -= 1;
     }
 }
+
+/// A thread has a niceness of its own on Linux. This one takes a few microseconds at a time.
+const NICE: i32 = -10;
 
 /// So many ticks while no guest is polled, and the thread rests.
 const REST_AFTER: u32 = 25;
@@ -173,6 +176,9 @@ impl Ticker {
     }
 
     fn run(&self) {
+        // Woken while a core is busy, this thread would often wait for the kernel's own tick, 4 ms on many, and a guest would have its
+        // core for as long. Without the right (CAP_SYS_NICE) that is so.
+        let _ = rustix::process::setpriority_process(None, NICE);
         let mut rare_from = Instant::now();
         loop {
             self.tick_until_idle(&mut rare_from);

@@ -121,19 +121,23 @@ impl Tls {
     }
 }
 
-/// Reads the system's roots in a thread of its own, so that no request has to wait for them on its core, and behind whatever else a
-/// start does.
+/// Reads the system's roots in a thread of its own, so that no request has to wait for them on its core, and after whatever else a
+/// start does: they are a few hundred files.
 pub fn read_roots_ahead() {
     // Where there can be no thread, the first request by TLS waits.
     let _ = thread::Builder::new().name("eyot-roots".to_owned()).spawn(|| {
         // A thread has a niceness of its own on Linux.
         let _ = rustix::process::setpriority_process(None, NICE);
+        thread::park_timeout(SETTLED);
         system_roots()
     });
 }
 
 /// A tenth of a core that others want.
 const NICE: i32 = 10;
+
+/// A node has answered its first requests by then.
+const SETTLED: Duration = Duration::from_millis(200);
 
 fn client_config(roots: Arc<RootCertStore>, protocol: Protocol) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -69,8 +69,9 @@ pub const WORKERS: &[Worker] = &[
     fixture("host-copy", "/hostcall?bytes=60000000&via=stdout", MUCH_CPU, 2, ENDS_AT_HOST_CALL),
     steadily(fixture("random", "/random?bytes=4294967296", MUCH_CPU, 2, &[(500, "worker_random_exceeded")])),
     fixture("empty-writes", "/empty-writes?n=100000", MUCH_CPU, 2, IS_SERVED),
-    // So many bytes that most are dropped. We read what the node writes, on the generator's core: no more often than this.
-    Worker { pace: Pace::Open(4.0), ..fixture("log-flood", "/log?bytes=5000000", MUCH_CPU, 2, IS_SERVED) },
+    // So many bytes that most are dropped: one takes what a worker's share of a core is in two seconds. We read what the node
+    // writes, on the generator's core: no more often than this.
+    Worker { pace: Pace::Open(0.4), ..fixture("log-flood", "/log?bytes=5000000", MUCH_CPU, 2, IS_SERVED) },
     Worker { pace: Pace::Open(4.0), ..fixture("log-forgery", "/log-nasty", MUCH_CPU, 2, IS_SERVED) },
     fixture("subrequests", "/fetch?url=http%3A%2F%2Fo.origin.internal%2F&n=1000", MUCH_CPU, 2, ENDS_AT_SUBREQUESTS),
     fixture(SLEEPER, "/sleep?ms=60000", "wall_time = \"2500ms\"\nconcurrency = 100", SLEEPERS, TIMES_OUT),

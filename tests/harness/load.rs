@@ -85,22 +85,23 @@ pub fn run(address: SocketAddr, streams: &[Stream<'_>], duration: Duration) -> V
     loop {
         let now = Instant::now();
         let over = now >= end;
-        let mut next = if over { now + PATIENCE } else { end };
         for stream in &mut running {
-            next = next.min(stream.send(now, began, over, &sockets).unwrap_or(next));
+            stream.send(now, began, over, &sockets);
         }
         if over && running.iter().all(Running::is_done) {
             break;
         }
         let waiting = || running.iter().filter(|stream| !stream.is_done()).map(|stream| stream.stream.host);
         assert!(now < end + PATIENCE, "not answered in time: {:?}", waiting().collect::<Vec<_>>());
-        let ready: Vec<_> = sockets.wait(next.saturating_duration_since(Instant::now())).collect();
+        let ready: Vec<_> = sockets.ready().collect();
         for (number, index) in ready {
             running[number].read(index, &sockets);
         }
     }
     running.into_iter().map(|stream| stream.outcome(duration)).collect()
 }
+
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// The sockets of all streams.
 struct Sockets {
@@ -123,11 +124,11 @@ impl Sockets {
         epoll::add(&self.epoll, socket, place, epoll::EventFlags::IN | epoll::EventFlags::ET).expect("a new socket");
     }
 
-    /// Until a socket has something to read, or the time has come: their streams and places.
-    fn wait(&mut self, timeout: Duration) -> impl Iterator<Item = (usize, usize)> {
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+    /// Those that have something to read: their streams and places. It does not wait: the core is the generator's own, and a core
+    /// that sleeps has to be woken by the node, which on a virtual machine costs it as much as the request.
+    fn ready(&mut self) -> impl Iterator<Item = (usize, usize)> {
         self.ready.clear();
-        epoll::wait(&self.epoll, spare_capacity(&mut self.ready), Some(&timeout)).expect("sockets can be polled");
+        epoll::wait(&self.epoll, spare_capacity(&mut self.ready), Some(&NOW)).expect("sockets can be polled");
         self.ready.iter().map(|event| event.data.u64()).map(|place| ((place >> 32) as usize, place as u32 as usize))
     }
 }
@@ -182,9 +183,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Sends what is due; returns when the next one will be, if the time decides.
-    fn send(&mut self, now: Instant, began: Instant, over: bool, sockets: &Sockets) -> Option<Instant> {
-        let mut next = None;
+    /// Sends what is due.
+    fn send(&mut self, now: Instant, began: Instant, over: bool, sockets: &Sockets) {
         match self.stream.pace {
             Pace::Closed if !over => {
                 let free = self.connections.iter().filter(|connection| connection.due.is_none()).count();
@@ -193,7 +193,6 @@ impl<'a> Running<'a> {
             Pace::Open(rate) if !over => loop {
                 let due = began + Duration::from_secs_f64(f64::from(self.sent) / rate);
                 if due > now {
-                    next = Some(due);
                     break;
                 }
                 self.sent += 1;
@@ -222,7 +221,6 @@ impl<'a> Running<'a> {
             }
         }
         self.turn = (self.turn + sent) % self.connections.len();
-        next
     }
 
     fn reopen(&mut self, index: usize, sockets: &Sockets) {

@@ -121,8 +121,8 @@ impl Tls {
     }
 }
 
-/// Reads the system's roots in a thread of its own, so that no request has to wait for them on its core, and after whatever else a
-/// start does: they are a few hundred files.
+/// Reads the system's roots in a thread of its own, after whatever else a start does: they are a few hundred files. Only a request by TLS
+/// that comes before has to wait for them on its core.
 pub fn read_roots_ahead() {
     // Where there can be no thread, the first request by TLS waits.
     let _ = thread::Builder::new().name("eyot-roots".to_owned()).spawn(|| {
@@ -136,7 +136,7 @@ pub fn read_roots_ahead() {
 /// A tenth of a core that others want.
 const NICE: i32 = 10;
 
-/// A node has answered its first requests by then.
+/// A start is over by then.
 const SETTLED: Duration = Duration::from_millis(200);
 
 fn client_config(roots: Arc<RootCertStore>, protocol: Protocol) -> Result<ClientConfig, String> {

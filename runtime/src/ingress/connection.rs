@@ -116,7 +116,7 @@ async fn greet_and_run<H: Handle>(
     let handler = service.handler.clone();
     let end = match ready {
         Ready::Plain(protocol, io) => run(service, protocol, io, stream, &client, &pulse).await,
-        Ready::Tls(protocol, _, io) => run(service, protocol, *io, stream, &client, &pulse).await,
+        Ready::Tls(protocol, _, io) => run(service, protocol, io, stream, &client, &pulse).await,
     };
     if let End::Refused(failure) = &end {
         handler.refused(&client, failure);
@@ -178,7 +178,7 @@ where
                 async move { handler.handle(&client, request).await }
             });
             let connection = http1::builder(&limits, Arc::clone(pulse)).serve_connection(TokioIo::new(io), answer);
-            drive(connection, broken(stream, pulse), pulse, &limits, phase).await
+            drive(pin!(connection), broken(stream, pulse), pulse, &limits, phase).await
         }
         Protocol::Http2 => {
             let (attempts, client) = (Arc::clone(pulse), Arc::clone(client));
@@ -194,7 +194,7 @@ where
             let io = TokioIo::new(Watched::new(io, limits.h2_glitches, Arc::clone(pulse)));
             let connection = http2::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);
             // Here hyper reads on whatever happens, and sees for itself that a client goes.
-            drive(connection, std::future::pending(), pulse, &limits, phase).await
+            drive(pin!(connection), std::future::pending(), pulse, &limits, phase).await
         }
     }
 }
@@ -229,13 +229,12 @@ where
 }
 
 async fn drive<C: Connection>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     broken: impl Future<Output = ()>,
     pulse: &Pulse,
     limits: &NodeLimits,
     mut phase: phase::Listener,
 ) -> End {
-    let mut connection = pin!(connection);
     let mut broken = pin!(broken);
     let mut alarm = Alarm::new(pulse, limits);
     // A connection that was greeted while the end had begun already is told at once.

@@ -1,12 +1,13 @@
 //! Named tasks. This is the one place that starts one, so that what runs can be counted and what panics is heard of.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 
 /// One row for each name. Names are literals in our code, so a fixed table is enough; what is beyond it shares the last row.
@@ -38,20 +39,32 @@ where
 {
     // Counted from here, not from the first poll: a task that never gets a turn is still there.
     let running = Running::start(row(name));
-    tokio::spawn(async move {
-        let running = running;
-        let mut future = pin!(future);
-        poll_fn(|context| {
-            let before = CURRENT.replace(Some(running.0.name));
-            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
-            CURRENT.set(before);
-            polled.unwrap_or_else(|panic| {
-                running.0.panics.fetch_add(1, Ordering::Relaxed);
-                resume_unwind(panic)
-            })
+    tokio::spawn(Named { future, running })
+}
+
+pin_project! {
+    /// A type of its own: an async block that pins what it was given has room for it twice.
+    struct Named<F> {
+        #[pin]
+        future: F,
+        running: Running,
+    }
+}
+
+impl<F: Future> Future for Named<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let tasks = this.running.0;
+        let before = CURRENT.replace(Some(tasks.name));
+        let polled = catch_unwind(AssertUnwindSafe(|| this.future.poll(context)));
+        CURRENT.set(before);
+        polled.unwrap_or_else(|panic| {
+            tasks.panics.fetch_add(1, Ordering::Relaxed);
+            resume_unwind(panic)
         })
-        .await
-    })
+    }
 }
 
 /// How many tasks of each name there are; names whose tasks are all gone stand with zero.

@@ -108,7 +108,7 @@ static SWEEPER: LazyLock<Option<mpsc::Sender<Load>>> = LazyLock::new(|| {
 #[derive(Debug, Default)]
 pub(super) struct Sweeps {
     pending: AtomicUsize,
-    done: Notify,
+    changed: Notify,
 }
 
 impl Sweeps {
@@ -122,11 +122,14 @@ impl Sweeps {
         self.pending.load(SeqCst) == 0
     }
 
-    /// Resolves when there is none; one waits at a time.
-    pub(super) async fn finished(&self) {
-        while !self.are_finished() {
-            self.done.notified().await;
-        }
+    /// Resolves when one is over, or somebody has [told](Self::tell) of another change; one waits at a time.
+    pub(super) async fn change(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Ends that wait, or the next one.
+    pub(super) fn tell(&self) {
+        self.changed.notify_one();
     }
 }
 
@@ -136,6 +139,6 @@ pub(super) struct Sweep(Arc<Sweeps>);
 impl Drop for Sweep {
     fn drop(&mut self) {
         self.0.pending.fetch_sub(1, SeqCst);
-        self.0.done.notify_one();
+        self.0.tell();
     }
 }

@@ -115,11 +115,7 @@ impl<H: Handle> Core<H> {
         let service = self.service.clone();
         observe::spawn("connection", async move {
             let Accepted { peer, tls, permit, counted } = accepted;
-            // Without Nagle's algorithm: what we flush is meant to arrive now.
-            match socket.set_nodelay(true) {
-                Ok(()) => connection::serve(service, socket, peer, tls).await,
-                Err(error) => tracing::debug!(%peer, %error, "connection failed"),
-            }
+            connection::serve(service, socket, peer, tls).await;
             // In this order: who has all permits sees no connections.
             drop(place);
             drop((permit, counted));

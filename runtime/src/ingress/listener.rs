@@ -21,6 +21,11 @@ use crate::config::{Diagnostic, Place};
 /// `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4096;
 
+/// What one connection may have in the kernel's buffer that has not been sent yet, about: a client that does not read would have
+/// 4 MiB there (`net.ipv4.tcp_wmem`), and a node with a thousand of them all of its memory. What is under way does not count, so a fast
+/// client that is far away gets as much as before (tcp(7), TCP_NOTSENT_LOWAT).
+const UNSENT: u32 = 256 << 10;
+
 /// How long idle connections are given to make room, before those that have been idle for half as long have to, too.
 const STEP: Duration = Duration::from_millis(10);
 /// How often they are asked again when all of them had to already.
@@ -102,6 +107,10 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     // A restarted node must not wait for the old one's connections to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Each accepted connection has both of these from here, and needs no system call for them. Without Nagle's algorithm: what we
+    // flush is meant to arrive now.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -218,6 +227,16 @@ mod tests {
         let first = Listening::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
         let second = Listening::bind(first.address(), None).unwrap_err();
         assert!(matches!(second, ListenError::InUse(address) if address == first.address()));
+    }
+
+    #[test]
+    fn an_accepted_connection_sends_at_once_and_buffers_little() {
+        let listening = Listening::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let _client = std::net::TcpStream::connect(listening.address()).unwrap();
+        let accepted = std::iter::repeat_with(|| listening.socket.accept()).find_map(Result::ok).unwrap().0;
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT);
     }
 
     #[test]

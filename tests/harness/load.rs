@@ -1,6 +1,7 @@
 //! A load generator: one thread on a core of its own, raw keep-alive connections, latencies counted from the time at which a
 //! request was due. A generator that waits for its last answer before it sends the next request does not see a stall that it
-//! waited through (coordinated omission); this one does.
+//! waited through (coordinated omission); this one does. While it is itself kept from its core nothing is due: that is no stall of
+//! the node's. How long that was is told.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -51,6 +52,8 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// How long requests were sent.
     pub lasted: Duration,
+    /// For how much longer the generator was kept from its core.
+    pub paused: Duration,
 }
 
 impl Outcome {
@@ -80,11 +83,18 @@ pub fn run(address: SocketAddr, streams: &[Stream<'_>], duration: Duration) -> V
     let mut last = TcpStream::connect(address).expect("the node accepts");
     last.write_all(b"GET / HTTP/1.1\r\nhost: nobody.test\r\nconnection: close\r\n\r\n").expect("it reads");
     last.read_to_end(&mut Vec::new()).expect("it answers");
-    let began = Instant::now();
-    let end = began + duration;
+    // Later by each pause: what is due is counted from here.
+    let (mut began, mut seen, mut paused) = (Instant::now(), Instant::now(), Duration::ZERO);
+    let mut over = false;
     loop {
         let now = Instant::now();
-        let over = now >= end;
+        let pause = now - std::mem::replace(&mut seen, now);
+        if pause > PAUSE {
+            began += pause;
+            paused += pause;
+        }
+        let end = began + duration;
+        over |= now >= end;
         for stream in &mut running {
             stream.send(now, began, over, &sockets);
         }
@@ -98,8 +108,11 @@ pub fn run(address: SocketAddr, streams: &[Stream<'_>], duration: Duration) -> V
             running[number].read(index, &sockets);
         }
     }
-    running.into_iter().map(|stream| stream.outcome(duration)).collect()
+    running.into_iter().map(|stream| stream.outcome(duration, paused)).collect()
 }
+
+/// It reads and sends for as long at most, and never waits: for longer it was not running.
+const PAUSE: Duration = Duration::from_millis(2);
 
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -279,8 +292,8 @@ impl<'a> Running<'a> {
         self.late.is_empty() && self.connections.iter().all(|connection| connection.due.is_none())
     }
 
-    fn outcome(self, lasted: Duration) -> Outcome {
-        Outcome { latency: self.latency, failures: self.failures, lasted }
+    fn outcome(self, lasted: Duration, paused: Duration) -> Outcome {
+        Outcome { latency: self.latency, failures: self.failures, lasted, paused }
     }
 }
 

@@ -16,6 +16,9 @@
 //! In less than a minute one stall of the machine is a hundredth of all: then the p99 is told, and not held to its bound. What a
 //! request takes in a debug build says nothing about the product: there is no such form.
 //!
+//! `stolen` is the part of the time in which the node's threads were ready and not run; `paused` is how long the load generator was
+//! kept from its core: nothing was due then.
+//!
 //! `--without` leaves out workers and kinds of clients by their names, to find who does what.
 //!
 //! This program is its own node: with a subcommand it is `eyot`.
@@ -111,8 +114,8 @@ fn run(lasts: Duration, without: &[String]) -> Vec<String> {
     let permits = arena.permits();
 
     println!(
-        "{:18} {:>9} {:>7} {:>9} {:>9} {:>9} {:>8}",
-        "neighbour", "requests", "failed", "p50", "p99", "max", "stolen"
+        "{:18} {:>9} {:>7} {:>9} {:>9} {:>9} {:>8} {:>9}",
+        "neighbour", "requests", "failed", "p50", "p99", "max", "stolen", "paused"
     );
     for (name, phase) in [("quiet, before", &before), ("under attack", &attacked[0]), ("quiet, after", &after)] {
         phase.print(name);
@@ -203,13 +206,14 @@ impl Phase {
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let Self { outcome, stolen } = self;
         println!(
-            "{name:18} {:>9} {:>7} {:>6.2} ms {:>6.2} ms {:>6.1} ms {:>6.1} %",
+            "{name:18} {:>9} {:>7} {:>6.2} ms {:>6.2} ms {:>6.1} ms {:>6.1} % {:>6.0} ms",
             outcome.answered(),
             outcome.failures.len(),
             milliseconds(outcome.quantile(0.5)),
             milliseconds(outcome.quantile(0.99)),
             milliseconds(outcome.max()),
             stolen * 100.0,
+            milliseconds(outcome.paused),
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Floods of frames that cost a client nothing: they end the connection, by a bound of h2 or by limit `h2_glitches`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use crate::harness::frames::{
     self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
@@ -43,6 +43,30 @@ fn cve_2023_44487_streams_that_are_opened_and_reset_end_the_connection() {
     assert!(is_closed(&mut socket), "the node has had enough");
     let started = arena.node.metric("eyot_isolates_started_total", "");
     assert!(started < 1_000.0, "{started} isolates for a client that wants no answer");
+    arena.is_as_before();
+}
+
+#[test]
+fn cve_2023_44487_streams_that_are_opened_and_reset_in_one_go_start_no_isolate() {
+    let arena = Arena::new();
+    let before = arena.node.metric("eyot_isolates_started_total", "");
+    let mut socket = arena.connect();
+    // h2 ends a connection for more than twenty of them.
+    let pairs = (0..15)
+        .map(|number| 2 * number + 1)
+        .map(|stream| [frames::get(stream, "/sleep?ms=60000"), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat());
+    let pairs: Vec<u8> = pairs.flatten().collect();
+    socket.write_all(&[&frames::preface(&[])[..], &pairs, &frame(PING, 0, 0, b"answered")].concat()).expect("sent");
+    let mut read = Vec::new();
+    while !read.windows(8).any(|bytes| bytes == b"answered") {
+        let mut buffer = [0; 1024];
+        let more = socket.read(&mut buffer).expect("the node answers a ping");
+        assert!(more > 0, "the connection goes on");
+        read.extend_from_slice(&buffer[..more]);
+    }
+    drop(socket);
+    arena.node.wait_until_idle();
+    assert_eq!(arena.node.metric("eyot_isolates_started_total", ""), before);
     arena.is_as_before();
 }
 

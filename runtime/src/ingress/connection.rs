@@ -189,7 +189,7 @@ where
                     attempt.answered();
                     answer.map(|response| response.map(Paced::from))
                 };
-                Answering { handler }
+                Answering::new(handler)
             });
             let io = TokioIo::new(Watched::new(io, limits.h2_glitches, Arc::clone(pulse)));
             let connection = http2::builder(&limits, Arc::clone(pulse)).serve_connection(io, answer);

@@ -156,10 +156,18 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
 }
 
 pin_project! {
-    /// A handler at work on a request of a stream.
+    /// A handler at work on a request of a stream. It begins when all frames that came with the request have been read: a stream that
+    /// is taken back at once, hundreds at a time (CVE-2023-44487), costs no more than its frames.
     pub(super) struct Answering<F> {
         #[pin]
-        pub(super) handler: F,
+        handler: F,
+        has_begun: bool,
+    }
+}
+
+impl<F> Answering<F> {
+    pub(super) fn new(handler: F) -> Self {
+        Self { handler, has_begun: false }
     }
 }
 
@@ -167,7 +175,14 @@ impl<F: Future> Future for Answering<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let polled = self.project().handler.poll(context);
+        let this = self.project();
+        if !std::mem::replace(this.has_begun, true) {
+            // hyper looks for a reset whenever there is no answer yet.
+            WAIT.set(Wait::Us);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let polled = this.handler.poll(context);
         if polled.is_pending() {
             WAIT.set(Wait::Us);
         }

@@ -21,6 +21,7 @@ mod limits;
 mod options;
 mod rules;
 mod say;
+mod schema;
 mod serve;
 mod show;
 mod single;
@@ -52,6 +53,7 @@ const EXAMPLES: &str = "Examples:
   eyot serve --config node.toml        run a node
   eyot check --config node.toml        report what is wrong with a configuration
   eyot limits                          show every limit, its value, and where it came from
+  eyot schema node                     print the JSON Schema of node.toml, for editors
   eyot bench hello.wasm                measure what a request costs
 
 EYOT_LOG filters the log on stderr by level and module, such as EYOT_LOG=debug or EYOT_LOG=warn,guest=info.";
@@ -66,6 +68,7 @@ enum Command {
     Build(build::Build),
     Check(check::Check),
     Limits(limits::Limits),
+    Schema(schema::Schema),
     Bench(Box<bench::Bench>),
     #[command(name = CHILD_OF_BENCH, hide = true)]
     BenchChild {
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Build(build) => build.run(),
         Command::Check(check) => check.run(),
         Command::Limits(limits) => limits.run(),
+        Command::Schema(schema) => schema.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchChild { setup } => bench::child::run(&setup),
         Command::CompileHelper => compile::helper(),

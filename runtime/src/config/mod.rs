@@ -25,6 +25,7 @@ mod phrase;
 mod reader;
 mod reference;
 mod route;
+mod schema;
 mod target;
 mod units;
 mod worker;
@@ -44,6 +45,7 @@ pub use node::{Node, Read, Telemetry};
 pub use origin::Origin;
 pub use pattern::{PathPattern, Segment};
 pub use route::{Methods, Route};
+pub use schema::Described;
 pub use target::{Location, Target};
 pub use worker::{AllowedHost, Build, Reading, Worker};
 

@@ -335,11 +335,19 @@ impl Drop for Table<'_> {
         let mut known = self.known.take();
         known.sort_unstable();
         known.dedup();
+        #[cfg(test)]
+        KNOWN.with_borrow_mut(|all| all.entry(self.name.clone()).or_default().extend(known.iter().copied()));
         for entry in self.entries.keys().filter(|entry| !known.contains(&entry.get_ref().as_ref())) {
             let message = format!("unknown key `{}` in {}", printable(entry.get_ref()), self.name);
             self.source.fault(entry.span(), message, suggestion(entry.get_ref(), "known keys", known.iter().copied()));
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The keys that were asked for in each table that has been read.
+    pub(super) static KNOWN: RefCell<BTreeMap<String, std::collections::BTreeSet<&'static str>>> = RefCell::default();
 }
 
 fn empty() -> &'static DeTable<'static> {

@@ -1,0 +1,169 @@
+//! node.toml.
+
+use schemars::JsonSchema;
+
+use super::parts::{Addresses, Auth, File, Host, Limits, Method, Name, PathPattern, SocketAddress, Strings, Time, Url};
+
+/// A node: what it listens on, its workers and origins, and how they are reached.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+pub(super) struct Node {
+    /// Where to listen for HTTP.
+    #[schemars(length(min = 1))]
+    listener: Vec<Listener>,
+    /// The operator's own listener: health, readiness, metrics.
+    admin: Option<Admin>,
+    /// Where compiled components are kept. Without it: a folder of this user's cache.
+    state: Option<File>,
+    /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Without it: nobody's.
+    trusted_proxies: Option<Vec<Addresses>>,
+    /// The workers of this node.
+    worker: Option<Vec<Worker>>,
+    /// Host and path that lead to a worker, an origin, a redirect or a fixed answer.
+    route: Option<Vec<Route>>,
+    /// The upstream HTTP servers that routes and workers name.
+    origin: Option<Vec<Origin>>,
+    /// The named ways to authenticate.
+    auth: Option<Vec<Auth>>,
+    /// Limits in place of the built-in ones; `eyot limits` shows all of them.
+    limits: Option<Limits<true>>,
+    /// Where traces go.
+    telemetry: Option<Telemetry>,
+}
+
+/// One address to listen on.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Listener {
+    /// With port 0 the kernel chooses one.
+    address: SocketAddress,
+    /// TLS by this certificate and key. Without it: plain text.
+    tls: Option<ListenerTls>,
+}
+
+/// A certificate chain and its key.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct ListenerTls {
+    /// The chain in PEM, the node's own certificate first.
+    certificate: File,
+    /// The private key in PEM: PKCS #8, PKCS #1 or SEC 1.
+    key: File,
+}
+
+/// The operator's own listener.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Admin {
+    /// A loopback address.
+    address: SocketAddress,
+}
+
+/// A worker of this node.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Worker {
+    /// The worker's folder, or its eyot.toml.
+    path: File,
+    /// A name in place of the one in its eyot.toml.
+    name: Option<Name>,
+    /// A component in place of the one that its eyot.toml names; it is not built.
+    component: Option<File>,
+}
+
+/// Host, path and method, and where they lead.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Route {
+    /// Without it: any host.
+    host: Option<Host>,
+    /// Without it: all paths.
+    path: Option<PathPattern>,
+    /// Without it: every method but CONNECT and TRACE. `GET` includes `HEAD`.
+    #[schemars(length(min = 1))]
+    methods: Option<Vec<Method>>,
+    /// The way to authenticate that this route demands.
+    auth: Option<Name>,
+    /// To this worker.
+    worker: Option<Name>,
+    /// To this origin.
+    origin: Option<Name>,
+    /// To another place.
+    redirect: Option<Redirect>,
+    /// To a fixed answer.
+    respond: Option<Respond>,
+}
+
+/// A redirect.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
+    status: u16,
+    /// A URL or an absolute path, with `{path}`, `{query}` and the parameters of the route's path.
+    location: String,
+}
+
+/// A fixed answer.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Respond {
+    /// Without it: 200.
+    #[schemars(range(min = 200, max = 599))]
+    status: Option<u16>,
+    /// Header fields.
+    headers: Option<Strings>,
+    /// The body.
+    body: Option<String>,
+}
+
+/// An upstream HTTP server.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Origin {
+    /// The name that routes and workers use; a guest reaches it as `http://NAME.origin.internal/`.
+    name: Name,
+    /// Scheme, authority and a base path that is put before the request's path.
+    url: Url,
+    /// Send the client's `Host` on, in place of the origin's own authority.
+    preserve_host: Option<bool>,
+    /// Time to resolve, connect and shake hands. Without it: 1s.
+    connect_timeout: Option<Time>,
+    /// Time from the request to the response head. Without it: 30s.
+    first_byte_timeout: Option<Time>,
+    /// Time without a byte in the response body. Without it: 30s.
+    idle_timeout: Option<Time>,
+    /// How long a connection may wait for its next request. Without it: 4s.
+    keepalive_idle: Option<Time>,
+    /// Requests at once, in place of limit `origin_concurrency`.
+    #[schemars(range(min = 1))]
+    concurrency: Option<u64>,
+    /// HTTP/2: by ALPN over TLS, by prior knowledge over plain text. Without it: HTTP/1.1.
+    http2: Option<bool>,
+    /// Roots to trust in place of the system's, PEM.
+    certificate_authority: Option<File>,
+}
+
+/// Traces, and what identifies them.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Telemetry {
+    /// An OTLP/HTTP endpoint. Without it no spans are made.
+    otlp_endpoint: Option<Url>,
+    /// `service.name` of the resource. Without it: eyot.
+    service_name: Option<String>,
+    /// Which share of the traces that begin here is recorded. Without it: all.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    sample: Option<f64>,
+}

@@ -117,7 +117,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
         // A schema that somebody wrote into the file runs nothing of theirs, and a damaged page is noticed early.
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.pragma_update(None, "cell_size_check", true)?;
-        // Only a checkpoint of ours can be in the way.
+        // A process that is confined has no other place for temporary files.
+        connection.pragma_update(None, "temp_store", "memory")?;
+        // Nobody is in the way but an operator with a shell of SQLite's.
         connection.busy_timeout(Duration::from_secs(10))?;
         Ok(connection)
     };

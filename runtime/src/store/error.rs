@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use super::durable::parent;
 use super::model::DeploymentId;
 
 /// Why the store does not do what it was asked for: what is wrong, where, and what to do.
@@ -93,7 +94,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Anything else that SQLite says.
-    #[error("{path} cannot be used: {reason}; check the disk that it is on")]
+    #[error("{path} cannot be used: {reason}; look at the log and at the disk that it is on")]
     Sqlite {
         /// Which file.
         path: PathBuf,
@@ -203,6 +204,10 @@ impl StoreError {
     pub(super) fn sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         let (path, reason) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                let holder = format!("another program that has {} open", path.display());
+                Self::Locked { folder: parent(&path).to_owned(), holder }
+            }
             Some(ErrorCode::DiskFull) => Self::Full { path, reason },
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { path, reason },
             Some(ErrorCode::NotADatabase) => Self::NotADatabase { path, reason },

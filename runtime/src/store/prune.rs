@@ -24,7 +24,7 @@ use super::read;
 pub struct Keep {
     /// What the last so many deployments of a worker name.
     pub deployments: NonZeroU32,
-    /// What was added less than so long ago.
+    /// What was added less than so long ago, so that whoever has added a version finds it when he deploys it.
     pub younger_than: Duration,
 }
 

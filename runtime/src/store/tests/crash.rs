@@ -167,8 +167,11 @@ async fn write(store: &Store, worker: &str, mut random: Random) {
         let component = version.content.as_ref().unwrap().component;
         answer(format!("version {worker} {} {} {component}", version.number, version.id));
         if random.below(3) > 0 {
-            let deployment = store.deploy(by(), whole(&version)).await.unwrap();
-            answer(format!("deployment {worker} {} {}", deployment.id, version.id));
+            match store.deploy(by(), whole(&version)).await {
+                Ok(deployment) => answer(format!("deployment {worker} {} {}", deployment.id, version.id)),
+                // Nothing is too young to be pruned here.
+                Err(error) => assert!(matches!(error, StoreError::Pruned { .. }), "{error}"),
+            }
         }
         if random.below(10) == 0 {
             let keep = Keep { deployments: std::num::NonZeroU32::MIN, younger_than: Duration::ZERO };

@@ -43,9 +43,15 @@ pub(super) fn add_version(
         let content = Some(Content { component, manifest: manifest.clone() });
         Ok(Version { id, worker: worker.to_owned(), number, created: now, message: message.clone(), content })
     };
-    once(connection, by, now, Kind::Version, add, |version| version.id.to_string(), |answer| {
-        VersionId::parse(answer).map(|id| read::version(connection, id)).transpose().map(Option::flatten)
-    })
+    once(
+        connection,
+        by,
+        now,
+        Kind::Version,
+        add,
+        |version| version.id.to_string(),
+        |answer| VersionId::parse(answer).map(|id| read::version(connection, id)).transpose().map(Option::flatten),
+    )
 }
 
 /// Makes a deployment.
@@ -146,7 +152,9 @@ fn add_deployment(
     let mut detail = serde_json::Map::new();
     for share in shares {
         let (version, weight) = (share.version.to_string(), share.weight.basis_points());
-        connection.prepare_cached("INSERT INTO shares VALUES (?1, ?2, ?3)")?.execute(params![number, version, weight])?;
+        connection
+            .prepare_cached("INSERT INTO shares VALUES (?1, ?2, ?3)")?
+            .execute(params![number, version, weight])?;
         detail.insert(version, weight.into());
     }
     let detail = serde_json::json!({ "deployment": key, "why": why, "shares": detail });
@@ -164,9 +172,17 @@ fn deploy_once(
     add: impl FnOnce(Timestamp) -> Result<Deployment, Cause>,
 ) -> Result<Deployment, Cause> {
     let now = now();
-    once(connection, by, now, Kind::Deployment, || add(now), |deployment| deployment.id.to_string(), |answer| {
-        DeploymentId::parse(answer).map(|id| read::deployment(connection, id)).transpose().map(Option::flatten)
-    })
+    once(
+        connection,
+        by,
+        now,
+        Kind::Deployment,
+        || add(now),
+        |deployment| deployment.id.to_string(),
+        |answer| {
+            DeploymentId::parse(answer).map(|id| read::deployment(connection, id)).transpose().map(Option::flatten)
+        },
+    )
 }
 
 /// What a key was answered with.
@@ -200,7 +216,8 @@ fn once<T>(
     let (who, key) = (&by.who, &once.key);
     connection.execute("DELETE FROM idempotency_keys WHERE expires <= ?1", [now.as_microsecond()])?;
     if let Some(known) = read::answer(connection, who, key)?.filter(|known| known.expires > now) {
-        let made = known.answer.split_once(' ').filter(|(word, _)| *word == kind.word() && known.request == once.request);
+        let made =
+            known.answer.split_once(' ').filter(|(word, _)| *word == kind.word() && known.request == once.request);
         let (_, id) = made.ok_or_else(|| StoreError::KeyReused { key: key.clone() })?;
         return find(id)?.ok_or_else(|| Cause::Damaged(format!("what the key {key} was answered with is not there")));
     }

@@ -99,8 +99,7 @@ pub(super) fn all(connection: &Connection, components: &Components, path: PathBu
     found.extend(schema(connection, migrate::MIGRATIONS).unwrap_or_else(told));
     found.extend(references(connection).unwrap_or_else(told));
     found.extend(rows(connection, true));
-    let mut faults: Vec<Fault> =
-        found.into_iter().map(|found| Fault::Database { path: path.clone(), found }).collect();
+    let mut faults: Vec<Fault> = found.into_iter().map(|found| Fault::Database { path: path.clone(), found }).collect();
     // Where the database cannot tell them, that is among the faults already.
     for digest in read::components(connection).unwrap_or_default() {
         if let Err(why) = components.verify(&digest) {

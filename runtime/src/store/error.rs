@@ -70,7 +70,9 @@ pub enum StoreError {
         ours: u32,
     },
     /// An upgrade that did not come through. The file is what it was.
-    #[error("{path} cannot be brought to schema {number}: {reason}; it is as it was, start the version before and tell us")]
+    #[error(
+        "{path} cannot be brought to schema {number}: {reason}; it is as it was, start the version before and tell us"
+    )]
     Migration {
         /// Which file.
         path: PathBuf,
@@ -102,7 +104,9 @@ pub enum StoreError {
         reason: String,
     },
     /// After a failed fsync nobody knows what is on the disk, and a second one would say that all is well.
-    #[error("{path} takes no changes any more, since one was not written: {reason}; check the disk, and start the node again")]
+    #[error(
+        "{path} takes no changes any more, since one was not written: {reason}; check the disk, and start the node again"
+    )]
     Failed {
         /// Which file.
         path: PathBuf,

@@ -54,9 +54,8 @@ fn kept(path: &Path, schema: u32) -> PathBuf {
 fn keep(connection: &Connection, path: &Path, schema: u32) -> Result<(), StoreError> {
     let kept = kept(path, schema);
     let temporary = durable::temporary(&kept);
-    let copied = database::copy(connection, &temporary).and_then(|()| {
-        durable::rename(&temporary, &kept).map_err(|error| StoreError::file(&kept, WRITTEN, &error))
-    });
+    let copied = database::copy(connection, &temporary)
+        .and_then(|()| durable::rename(&temporary, &kept).map_err(|error| StoreError::file(&kept, WRITTEN, &error)));
     copied.inspect_err(|_| _ = std::fs::remove_file(&temporary))
 }
 
@@ -65,7 +64,8 @@ pub(super) fn step(connection: &mut Connection, number: u32, migration: &str) ->
     transaction.execute_batch(migration)?;
     let now = Timestamp::now().as_microsecond();
     let eyot = env!("CARGO_PKG_VERSION");
-    transaction.execute("INSERT INTO migrations (number, eyot, applied) VALUES (?1, ?2, ?3)", params![number, eyot, now])?;
+    transaction
+        .execute("INSERT INTO migrations (number, eyot, applied) VALUES (?1, ?2, ?3)", params![number, eyot, now])?;
     transaction.pragma_update(None, "user_version", number)?;
     transaction.commit()
 }

@@ -133,7 +133,12 @@ pub(super) fn broken(connection: &Connection, with_audit: bool) -> Vec<Cause> {
     found
 }
 
-fn one<T>(connection: &Connection, query: &str, given: impl rusqlite::Params, read: Read<T>) -> Result<Option<T>, Cause> {
+fn one<T>(
+    connection: &Connection,
+    query: &str,
+    given: impl rusqlite::Params,
+    read: Read<T>,
+) -> Result<Option<T>, Cause> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(given)?;
     rows.next()?.map(|row| read(connection, row)).transpose()
@@ -259,9 +264,8 @@ pub(super) fn deployment_seal(
     shares: &[Share],
 ) -> [u8; 32] {
     let seal = Seal::of("deployments").number(number).text(id).number(worker).number(created).text(who).text(why);
-    let share = |seal: Seal, share: &Share| {
-        seal.text(&share.version.to_string()).number(share.weight.basis_points().into())
-    };
+    let share =
+        |seal: Seal, share: &Share| seal.text(&share.version.to_string()).number(share.weight.basis_points().into());
     shares.iter().fold(seal, share).made()
 }
 

@@ -98,7 +98,9 @@ mod tests {
     #[test]
     fn shares_come_to_exactly_everything() {
         let (one, two) = (VersionId::fresh(), VersionId::fresh());
-        assert!(Shares::new([share(two, 1), share(one, 9_999)]).unwrap().iter().map(|share| share.version).eq([one, two]));
+        assert!(
+            Shares::new([share(two, 1), share(one, 9_999)]).unwrap().iter().map(|share| share.version).eq([one, two])
+        );
         assert_eq!(Shares::new([share(one, 10_000)]).unwrap(), Shares::whole(one));
         assert_eq!(Shares::new([]), Err(SharesError::Sum(0)));
         assert_eq!(Shares::new([share(one, 9_999)]), Err(SharesError::Sum(9_999)));

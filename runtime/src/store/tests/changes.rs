@@ -78,10 +78,8 @@ async fn of_two_deployments_that_replace_the_same_one_the_second_is_refused() {
     let (_folder, store) = fresh();
     let version = add(&store, "api", b"one").await;
     let after = |after| NewDeployment { after, ..whole(&version) };
-    let (one, two) = tokio::join!(
-        store.deploy(by(), after(After::Nothing)),
-        store.deploy(By::new("bob"), after(After::Nothing))
-    );
+    let (one, two) =
+        tokio::join!(store.deploy(by(), after(After::Nothing)), store.deploy(By::new("bob"), after(After::Nothing)));
     let first = one.unwrap();
     assert_eq!(two.unwrap_err(), StoreError::Raced { worker: "api".to_owned(), current: Some(first.id) });
     let second = store.deploy(by(), after(After::This(first.id))).await.unwrap();
@@ -113,8 +111,7 @@ async fn each_change_has_its_line_of_the_audit() {
     serve(&store, "api", b"one").await;
     store.remove_worker(By::new("bob"), "api", After::Whatever).await.unwrap();
     let audit = store.audit(None, 9).await.unwrap();
-    let lines: Vec<_> =
-        audit.iter().map(|line| (line.number, &*line.actor, &*line.action, &*line.target)).collect();
+    let lines: Vec<_> = audit.iter().map(|line| (line.number, &*line.actor, &*line.action, &*line.target)).collect();
     let wanted = [
         (4, "bob", "worker.remove", "api"),
         (3, "alice", "deployment.add", "api"),
@@ -132,7 +129,8 @@ async fn history_cannot_be_changed_by_any_statement() {
     serve(&store, "api", b"one").await;
     drop(store);
     let connection = rusqlite::Connection::open(folder.path().join("state.db")).unwrap();
-    let columns = [("workers", "name"), ("versions", "number"), ("deployments", "why"), ("shares", "weight"), ("audit", "at")];
+    let columns =
+        [("workers", "name"), ("versions", "number"), ("deployments", "why"), ("shares", "weight"), ("audit", "at")];
     for (table, column) in columns {
         let changed = connection.execute(&format!("UPDATE {table} SET {column} = {column}"), []);
         assert!(changed.unwrap_err().to_string().contains("never changed"), "{table}");
@@ -143,7 +141,10 @@ async fn history_cannot_be_changed_by_any_statement() {
 
 fn once(key: &str, request: &str, lasts: SignedDuration) -> By {
     let expires = Timestamp::now().checked_add(lasts).unwrap();
-    By { who: "alice".to_owned(), once: Some(Once { key: key.to_owned(), request: Digest::of(request.as_bytes()), expires }) }
+    By {
+        who: "alice".to_owned(),
+        once: Some(Once { key: key.to_owned(), request: Digest::of(request.as_bytes()), expires }),
+    }
 }
 
 #[tokio::test]

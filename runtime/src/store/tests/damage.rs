@@ -176,11 +176,8 @@ async fn a_changed_component_is_named_with_its_versions_and_not_served() {
     let error = store.component(Digest::of(b"two 0")).await.unwrap_err().to_string();
     assert!(error.contains("two version 1 is not there"), "{error}");
     let faults = store.check().await.unwrap();
-    let gone = Fault::Component {
-        path: missing,
-        why: "is not there".to_owned(),
-        used_by: vec!["two version 1".to_owned()],
-    };
+    let gone =
+        Fault::Component { path: missing, why: "is not there".to_owned(), used_by: vec!["two version 1".to_owned()] };
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults.contains(&Fault::Component { path: changed, why, used_by }), "{faults:?}");
     assert!(faults.contains(&gone), "{faults:?}");

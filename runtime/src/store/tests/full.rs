@@ -2,9 +2,7 @@
 
 use std::process::Command;
 
-use landlock::{
-    ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-};
+use landlock::{ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;

@@ -11,6 +11,7 @@ mod failure;
 mod http;
 mod config;
 mod observe;
+mod store;
 mod egress;
 mod auth;
 mod deploy;

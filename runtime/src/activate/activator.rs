@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::active::{Active, Worker};
 use super::assemble::{Destinations, Verifiers, routes};
 use super::code::Code;
-use super::compiled::{Digest, Found};
+use super::compiled::Found;
 use super::components::{LoadError, taken};
 use super::loader::Loader;
 use super::parallel;
@@ -16,6 +16,7 @@ use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, Own, Policy};
 use crate::observe::{GuestLog, Metrics};
+use crate::store::Digest;
 
 /// What activations share.
 pub struct Activator {

@@ -9,12 +9,13 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::compiled::{Digest, Seen};
+use super::compiled::Seen;
 use super::loader::{Flight, Landed, Loader};
 use crate::bindings::Capabilities;
 use crate::failure::Failure;
 use crate::observe::Start;
 use crate::sandbox::Prepared;
+use crate::store::Digest;
 
 /// The code of one version of a worker.
 pub struct Code {

@@ -22,7 +22,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::sandbox::{EngineKind, Engines, Inspection};
-pub use record::Digest;
+use crate::store::Digest;
 use record::{Record, this_build};
 pub(super) use seen::Seen;
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 
 use super::code::Code;
-use super::compiled::{self, CompiledStore, Digest, Found};
+use super::compiled::{self, CompiledStore, Found};
 use super::compiler::{CompileError, Compiler};
 use crate::config::read_regular;
 use crate::sandbox::{self, EngineKind, Engines, Inspection, InspectionError, PrepareError, Prepared};
+use crate::store::Digest;
 
 /// What all components of a node have in common.
 pub struct Components {

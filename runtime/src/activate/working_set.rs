@@ -133,7 +133,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activate::compiled::Digest;
+    use crate::store::Digest;
 
     const BOUNDS: Bounds = Bounds { bytes: 100, components: 3 };
 

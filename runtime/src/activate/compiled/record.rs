@@ -1,47 +1,12 @@
 //! What is written down beside compiled code, under a seal of its own: enough for a start to do without validating, mapping or linking.
 
-use std::fmt::{self, Display, Formatter};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::sandbox::Inspection;
-
-/// A SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// Of these bytes.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// Of all that is read, a piece at a time: code is as large as it likes.
-    pub(super) fn of_file(mut file: &File) -> io::Result<Self> {
-        let mut hasher = Sha256::new();
-        let mut piece = [0; 32 << 10];
-        loop {
-            match file.read(&mut piece) {
-                Ok(0) => return Ok(Self(hasher.finalize().into())),
-                Ok(read) => hasher.update(&piece[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// In hexadecimal.
-impl Display for Digest {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
+use crate::store::Digest;
 
 /// What is known of a component whose code is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,16 +70,5 @@ mod tests {
         assert_eq!(Record::unsealed(&text, "b"), None);
         assert_eq!(Record::unsealed(&text.replace("\"bytes\":4", "\"bytes\":5"), "a"), None);
         assert_eq!(Record::unsealed(text.split_once('\n').unwrap().0, "a"), None);
-    }
-
-    #[test]
-    fn a_file_has_the_digest_of_its_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        let bytes = vec![7; 100_000];
-        std::fs::write(&path, &bytes).unwrap();
-        let digest = Digest::of_file(&File::open(&path).unwrap()).unwrap();
-        assert!(digest == Digest::of(&bytes));
-        assert_eq!(Digest::of(b"").to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 }

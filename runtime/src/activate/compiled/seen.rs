@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::Digest;
+use crate::store::Digest;
 
 /// What a file was when its digest was right.
 #[derive(Default)]

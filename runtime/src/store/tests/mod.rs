@@ -1,0 +1,78 @@
+//! The store from outside: through its methods, its files, and processes that die.
+
+mod backups;
+mod changes;
+mod crash;
+mod damage;
+mod full;
+mod opening;
+mod pruning;
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::*;
+
+/// A new store in a folder that goes away.
+fn fresh() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    (folder, store)
+}
+
+fn by() -> By {
+    By::new("alice")
+}
+
+/// Adds a version with these bytes.
+async fn add(store: &Store, worker: &str, bytes: &[u8]) -> Version {
+    let component = store.put_component(Bytes::copy_from_slice(bytes)).await.unwrap();
+    let (worker, manifest, message) = (worker.to_owned(), format!("name = \"{worker}\"\n"), "a message".to_owned());
+    store.add_version(by(), NewVersion { worker, component, manifest, message }).await.unwrap()
+}
+
+/// A deployment that gives everything to one version.
+fn whole(version: &Version) -> NewDeployment {
+    let shares = Shares::whole(version.id);
+    NewDeployment { worker: version.worker.clone(), shares, why: Why::Deploy, after: After::Whatever }
+}
+
+/// Adds a version and gives it everything.
+async fn serve(store: &Store, worker: &str, bytes: &[u8]) -> (Version, Deployment) {
+    let version = add(store, worker, bytes).await;
+    let deployment = store.deploy(by(), whole(&version)).await.unwrap();
+    (version, deployment)
+}
+
+/// All that can be read.
+async fn everything(store: &Store) -> (Snapshot, Vec<Version>, Vec<Deployment>, Vec<AuditEntry>) {
+    let snapshot = store.snapshot().await.unwrap();
+    let (mut versions, mut deployments) = (Vec::new(), Vec::new());
+    for worker in &snapshot.workers {
+        versions.extend(store.versions(&worker.name, None, u32::MAX).await.unwrap());
+        deployments.extend(store.deployments(&worker.name, None, u32::MAX).await.unwrap());
+    }
+    let audit = store.audit(None, u32::MAX).await.unwrap();
+    (snapshot, versions, deployments, audit)
+}
+
+/// Where the one component lies that has these bytes.
+fn lies(folder: &Path, bytes: &[u8]) -> std::path::PathBuf {
+    let digest = Digest::of(bytes).to_string();
+    folder.join("components/sha256").join(&digest[..2]).join(digest)
+}
+
+/// Numbers that look random, and are the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    /// Below this.
+    fn below(&mut self, bound: u64) -> u64 {
+        // xorshift64*, by Vigna.
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+}

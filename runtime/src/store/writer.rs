@@ -1,0 +1,170 @@
+//! The one thread that changes the database. It commits all changes that wait in one transaction, since what costs is the fsync, and
+//! answers after it. Each change has a savepoint of its own, so one that fails takes no other with it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::{Connection, TransactionBehavior, ffi};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::{Cause, StoreError, extended};
+use super::thread::{MOST_WAITING, caught};
+
+/// How many changes one transaction has at most. The first of them waits for all of them.
+const MOST_TOGETHER: usize = 256;
+
+/// The way to the thread. Dropping this ends it when it has made what was asked.
+#[derive(Debug)]
+pub(super) struct Writer {
+    changes: Option<mpsc::Sender<Box<dyn Change>>>,
+    thread: Option<JoinHandle<()>>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Starts it on the one connection that may write.
+    pub(super) fn start(connection: Connection, path: PathBuf) -> io::Result<Self> {
+        let (changes, asked) = mpsc::channel(MOST_WAITING);
+        let commits = Arc::new(AtomicU64::new(0));
+        let mut desk = Desk { connection, path, commits: Arc::clone(&commits), failed: None };
+        let thread = thread::Builder::new().name("eyot-store-write".to_owned()).spawn(move || desk.run(asked))?;
+        Ok(Self { changes: Some(changes), thread: Some(thread), commits })
+    }
+
+    /// Makes a change, and answers when it is on the disk. It is made even if nobody waits any more.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, Cause> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let change = Box::new(Asked { change: Some(change), came: None, answer });
+        let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
+        changes.send(change).await.map_err(|_| StoreError::Closed)?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// How often it has committed.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Relaxed)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.changes.take());
+        if let Some(thread) = self.thread.take() {
+            // It catches what panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A change of any kind, on its way.
+trait Change: Send {
+    /// Makes it. Says whether it is to be kept.
+    fn make(&mut self, connection: &Connection, path: &Path) -> bool;
+    /// Says what came of it, after the commit.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Asked<F, T> {
+    change: Option<F>,
+    came: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T, Cause> + Send> Change for Asked<F, T> {
+    fn make(&mut self, connection: &Connection, path: &Path) -> bool {
+        let Some(change) = self.change.take() else { return false };
+        let came = caught(|| change(connection).map_err(|cause| cause.at(path)));
+        let is_kept = came.is_ok();
+        self.came = Some(came);
+        is_kept
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let answer = match (self.came, committed) {
+            // Its own fault is the better answer.
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(error)) => Err(error),
+            (Some(Ok(made)), Ok(())) => Ok(made),
+            (None, Ok(())) => Err(StoreError::Closed),
+        };
+        let _ = self.answer.send(answer);
+    }
+}
+
+struct Desk {
+    connection: Connection,
+    path: PathBuf,
+    commits: Arc<AtomicU64>,
+    /// Why nothing is changed any more.
+    failed: Option<StoreError>,
+}
+
+impl Desk {
+    fn run(&mut self, mut asked: mpsc::Receiver<Box<dyn Change>>) {
+        let mut waiting = Vec::new();
+        while asked.blocking_recv_many(&mut waiting, MOST_TOGETHER) > 0 {
+            let committed = match &self.failed {
+                Some(failed) => Err(failed.clone()),
+                None => self.commit(&mut waiting).map_err(|error| self.told(&error)),
+            };
+            for change in waiting.drain(..) {
+                change.answer(committed.clone());
+            }
+        }
+    }
+
+    fn commit(&mut self, waiting: &mut [Box<dyn Change>]) -> rusqlite::Result<()> {
+        let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut is_changed = false;
+        for change in waiting {
+            let savepoint = transaction.savepoint()?;
+            if change.make(&savepoint, &self.path) {
+                savepoint.commit()?;
+                is_changed = true;
+            } else {
+                // This fails where SQLite has rolled back everything, as it may when a disk is full.
+                savepoint.finish()?;
+            }
+        }
+        if is_changed {
+            transaction.commit()?;
+            self.commits.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, error: &rusqlite::Error) -> StoreError {
+        let told = StoreError::sqlite(&self.path, error);
+        if is_lasting(error) {
+            tracing::error!(%error, path = %self.path.display(), "the store takes no changes any more");
+            self.failed = Some(StoreError::Failed { path: self.path.clone(), reason: error.to_string() });
+        }
+        told
+    }
+}
+
+/// Whether trying again would tell that all is well where it is not: the kernel tells of a lost page once.
+fn is_lasting(error: &rusqlite::Error) -> bool {
+    let synced = [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&extended(error));
+    synced || error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_fsync_is_the_last_and_a_full_disk_is_not() {
+        let error = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        assert!(is_lasting(&error(ffi::SQLITE_IOERR_FSYNC)));
+        assert!(is_lasting(&error(ffi::SQLITE_CORRUPT)));
+        assert!(!is_lasting(&error(ffi::SQLITE_FULL)));
+        assert!(!is_lasting(&error(ffi::SQLITE_IOERR_WRITE)));
+    }
+}

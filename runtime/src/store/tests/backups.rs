@@ -16,7 +16,7 @@ async fn a_restored_backup_is_what_the_store_was() {
     serve(&store, "two", b"3").await;
     let new = tempfile::tempdir().unwrap();
     assert_eq!(restore(&backup, new.path()).unwrap(), Backup { components: 2, bytes: 2 });
-    let restored = Store::open(new.path()).unwrap();
+    let restored = open(new.path()).unwrap();
     assert_eq!(everything(&restored).await, wanted);
     assert_eq!(restored.component(Digest::of(b"2")).await.unwrap(), b"2");
     assert_eq!(restored.check().await.unwrap(), []);
@@ -39,7 +39,7 @@ async fn a_backup_of_a_busy_store_is_of_one_moment() {
     made.unwrap();
     let new = folder.path().join("new");
     restore(&backup, &new).unwrap();
-    let restored = Store::open(&new).unwrap();
+    let restored = open(&new).unwrap();
     let worker = restored.snapshot().await.unwrap().workers.remove(0);
     let component = worker.serving[0].content.as_ref().unwrap().component;
     restored.component(component).await.unwrap();

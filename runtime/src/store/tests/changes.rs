@@ -21,7 +21,7 @@ async fn what_was_added_is_read_as_it_was_given_also_after_a_restart() {
     assert_eq!(store.snapshot().await.unwrap(), Snapshot { workers: vec![worker] });
     let before = everything(&store).await;
     drop(store);
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     assert_eq!(everything(&store).await, before);
     assert_eq!(store.component(content.component).await.unwrap(), b"one");
     assert_eq!(std::fs::read(store.component_path(&content.component)).unwrap(), b"one");
@@ -156,7 +156,7 @@ async fn a_change_with_a_key_is_made_once_however_often_it_is_asked_for() {
     let again = store.deploy(once("k", "request", HOUR), whole(&version)).await.unwrap();
     assert_eq!(again, made);
     drop(store);
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     assert_eq!(store.deploy(once("k", "request", HOUR), whole(&version)).await.unwrap(), made);
     let reused = StoreError::KeyReused { key: "k".to_owned() };
     assert_eq!(store.deploy(once("k", "another", HOUR), whole(&version)).await.unwrap_err(), reused);
@@ -225,6 +225,6 @@ async fn a_change_is_made_although_nobody_waits_for_it() {
     // Asked for by the first poll, and then given up.
     assert!(matches!(select(deploy, ready(())).await, Either::Right(_)));
     drop(store);
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     assert_eq!(store.deployments("api", None, 9).await.unwrap().len(), 1);
 }

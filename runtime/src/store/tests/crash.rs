@@ -102,7 +102,7 @@ impl Answer {
 
 async fn verify(folder: &Path, answers: &[Answer]) {
     // Opening looks for damage, too.
-    let store = Store::open(folder).unwrap();
+    let store = open(folder).unwrap();
     assert_eq!(store.check().await.unwrap(), []);
     let (snapshot, versions, deployments, audit) = everything(&store).await;
     let known: HashMap<_, _> = versions.iter().map(|version| (version.id, version)).collect();
@@ -148,7 +148,7 @@ async fn verify(folder: &Path, answers: &[Answer]) {
 #[ignore = "run by what_was_answered_outlives_a_kill_at_any_moment, which kills it"]
 async fn writes_until_it_is_killed() {
     let folder = std::env::var(FOLDER).unwrap();
-    let store = Store::open(folder.as_ref()).unwrap();
+    let store = open(folder.as_ref()).unwrap();
     let seed = u64::from(std::process::id()) | 1;
     let writers = (1..).zip(WORKERS).map(|(number, worker)| write(&store, worker, Random(seed * number)));
     futures_util::future::join_all(writers).await;

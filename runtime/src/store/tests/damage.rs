@@ -31,7 +31,7 @@ async fn no_flipped_bit_of_the_database_changes_what_is_read() {
     let folder = filled().await;
     let path = folder.path().join("state.db");
     let whole = fs::read(&path).unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     let wanted = everything(&store).await;
     drop(store);
     assert_eq!(fs::read(&path).unwrap(), whole, "reading has changed the file");
@@ -45,7 +45,7 @@ async fn no_flipped_bit_of_the_database_changes_what_is_read() {
         let bit = u8::try_from(random.below(8)).unwrap();
         fs::write(&path, &whole).unwrap();
         flip(&path, at, bit);
-        match Store::open(folder.path()) {
+        match open(folder.path()) {
             Err(error) => {
                 assert!(error.to_string().contains("state.db"), "bit {bit} of byte {at}: {error}");
                 refused += 1;
@@ -72,7 +72,7 @@ async fn a_changed_text_is_named_by_its_row() {
     let manifest = b"name = \"one\"";
     let at = bytes.windows(manifest.len()).position(|window| window == manifest).unwrap();
     flip(&path, at as u64, 0);
-    let error = Store::open(folder.path()).unwrap_err();
+    let error = open(folder.path()).unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
     assert!(error.to_string().contains("of worker one is not what was written"), "{error}");
 }
@@ -83,7 +83,7 @@ async fn a_schema_that_somebody_has_changed_is_refused() {
     let connection = rusqlite::Connection::open(folder.path().join("state.db")).unwrap();
     connection.execute_batch("DROP TRIGGER audit_stays").unwrap();
     drop(connection);
-    let error = Store::open(folder.path()).unwrap_err();
+    let error = open(folder.path()).unwrap_err();
     assert!(error.to_string().contains("the trigger audit_stays is not as it was made"), "{error}");
 }
 
@@ -94,7 +94,7 @@ async fn a_truncated_database_is_refused() {
     let whole = fs::read(&path).unwrap();
     for length in [50, 4_096, whole.len() / 2, whole.len() - 4_096, whole.len() - 1] {
         fs::write(&path, &whole[..length]).unwrap();
-        let error = Store::open(folder.path()).expect_err(&format!("{length} bytes of {} were enough", whole.len()));
+        let error = open(folder.path()).expect_err(&format!("{length} bytes of {} were enough", whole.len()));
         assert!(error.to_string().contains("state.db"), "{error}");
     }
 }
@@ -127,7 +127,7 @@ async fn a_flipped_bit_of_the_log_never_makes_an_answered_change_be_forgotten_in
         // All of the head, then anywhere.
         let at = if round < 32 { round } else { random.below(log.len() as u64) };
         flip(&dead.path().join("state.db-wal"), at, u8::try_from(random.below(8)).unwrap());
-        match Store::open(dead.path()) {
+        match open(dead.path()) {
             Err(error) => {
                 assert!(error.to_string().contains("state.db-wal is not what was written"), "byte {at}: {error}");
                 assert!(at < before, "byte {at} of the last transaction could be a power cut's");
@@ -139,7 +139,7 @@ async fn a_flipped_bit_of_the_log_never_makes_an_answered_change_be_forgotten_in
             }
         }
     }
-    let store = Store::open(whole.path()).unwrap();
+    let store = open(whole.path()).unwrap();
     assert_eq!(store.versions("api", None, 9).await.unwrap().len(), 5);
 }
 
@@ -155,7 +155,7 @@ async fn a_log_that_ends_within_a_transaction_is_what_a_power_cut_leaves() {
         let dead = dead(folder.path());
         let file = fs::OpenOptions::new().write(true).open(dead.path().join("state.db-wal")).unwrap();
         file.set_len(length).unwrap();
-        let store = Store::open(dead.path()).unwrap();
+        let store = open(dead.path()).unwrap();
         let versions = store.versions("api", None, 9).await.unwrap().len();
         assert_eq!(versions, usize::from(length >= begin), "{length} of {} bytes", whole.len());
     }
@@ -164,7 +164,7 @@ async fn a_log_that_ends_within_a_transaction_is_what_a_power_cut_leaves() {
 #[tokio::test]
 async fn a_changed_component_is_named_with_its_versions_and_not_served() {
     let folder = filled().await;
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     add(&store, "three", b"one 2").await;
     let (changed, missing) = (lies(folder.path(), b"one 2"), lies(folder.path(), b"two 0"));
     flip(&changed, 4, 3);

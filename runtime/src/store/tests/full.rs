@@ -52,7 +52,7 @@ async fn with_little_room() {
     assert_eq!(add(&store, "api", b"3").await.number, number);
     assert_eq!(store.check().await.unwrap(), []);
     drop(store);
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     assert_eq!(store.versions("api", None, 99).await.unwrap().len(), added.len() + 2);
 }
 
@@ -75,7 +75,7 @@ fn a_read_only_folder_is_told() {
             return;
         }
         for folder in [old, new] {
-            let error = Store::open(&folder).unwrap_err();
+            let error = open(&folder).unwrap_err();
             assert!(matches!(&error, StoreError::ReadOnly { path, .. } if path.starts_with(&folder)), "{error:?}");
             assert!(error.to_string().contains("let this user write to it"), "{error}");
         }

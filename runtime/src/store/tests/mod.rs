@@ -9,15 +9,28 @@ mod opening;
 mod pruning;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::*;
 
+/// Opens a store that nobody else has. A process that another test starts has all files of this one between its fork and its exec, and
+/// so the locks of stores that have been closed meanwhile.
+fn open(folder: &Path) -> Result<Store, StoreError> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Store::open(folder) {
+            Err(StoreError::Locked { .. }) if Instant::now() < until => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
 /// A new store in a folder that goes away.
 fn fresh() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     (folder, store)
 }
 

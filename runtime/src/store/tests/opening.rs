@@ -15,7 +15,7 @@ fn database(folder: &Path) -> PathBuf {
 /// The text of the fault with which a folder is refused.
 #[track_caller]
 fn refused(folder: &Path) -> (StoreError, String) {
-    let error = Store::open(folder).unwrap_err();
+    let error = open(folder).unwrap_err();
     let text = error.to_string();
     assert!(text.contains(&*folder.to_string_lossy()), "it does not say where: {text}");
     assert!(text.contains(';'), "it does not say what to do: {text}");
@@ -25,11 +25,11 @@ fn refused(folder: &Path) -> (StoreError, String) {
 #[tokio::test]
 async fn a_second_opener_is_told_who_has_the_store() {
     let (folder, store) = fresh();
-    let (error, _) = refused(folder.path());
+    let error = Store::open(folder.path()).unwrap_err();
     let holder = format!("process {}", std::process::id());
     assert_eq!(error, StoreError::Locked { folder: folder.path().to_owned(), holder });
     drop(store);
-    Store::open(folder.path()).unwrap();
+    open(folder.path()).unwrap();
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn only_its_user_may_look_into_a_store() {
     use std::os::unix::fs::PermissionsExt;
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("a/b");
-    let store = Store::open(&folder).unwrap();
+    let store = open(&folder).unwrap();
     serve(&store, "api", b"one").await;
     for (path, mode) in [(folder.clone(), 0o700), (database(&folder), 0o600), (lies(&folder, b"one"), 0o600)] {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
@@ -68,7 +68,7 @@ async fn a_store_is_closed_without_a_journal_beside_it() {
 #[test]
 fn a_downgrade_is_refused_by_the_name_of_the_version_that_made_the_database() {
     let folder = tempfile::tempdir().unwrap();
-    drop(Store::open(folder.path()).unwrap());
+    drop(open(folder.path()).unwrap());
     let connection = Connection::open(database(folder.path())).unwrap();
     connection.execute("INSERT INTO migrations VALUES (7, '9.8.7', 0)", []).unwrap();
     connection.pragma_update(None, "user_version", 7).unwrap();
@@ -96,7 +96,7 @@ async fn an_upgrade_keeps_a_copy_of_what_there_was() {
     assert_eq!((count(&path), count(&folder.path().join("state.db.before-2"))), (1, 0));
     assert!(matches!(refused(folder.path()).0, StoreError::Newer { schema: 2, .. }));
     fs::rename(folder.path().join("state.db.before-2"), &path).unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     assert_eq!(store.snapshot().await.unwrap().workers.len(), 1);
     assert_eq!(store.check().await.unwrap(), []);
 }
@@ -111,7 +111,7 @@ async fn an_upgrade_that_fails_leaves_the_database_as_it_was() {
     let next = [migrate::MIGRATIONS, &["CREATE TABLE secrets (name TEXT) STRICT; CREATE TABLE workers (x);"]].concat();
     let error = database::open_with(&path, &next).unwrap_err();
     assert!(matches!(error, StoreError::Migration { number: 2, .. }), "{error}");
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     assert_eq!(everything(&store).await, before);
 }
 
@@ -154,7 +154,7 @@ async fn what_a_process_that_died_has_left_half_is_removed() {
     drop(store);
     let beside = lies(folder.path(), b"one").with_file_name(".half.tmp");
     fs::write(&beside, "ha").unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path()).unwrap();
     assert!(!beside.exists());
     assert_eq!(store.check().await.unwrap(), []);
 }

@@ -1,5 +1,6 @@
 //! Certificates of authorities that nobody else knows, good and bad.
 
+use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
     SanType, SignatureAlgorithm, date_time_ymd,
@@ -61,7 +62,7 @@ impl Authority {
         let mut params = CertificateParams::new(vec![format!("{name}.clients.test")]).expect("parameters");
         params.distinguished_name = subject(name);
         params.serial_number = Some(vec![0x8a, 0x0b, 0x01].into());
-        let text = |text: String| text.try_into().expect("ASCII");
+        let text = |text: String| Ia5String::try_from(text).expect("ASCII");
         params.subject_alt_names.push(SanType::URI(text(format!("spiffe://clients.test/{name}"))));
         params.subject_alt_names.push(SanType::Rfc822Name(text(format!("{name}@clients.test"))));
         params.subject_alt_names.push(SanType::IpAddress("192.0.2.7".parse().expect("an address")));

@@ -107,9 +107,9 @@ fn alpn_chooses_between_http_2_and_http_1_in_both_versions_of_tls() {
     let first = authority.issue(&["localhost"]);
     let node = node(FIRST, &[("first.pem", &first.pem), ("first.key", &first.key), ("ca.pem", &authority.pem())]);
     for version in VERSIONS {
-        for (offered, expected) in
-            [(&["h2", "http/1.1"][..], Some(&b"h2"[..])), (&["http/1.1"], Some(b"http/1.1")), (&[], None)]
-        {
+        let cases: [(&[&str], Option<&[u8]>); 3] =
+            [(&["h2", "http/1.1"], Some(b"h2")), (&["http/1.1"], Some(b"http/1.1")), (&[], None)];
+        for (offered, expected) in cases {
             let client = Client::new(&authority, version).speaking(offered);
             let connection = client.connect(node.address(), Some("localhost")).expect("a handshake");
             assert_eq!(connection.0.conn.alpn_protocol(), expected, "{version:?}");
@@ -124,7 +124,7 @@ fn alpn_chooses_between_http_2_and_http_1_in_both_versions_of_tls() {
         (["--http2", "--tls-max=1.2"], "HTTP/2 200"),
     ] {
         let max: Vec<&str> = arguments.iter().flat_map(|argument| argument.split('=')).collect();
-        let all = [&["-sSi", "--cacert", "ca.pem", &*url], &*max].concat();
+        let all = [&["-sSi", "--cacert", "ca.pem", &*url][..], &*max].concat();
         let Some(said) = tool("curl", &all, node.folder.path()) else { return };
         assert!(said.starts_with(expected), "{arguments:?}: {said}");
     }

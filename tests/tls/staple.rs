@@ -21,6 +21,7 @@ fn response(authority: &Authority, issued: &Issued, folder: &Path) -> Option<Vec
         "ocsp", "-index", "index.txt", "-CA", "ca.pem", "-rsigner", "ca.pem", "-rkey", "ca.key", "-issuer", "ca.pem",
         "-cert", "one.pem", "-ndays", "7", "-respout", "response.der",
     ];
+    let _ = std::fs::remove_file(folder.join("response.der"));
     let said = tool("openssl", &made, folder)?;
     Some(std::fs::read(folder.join("response.der")).unwrap_or_else(|error| panic!("{error}: {said}")))
 }

@@ -157,7 +157,10 @@ fn read_clients(tls: &Table<'_>) -> Option<ClientAuthority> {
     let required = tls.optional_with(CLIENTS, |text| match text {
         "required" => Ok(true),
         "optional" => Ok(false),
-        _ => Err(Wrong::new("a client's certificate is either required or optional", "write \"required\" or \"optional\"")),
+        _ => Err(Wrong::new(
+            "a client's certificate is either required or optional",
+            "write \"required\" or \"optional\"",
+        )),
     });
     if let Some(required) = &required
         && tls.value(CLIENT_CA.name).is_none()

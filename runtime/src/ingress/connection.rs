@@ -108,9 +108,7 @@ async fn greet_and_run<H: Handle>(
     };
     let (protocol, tls, certificate) = match &ready {
         Ready::Plain(protocol, _) => (*protocol, None, None),
-        Ready::Tls(protocol, Agreed { tls, certificate }, _) => {
-            (*protocol, Some(Arc::clone(tls)), certificate.clone())
-        }
+        Ready::Tls(protocol, Agreed { tls, certificate }, _) => (*protocol, Some(Arc::clone(tls)), certificate.clone()),
     };
     let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls, certificate });
     pulse.begin(protocol == Protocol::Http2);

@@ -73,7 +73,8 @@ impl Clients {
             self.verifier.verify_client_cert(own, chain, UnixTime::now()).map_err(refused)?;
         }
         // Who cannot be named is not let in without a name.
-        let identity = certificate::identity(own).map_err(|error| refused(rustls::Error::General(error.to_string())))?;
+        let identity =
+            certificate::identity(own).map_err(|error| refused(rustls::Error::General(error.to_string())))?;
         Ok(Some(Arc::new(identity)))
     }
 }

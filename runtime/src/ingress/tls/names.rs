@@ -90,8 +90,11 @@ mod tests {
 
     #[test]
     fn the_most_specific_name_wins_and_a_star_stands_for_one_label() {
-        let (names, clashes) =
-            names(&[(&["first.test"], ECDSA), (&["*.example.test", "example.test"], ECDSA), (&["a.example.test"], ECDSA)]);
+        let (names, clashes) = names(&[
+            (&["first.test"], ECDSA),
+            (&["*.example.test", "example.test"], ECDSA),
+            (&["a.example.test"], ECDSA),
+        ]);
         assert!(clashes.is_empty(), "{clashes:?}");
         for (name, expected) in [
             ("a.example.test", 2),

@@ -27,9 +27,9 @@ impl Staple {
         let bytes = files::read(file, "response of OCSP", HELP)?;
         let single = single(&bytes, serial).map_err(|why| files::fault(file, &why, HELP))?;
         // Without a time, newer information is always there (RFC 6960 §4.2.2.1): nothing says that it is too old.
-        let until = single.next_update.map_or(i64::MAX, |next| {
-            i64::try_from(next.0.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
-        });
+        let until = single
+            .next_update
+            .map_or(i64::MAX, |next| i64::try_from(next.0.to_unix_duration().as_secs()).unwrap_or(i64::MAX));
         let good = matches!(single.cert_status, CertStatus::Good(_));
         Ok(Self { bytes, until, good, file: file.to_owned() })
     }
@@ -48,7 +48,8 @@ impl Staple {
 fn single(bytes: &[u8], serial: &SerialNumber) -> Result<SingleResponse, String> {
     let malformed = |error| format!("this is not a response of OCSP in DER: {error}");
     let response = OcspResponse::from_der(bytes).map_err(malformed)?;
-    let Some(inner) = response.response_bytes.filter(|_| response.response_status == OcspResponseStatus::Successful) else {
+    let Some(inner) = response.response_bytes.filter(|_| response.response_status == OcspResponseStatus::Successful)
+    else {
         return Err(format!("this response of OCSP tells of a failure: {:?}", response.response_status));
     };
     let basic = BasicOcspResponse::from_der(inner.response.as_bytes()).map_err(malformed)?;

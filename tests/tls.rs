@@ -56,11 +56,7 @@ fn read_again(node: &Node, result: &str) {
 
 /// What a tool of this machine prints, with nothing to read; `None`, and said so, where it is missing.
 fn tool(name: &str, arguments: &[&str], folder: &Path) -> Option<String> {
-    let output = Command::new(name)
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(std::process::Stdio::null())
-        .output();
+    let output = Command::new(name).args(arguments).current_dir(folder).stdin(std::process::Stdio::null()).output();
     match output {
         Ok(output) => {
             Some(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))

@@ -10,8 +10,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind,
-    RootCertStore, SignatureScheme, StreamOwned, SupportedProtocolVersion,
+    CertificateError, CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore,
+    SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 
 use super::certificates::{Authority, Issued};
@@ -44,11 +44,7 @@ impl Client {
     }
 
     /// With a certificate of its own.
-    pub fn proving(
-        authority: &Authority,
-        version: &'static SupportedProtocolVersion,
-        own: &Issued,
-    ) -> Self {
+    pub fn proving(authority: &Authority, version: &'static SupportedProtocolVersion, own: &Issued) -> Self {
         Self::with(authority, version, None, |_| true, Some(own))
     }
 

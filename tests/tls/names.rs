@@ -72,18 +72,12 @@ fn of_two_certificates_for_one_name_the_one_is_shown_whose_key_the_client_can_us
     let ecdsa = authority.issue(&["shop.test"]);
     let node = node(
         &(FIRST.to_owned() + &further("second")),
-        &[
-            ("first.pem", &rsa.pem),
-            ("first.key", &rsa.key),
-            ("second.pem", &ecdsa.pem),
-            ("second.key", &ecdsa.key),
-        ],
+        &[("first.pem", &rsa.pem), ("first.key", &rsa.key), ("second.pem", &ecdsa.pem), ("second.key", &ecdsa.key)],
     );
     let rsa_only = [SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
     let ecdsa_only = [SignatureScheme::ECDSA_NISTP256_SHA256];
-    let shown = |client: Client, name: Option<&str>| {
-        client.connect(node.address(), name).expect("a handshake").certificate()
-    };
+    let shown =
+        |client: Client, name: Option<&str>| client.connect(node.address(), name).expect("a handshake").certificate();
     for version in VERSIONS {
         let name = Some("shop.test");
         assert!(shown(Client::of_schemes(&authority, version, &rsa_only), name) == rsa.certificate, "{version:?}");
@@ -95,8 +89,7 @@ fn of_two_certificates_for_one_name_the_one_is_shown_whose_key_the_client_can_us
         assert!(shown(Client::of_schemes(&authority, version, &ecdsa_only), None) == ecdsa.certificate, "{version:?}");
     }
     // In TLS 1.2 the cipher suite decides, too.
-    let suites: fn(CipherSuite) -> bool =
-        |suite| suite == CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
+    let suites: fn(CipherSuite) -> bool = |suite| suite == CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
     let client = Client::of_suites(&authority, &rustls::version::TLS12, suites);
     assert!(shown(client, Some("shop.test")) == rsa.certificate);
 }
@@ -148,12 +141,8 @@ fn check(tls: &str, files: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>,
 fn what_cannot_be_served_is_a_fault_with_its_file_and_what_will_be_refused_is_a_warning() {
     let authority = Authority::new("authority");
     let (one, other) = (authority.issue(&["a.test", "shop.test"]), authority.issue(&["shop.test"]));
-    let both = [
-        ("first.pem", &*one.pem),
-        ("first.key", &*one.key),
-        ("second.pem", &*other.pem),
-        ("second.key", &*other.key),
-    ];
+    let both =
+        [("first.pem", &*one.pem), ("first.key", &*one.key), ("second.pem", &*other.pem), ("second.key", &*other.key)];
     let two = FIRST.to_owned() + &further("second");
     let (code, said) = check(&two, &both, &[]);
     assert_eq!(code, Some(2), "{said}");
@@ -170,7 +159,10 @@ fn what_cannot_be_served_is_a_fault_with_its_file_and_what_will_be_refused_is_a_
     let (code, said) = check(FIRST, &expired, &[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("warning: ") && said.contains("node.toml:3:"), "{said}");
-    assert!(said.contains("first.pem: this certificate has expired: it was valid until 2021-01-01T00:00:00Z"), "{said}");
+    assert!(
+        said.contains("first.pem: this certificate has expired: it was valid until 2021-01-01T00:00:00Z"),
+        "{said}"
+    );
     let (_, said) = check(FIRST, &expired, &["--json"]);
     let report: serde_json::Value = serde_json::from_str(said.lines().next().expect("a line")).expect("JSON");
     assert_eq!(report["ok"], true);

@@ -91,7 +91,11 @@ fn a_bad_file_changes_nothing_and_the_log_says_which_and_what_to_do() {
     for (file, content, said) in [
         ("other.key", "no key\n", "there is no private key in this file"),
         ("other.key", &*renewed.key, "this key does not belong to the certificate"),
-        ("other.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "this certificate is not valid PEM"),
+        (
+            "other.pem",
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            "this certificate is not valid PEM",
+        ),
     ] {
         std::fs::write(tls.join(file), content).expect("a file");
         read_again(&node, "failure");
@@ -120,7 +124,7 @@ fn laid_out(prepare: impl Fn(&Path)) -> Node {
 
 /// Makes a link lead elsewhere in one step, as certbot and Kubernetes do.
 fn relink(target: &str, link: &Path) {
-    let new = link.with_extension("new");
+    let new = link.with_file_name("link");
     symlink(target, &new).expect("a link");
     std::fs::rename(new, link).expect("a link");
 }

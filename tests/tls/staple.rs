@@ -18,8 +18,23 @@ fn response(authority: &Authority, issued: &Issued, folder: &Path) -> Option<Vec
     let serial = serial.trim().strip_prefix("serial=").expect("a serial number").to_owned();
     write("index.txt", &format!("V\t491231235959Z\t\t{serial}\tunknown\t/CN=one\n"));
     let made = [
-        "ocsp", "-index", "index.txt", "-CA", "ca.pem", "-rsigner", "ca.pem", "-rkey", "ca.key", "-issuer", "ca.pem",
-        "-cert", "one.pem", "-ndays", "7", "-respout", "response.der",
+        "ocsp",
+        "-index",
+        "index.txt",
+        "-CA",
+        "ca.pem",
+        "-rsigner",
+        "ca.pem",
+        "-rkey",
+        "ca.key",
+        "-issuer",
+        "ca.pem",
+        "-cert",
+        "one.pem",
+        "-ndays",
+        "7",
+        "-respout",
+        "response.der",
     ];
     let _ = std::fs::remove_file(folder.join("response.der"));
     let said = tool("openssl", &made, folder)?;

@@ -171,10 +171,7 @@ impl Loaded {
     fn choose(&self, hello: &ClientHello<'_>) -> &Presented {
         let named = hello.server_name().map(str::to_ascii_lowercase);
         let candidates = self.names.candidates(named.as_deref());
-        let usable = candidates.iter().find(|index| {
-            let key = &self.presented[**index].shown.key.key;
-            key.choose_scheme(hello.signature_schemes()).is_some()
-        });
+        let usable = candidates.iter().find(|index| self.presented[**index].suits(hello));
         // Where none is usable, rustls finds the words for that.
         &self.presented[usable.or(candidates.first()).copied().unwrap_or(0)]
     }

@@ -7,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, ServerConfig, SignatureAlgorithm};
+use rustls::{InconsistentKeys, ServerConfig, SignatureAlgorithm, SupportedCipherSuite};
 
 use super::Known;
 use super::certificate::{self, Facts};
@@ -42,6 +42,19 @@ pub(super) struct Resolver {
 }
 
 impl Presented {
+    /// Whether a client can use its key: by the signatures that it takes, in TLS 1.2 together with the cipher suites that it has.
+    pub(super) fn suits(&self, hello: &ClientHello<'_>) -> bool {
+        let (key, offered) = (&self.shown.key.key, hello.signature_schemes());
+        let suites = &self.config.crypto_provider().cipher_suites;
+        suites.iter().filter(|suite| hello.cipher_suites().contains(&suite.suite())).any(|suite| match suite {
+            SupportedCipherSuite::Tls13(_) => key.choose_scheme(offered).is_some(),
+            SupportedCipherSuite::Tls12(suite) => {
+                let both: Vec<_> = suite.sign.iter().copied().filter(|scheme| offered.contains(scheme)).collect();
+                key.choose_scheme(&both).is_some()
+            }
+        })
+    }
+
     pub(super) fn known(&self) -> Known {
         let Shown { facts, file, .. } = &self.shown;
         Known { name: facts.label.clone(), file: file.clone(), not_after: facts.not_after }

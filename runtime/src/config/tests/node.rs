@@ -201,7 +201,7 @@ fn certificates_of_clients_need_an_authority_and_further_certificates_a_first_on
             "node.toml:3:61: `client_certificates` needs `client_ca`",
             "node.toml:6:1: [[certificate]]: this listener has no `tls`",
             "node.toml:6:1: [[certificate]]: `key` is missing",
-            "node.toml:10:79: bad `client_certificates` \"sometimes\": a client's certificate is either",
+            "node.toml:10:78: bad `client_certificates` \"sometimes\": a client's certificate is either",
         ],
     );
 }

@@ -55,7 +55,8 @@ impl Guarded {
         let head = format!("/certificate\n{more}");
         let (connection, answer) = client.ask(self.node.address(), "shop.test", &head)?;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        let body = answer.split("\r\n").map(str::trim).find(|line| line.starts_with('{') || *line == "null").expect("JSON");
+        let body =
+            answer.split("\r\n").map(str::trim).find(|line| line.starts_with('{') || *line == "null").expect("JSON");
         Ok((serde_json::from_str(body).expect("JSON"), connection.is_resumed()))
     }
 }

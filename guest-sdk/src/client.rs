@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::request::Parts;
 
 use crate::bindings::client as host;
@@ -55,6 +57,88 @@ impl Client {
         let address = address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let tls = tls.map(|host::Tls { version, cipher, server_name }| Tls { version, cipher, server_name });
         Self { address, port, country, protocol, tls }
+    }
+}
+
+/// A certificate with which the client has proven who it is: the node has verified it. Nothing that a client writes has a part in it.
+///
+/// As an extractor it demands one: without it, the answer is 403. `Option<Certificate>` leaves it open.
+///
+/// ```no_run
+/// use eyot_sdk::Certificate;
+/// use eyot_sdk::prelude::*;
+///
+/// async fn whoami(certificate: Certificate) -> String {
+///     format!("{}\n", certificate.subject)
+/// }
+/// # fn main() {}
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Certificate {
+    /// The distinguished name of its subject (RFC 4514): `CN=reports,O=Example`. May be empty.
+    pub subject: String,
+    /// Its alternative names, in their order.
+    pub names: Vec<AlternativeName>,
+    /// Its serial number, unique to its issuer: lower-case hexadecimal, two digits for each byte.
+    pub serial: String,
+    /// The SHA-256 digest of the certificate: 64 digits of lower-case hexadecimal.
+    pub fingerprint: String,
+}
+
+/// One alternative name of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AlternativeName {
+    /// The name of a host.
+    Dns(String),
+    /// A mailbox.
+    Email(String),
+    /// A URI, such as a SPIFFE id.
+    Uri(String),
+    /// An IP address.
+    Ip(String),
+}
+
+/// The client has shown no certificate. 403.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoCertificate;
+
+impl Certificate {
+    /// The certificate of this request's client, or `None` where its listener asks for none, where it has shown none, and where a
+    /// trusted proxy speaks for it.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        let host::ClientCertificate { subject, names, serial, fingerprint } = host::certificate()?;
+        let names = names.into_iter().map(|name| match name {
+            host::AlternativeName::Dns(name) => AlternativeName::Dns(name),
+            host::AlternativeName::Email(mailbox) => AlternativeName::Email(mailbox),
+            host::AlternativeName::Uri(uri) => AlternativeName::Uri(uri),
+            host::AlternativeName::Ip(address) => AlternativeName::Ip(address),
+        });
+        Some(Self { subject, names: names.collect(), serial, fingerprint })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Certificate {
+    type Rejection = NoCertificate;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, NoCertificate> {
+        Self::current().ok_or(NoCertificate)
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for Certificate {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(Self::current())
+    }
+}
+
+impl IntoResponse for NoCertificate {
+    fn into_response(self) -> Response {
+        (StatusCode::FORBIDDEN, "this needs a client certificate\n").into_response()
     }
 }
 

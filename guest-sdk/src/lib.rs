@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Handlers, extractors, responses and the router are axum's: what its documentation says holds here. On top of them come
-//! [`Identity`] and [`Claims`] (who the caller is), [`Client`] (where it is), [`Languages`] and [`Accept`] (what it reads), [`Config`]
+//! [`Identity`] and [`Claims`] (who the caller is), [`Client`] and [`Certificate`] (where it is, and what it has proven), [`Languages`] and [`Accept`] (what it reads), [`Config`]
 //! (the worker's settings), [`fetch`](fetch()) and [`Origin`] (requests out), and the `log` macros.
 //!
 //! A response body is streamed where it is made of a stream: `Body::from_stream(stream)`, with [`stream`] to make one and
@@ -54,7 +54,7 @@ pub use wstd::rand;
 
 #[cfg(feature = "accept")]
 pub use accept::Accept;
-pub use client::{Client, Tls};
+pub use client::{AlternativeName, Certificate, Client, NoCertificate, Tls};
 pub use config::{Config, ConfigError};
 pub use fetch::{FetchError, Origin, fetch};
 #[cfg(feature = "json")]

@@ -18,13 +18,15 @@ use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, watch_process};
 use crate::egress::{self, Own};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
-use crate::ingress::{self, Closed, Cores, Handle, Listening};
+use crate::ingress::{self, Closed, Cores, Credentials, Handle, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
 use crate::sandbox::{self, Engines};
 
+mod certificates;
 mod confine;
 mod room;
 
+use certificates::Certificates;
 pub use confine::{confine, confinement};
 
 /// How a node runs, besides its configuration.
@@ -55,6 +57,7 @@ pub struct Node {
     access: Mutex<AccessLogs>,
     cores: Cores,
     admin_core: Option<Cores>,
+    certificates: Certificates,
     /// Bound; connections wait in them until [`Node::listen`].
     bound: Mutex<Vec<Listening>>,
     /// Where it listens for requests, in the order of the configuration.
@@ -96,7 +99,7 @@ impl Node {
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
         let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics)?;
-        let Made { node, activator, activated, listening, operator } = made;
+        let Made { node, activator, activated, listening, operator, credentials } = made;
         let limits = node.limits.node_limits();
         let Activated { active, to_load, to_compile } = activated;
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
@@ -122,6 +125,7 @@ impl Node {
         activator.loader.start(activator.cores).map_err(|error| internal("the threads that load", &error))?;
         activator.loader.load_ahead(to_load);
         activator.loader.compile_ahead(to_compile);
+        let certificates = Certificates::new(credentials, metrics.certificates());
         let ready = Ready::default();
         let cores = serve(&dispatcher, &access, &limits)?;
         let admin_core = match operator {
@@ -145,6 +149,7 @@ impl Node {
             access: Mutex::new(access),
             cores,
             admin_core,
+            certificates,
             bound: Mutex::new(listening),
             addresses,
             admin,
@@ -175,6 +180,20 @@ impl Node {
     pub fn serve(&self, node: &config::Node, workers: Vec<Arc<Worker>>) -> Result<(), Diagnostics> {
         self.dispatcher.active.store(Arc::new(self.activator.assemble(node, workers)?));
         Ok(())
+    }
+
+    /// Reads the certificates of all listeners again, and nothing else of the configuration. New handshakes use what is there now; if
+    /// any file is bad, none of them is used, and the log says what is wrong.
+    pub fn read_certificates_again(&self) {
+        match self.certificates.read_again() {
+            Ok(certificates) => tracing::info!(certificates, "certificates read again"),
+            Err(Diagnostics(faults)) => {
+                for Diagnostic { place, message, help } in faults {
+                    let file = place.file.display();
+                    tracing::error!(%file, help, "certificates not read again, those from before stay in use: {message}");
+                }
+            }
+        }
     }
 
     /// How many workers serve.
@@ -213,21 +232,27 @@ impl Node {
     }
 }
 
-/// What starting would find wrong, without binding a port or writing anything; a line for each worker that is valid.
+/// What was found of a configuration that is valid.
+#[derive(Debug)]
+pub struct Checked {
+    /// A line for each worker.
+    pub lines: Vec<String>,
+    /// What is no reason not to start, and should be seen to.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What starting would find wrong, without binding a port or writing anything.
 ///
 /// # Errors
 /// Every fault of the configuration and of the components, together.
-pub fn check(read: &config::Read) -> Result<Vec<String>, Diagnostics> {
+pub fn check(read: &config::Read) -> Result<Checked, Diagnostics> {
     let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
     let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone())) };
     let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler(node), &metrics)?;
-    Ok(made
-        .activated
-        .active
-        .workers
-        .iter()
-        .map(|worker| format!("{}@{} is valid", worker.name, worker.version))
-        .collect())
+    let workers = made.activated.active.workers.iter();
+    let lines = workers.map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect();
+    let warnings = certificates::warnings(&made.credentials);
+    Ok(Checked { lines, warnings: warnings.into_iter().map(|warning| node.mentions.locate(warning)).collect() })
 }
 
 /// What a node is made for.
@@ -245,6 +270,7 @@ struct Made<'a> {
     activated: Activated,
     listening: Vec<Listening>,
     operator: Option<Listening>,
+    credentials: Vec<Credentials>,
 }
 
 /// What check and serve have in common: everything is looked at, whatever has been found wrong before.
@@ -259,7 +285,9 @@ fn make<'a>(
     let mut faults = read.faults.clone();
     let Some(node) = &read.node else { return Err(Diagnostics::together(faults)) };
     let limits = node.limits.node_limits();
-    let (listening, operator) = bind(node, purpose, &mut faults);
+    let credentials = credentials(node, &mut faults);
+    let (listening, operator) = bind(node, &credentials, purpose, &mut faults);
+    let credentials: Vec<_> = credentials.into_iter().flatten().flatten().collect();
     let own = Own::new(listening.iter().chain(&operator).map(Listening::address));
     let room = room::look(node).map_err(|fault| faults.push(fault)).ok();
     let compiled = match purpose {
@@ -278,7 +306,7 @@ fn make<'a>(
         let loader = Loader::new(components, room.bounds, limits.load_queue, metrics.loads());
         let activator = Activator { loader, metrics, shares, log, own, cores, egress };
         match activator.activate(node) {
-            Ok(activated) => Some(Made { node, activator, activated, listening, operator }),
+            Ok(activated) => Some(Made { node, activator, activated, listening, operator, credentials }),
             Err(more) => {
                 add_new(&mut faults, more);
                 None
@@ -344,25 +372,35 @@ fn add_new(faults: &mut Vec<Diagnostic>, Diagnostics(more): Diagnostics) {
     faults.extend(more.into_iter().filter(|fault| !known.contains(&fault.place)));
 }
 
-/// Binds every listener whose certificate and key are good, to serve.
-fn bind(node: &config::Node, purpose: Purpose, faults: &mut Vec<Diagnostic>) -> (Vec<Listening>, Option<Listening>) {
-    let bind = |address, tls, faults: &mut Vec<Diagnostic>| match purpose {
+/// What each listener proves its names with, if it does; `None` where that could not be read.
+fn credentials(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Vec<Option<Option<Credentials>>> {
+    let mut load = |listener: &config::Listener| {
+        let loaded = listener.tls.as_ref().map(ingress::load_tls).transpose();
+        let failed = |Diagnostics(more)| {
+            let more = more.into_iter().map(|fault| node.mentions.locate(fault)).collect();
+            add_new(faults, Diagnostics(more));
+        };
+        loaded.map_err(failed).ok()
+    };
+    node.listeners.iter().map(&mut load).collect()
+}
+
+/// Binds every listener whose certificates and keys are good, to serve.
+fn bind(
+    node: &config::Node,
+    credentials: &[Option<Option<Credentials>>],
+    purpose: Purpose,
+    faults: &mut Vec<Diagnostic>,
+) -> (Vec<Listening>, Option<Listening>) {
+    let mut bind = |address, tls| match purpose {
         Purpose::Check => None,
         Purpose::Serve => Listening::bind(address, tls)
             .map_err(|error| faults.push(Diagnostic { place: node.mentions.address(address), ..error.into() }))
             .ok(),
     };
-    let mut listening = Vec::new();
-    for listener in &node.listeners {
-        match listener.tls.as_ref().map(ingress::load_tls).transpose() {
-            Ok(tls) => listening.extend(bind(listener.address, tls, faults)),
-            Err(Diagnostics(more)) => {
-                let more = more.into_iter().map(|fault| node.mentions.locate(fault)).collect();
-                add_new(faults, Diagnostics(more));
-            }
-        }
-    }
-    let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None, faults));
+    let usable = node.listeners.iter().zip(credentials);
+    let listening = usable.filter_map(|(listener, tls)| bind(listener.address, tls.clone()?)).collect();
+    let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None));
     (listening, operator)
 }
 

@@ -175,7 +175,7 @@ fn invocation<'a>(node: &Node, prepared: &'a Arc<Prepared>) -> Invocation<'a> {
     let usage = Usage::new();
     let event = Event {
         identity: None,
-        client: Arc::new(Client { address, local: address, tls: None }),
+        client: Arc::new(Client { address, local: address, tls: None, certificate: None }),
         protocol: http::Version::HTTP_11,
         request_id: RequestId::fresh(),
         trace: Trace::root(),

@@ -1,12 +1,13 @@
 //! `eyot:worker/client`: who is at the other end of the connection.
 
-use super::worker::eyot::worker::client::{Client, Host, Tls};
+use super::worker::eyot::worker::client::{AlternativeName, Client, ClientCertificate, Host, Tls};
 use super::{Event, Guest};
+use crate::http;
 
 impl Host for Guest {
     fn current(&mut self) -> wasmtime::Result<Client> {
         let Some(Event { client, protocol, .. }) = self.event() else {
-            return Err(wasmtime::Error::msg("there is no client before the handler is called"));
+            return Err(too_early());
         };
         Ok(Client {
             address: client.address.ip().to_canonical().to_string(),
@@ -21,13 +22,36 @@ impl Host for Guest {
             }),
         })
     }
+
+    fn certificate(&mut self) -> wasmtime::Result<Option<ClientCertificate>> {
+        let Some(Event { client, .. }) = self.event() else { return Err(too_early()) };
+        Ok(client.certificate.as_ref().map(|certificate| ClientCertificate {
+            subject: certificate.subject.clone(),
+            names: certificate.names.iter().map(alternative).collect(),
+            serial: certificate.serial.clone(),
+            fingerprint: certificate.fingerprint.clone(),
+        }))
+    }
 }
 
-fn name(version: http::Version) -> &'static str {
+fn alternative(name: &http::AlternativeName) -> AlternativeName {
+    match name {
+        http::AlternativeName::Dns(name) => AlternativeName::Dns(name.clone()),
+        http::AlternativeName::Email(mailbox) => AlternativeName::Email(mailbox.clone()),
+        http::AlternativeName::Uri(uri) => AlternativeName::Uri(uri.clone()),
+        http::AlternativeName::Ip(address) => AlternativeName::Ip(address.to_canonical().to_string()),
+    }
+}
+
+fn too_early() -> wasmtime::Error {
+    wasmtime::Error::msg("there is no client before the handler is called")
+}
+
+fn name(version: ::http::Version) -> &'static str {
     match version {
-        http::Version::HTTP_09 | http::Version::HTTP_10 => "HTTP/1.0",
-        http::Version::HTTP_2 => "HTTP/2",
-        http::Version::HTTP_3 => "HTTP/3",
+        ::http::Version::HTTP_09 | ::http::Version::HTTP_10 => "HTTP/1.0",
+        ::http::Version::HTTP_2 => "HTTP/2",
+        ::http::Version::HTTP_3 => "HTTP/3",
         _ => "HTTP/1.1",
     }
 }

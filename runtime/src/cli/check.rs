@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::serve::wrong;
 use super::{build, find, say};
 use crate::config::{self, Diagnostic, Diagnostics, LimitTable, Place};
-use crate::node;
+use crate::node::{self, Checked};
 
 /// Report what is wrong with a configuration and its components, without binding a port.
 #[derive(Args)]
@@ -46,13 +46,17 @@ pub(super) struct Check {
 struct Report<'a> {
     ok: bool,
     faults: &'a [config::Diagnostic],
+    warnings: &'a [config::Diagnostic],
 }
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let found = self.look();
         if !self.json {
-            return say::result(&found?.iter().map(|line| format!("{line}\n")).collect::<String>());
+            let Checked { lines, warnings } = found?;
+            let warnings = warnings.into_iter().map(|warning| format!("warning: {}", Diagnostics::from(warning)));
+            let lines = lines.iter().map(|line| format!("{line}\n"));
+            return say::result(&warnings.chain(lines).collect::<String>());
         }
         let other = |error: &anyhow::Error| {
             let fault = Diagnostic { place: Place::default(), message: format!("{error:#}"), help: None };
@@ -62,13 +66,14 @@ impl Check {
             Ok(_) => Diagnostics::default(),
             Err(error) => error.downcast_ref::<Diagnostics>().cloned().unwrap_or_else(|| other(error)),
         };
-        let report = Report { ok: found.is_ok(), faults: &faults.0 };
+        let warnings = found.as_ref().map_or(&[][..], |checked| &checked.warnings);
+        let report = Report { ok: found.is_ok(), faults: &faults.0, warnings };
         say::result(&(serde_json::to_string(&report)? + "\n"))?;
         found.map(drop)
     }
 
-    /// A line for each worker that is well.
-    fn look(&self) -> anyhow::Result<Vec<String>> {
+    /// A line for each worker that is well, and what else there is to say.
+    fn look(&self) -> anyhow::Result<Checked> {
         let mut read: config::Read = match &self.config {
             Some(path) => config::Node::read(path, self.limits.as_deref()),
             None if self.paths.is_empty() => {
@@ -91,11 +96,12 @@ impl Check {
         {
             node.state.clone_from(&self.state);
         }
-        let mut lines = node::check(&read)?;
+        let mut checked = node::check(&read)?;
+        let lines = &mut checked.lines;
         if lines.is_empty() {
             lines.push("the configuration is valid; it has no workers".to_owned());
         }
         lines.push(format!("`eyot serve` is confined here {}", node::confinement()?));
-        Ok(lines)
+        Ok(checked)
     }
 }

@@ -26,6 +26,8 @@ use crate::sandbox::Confined;
   eyot serve hello.wasm --addr 0.0.0.0:8080 --env GREETING=hello -S config-var=color=blue -W timeout=5s
   eyot serve hello.wasm --egress deny
 
+SIGHUP makes a node read its certificates again. Connections stay, and so does what was in use if a file is bad.
+
 Exit codes: 0 after a signal, 1 when serving failed, 2 when the input is wrong."
 )]
 pub(super) struct Serve {
@@ -109,6 +111,7 @@ impl Serve {
     fn node(&self, read: config::Read) -> anyhow::Result<()> {
         let access = self.access_log.clone().unwrap_or(AccessLog::To(Destination::Stdout)).sink();
         let mut ending = Ending::prepare(None)?;
+        ending.hear_hangups()?;
         let Begun { compiler, mut log, warning } = self.begin(&read, access.as_ref())?;
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
@@ -132,7 +135,7 @@ impl Serve {
             tracing::info!(%address, "admin");
         }
         tracing::info!("ready");
-        ending.wait()?;
+        ending.wait(|| running.read_certificates_again())?;
         ending.end(running);
         Ok(())
     }
@@ -164,7 +167,7 @@ impl Serve {
         for note in warning.into_iter().chain(notes) {
             say::line(note);
         }
-        ending.wait()?;
+        ending.wait(|| {})?;
         ending.end(running);
         Ok(())
     }
@@ -221,6 +224,8 @@ pub(super) struct Ending {
     runtime: tokio::runtime::Runtime,
     interrupt: Signal,
     terminate: Signal,
+    /// Where SIGHUP, too, is ours; else it ends the process.
+    hangup: Option<Signal>,
     listener: Option<TcpListener>,
 }
 
@@ -240,7 +245,14 @@ impl Ending {
         };
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         drop(entered);
-        Ok(Self { runtime, interrupt, terminate, listener })
+        Ok(Self { runtime, interrupt, terminate, hangup: None, listener })
+    }
+
+    /// Takes SIGHUP for [`Self::wait`]. One that comes before is not lost.
+    pub(super) fn hear_hangups(&mut self) -> std::io::Result<()> {
+        let _entered = self.runtime.enter();
+        self.hangup = Some(signal(SignalKind::hangup())?);
+        Ok(())
     }
 
     /// Where a connection would end this process.
@@ -273,18 +285,26 @@ impl Ending {
         })
     }
 
-    /// Waits for one of them.
-    pub(super) fn wait(&mut self) -> anyhow::Result<()> {
-        let Self { runtime, interrupt, terminate, listener } = self;
+    /// Waits for one of them; meanwhile, does this whenever a SIGHUP comes.
+    pub(super) fn wait(&mut self, hung_up: impl Fn()) -> anyhow::Result<()> {
+        let Self { runtime, interrupt, terminate, hangup, listener } = self;
         let asked = async {
             match listener {
                 Some(listener) => listener.accept().await.map(|_| ()),
                 None => std::future::pending().await,
             }
         };
+        let hangups = async {
+            let Some(hangup) = hangup else { return std::future::pending().await };
+            while hangup.recv().await.is_some() {
+                hung_up();
+            }
+            std::future::pending::<()>().await;
+        };
         runtime.block_on(async {
             tokio::select! {
                 () = signalled(interrupt, terminate) => {}
+                () = hangups => {}
                 asked = asked => asked?,
             }
             Ok(())

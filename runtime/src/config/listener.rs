@@ -14,17 +14,45 @@ use super::reader::{Key, Table, Wrong, key};
 pub struct Listener {
     /// Address and port; port 0 lets the kernel choose.
     pub address: SocketAddr,
-    /// TLS by this certificate and key, or plain text.
+    /// TLS by these certificates, or plain text.
     pub tls: Option<ListenerTls>,
 }
 
-/// A certificate chain and its key, PEM.
+/// What a listener proves its names with, and what it asks of its clients.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
-    /// The chain, the node's own certificate first.
+    /// At least one. The first is for clients that name no host, or one that none is for.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whose certificates clients show. `None`: they are not asked for any.
+    pub clients: Option<ClientAuthority>,
+}
+
+/// A certificate chain and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, PEM, the node's own certificate first.
     pub certificate: PathBuf,
-    /// The private key: PKCS #8, PKCS #1 or SEC 1.
+    /// The private key, PEM: PKCS #8, PKCS #1 or SEC 1.
     pub key: PathBuf,
+    /// What the issuer says of its state, DER (RFC 6960 §4.2.1), to be handed out with it.
+    pub ocsp: Option<PathBuf>,
+}
+
+/// Who vouches for clients.
+#[derive(Clone, Debug)]
+pub struct ClientAuthority {
+    /// The authorities, PEM.
+    pub file: PathBuf,
+    /// Whether a client without a certificate is refused.
+    pub required: bool,
+}
+
+impl ListenerTls {
+    /// Every file that is read for it.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.certificates.iter().flat_map(|one| [&one.certificate, &one.key].into_iter().chain(&one.ocsp));
+        own.chain(self.clients.as_ref().map(|clients| &clients.file))
+    }
 }
 
 /// The operator's listener.
@@ -37,6 +65,13 @@ pub struct Admin {
 const ADDRESS: Key = key("address", "an IP address and a port", "\"127.0.0.1:8080\"");
 const CERTIFICATE: Key = key("certificate", "the path of a PEM file", "\"chain.pem\"");
 const TLS_KEY: Key = key("key", "the path of a PEM file", "\"key.pem\"");
+const OCSP: Key = key("ocsp", "the path of a DER file", "\"response.der\"");
+const CLIENT_CA: Key = key("client_ca", "the path of a PEM file", "\"ca.pem\"");
+const CLIENTS: Key = key("client_certificates", "\"required\" or \"optional\"", "\"required\"");
+
+/// The key of the first certificate's table, and of the tables of all others.
+const FIRST: (&str, &str) = ("tls", "{ certificate = \"chain.pem\", key = \"key.pem\" }");
+const FURTHER: &str = "certificate";
 
 /// The addresses that are taken, with their places: no two listeners can have one.
 #[derive(Default)]
@@ -53,15 +88,7 @@ impl Addresses {
         let mut listeners = Vec::new();
         for table in tables {
             let address = table.required_with(ADDRESS, socket);
-            let tls = match table.table("tls", "{ certificate = \"chain.pem\", key = \"key.pem\" }") {
-                None => None,
-                Some(tls) => {
-                    let file =
-                        |key: Key| tls.required::<String>(key).map(|path| existing_file(tls.source, key.name, &path));
-                    let (certificate, key) = (file(CERTIFICATE), file(TLS_KEY));
-                    certificate.zip(key).map(|(certificate, key)| ListenerTls { certificate, key })
-                }
-            };
+            let tls = read_tls(&table);
             if let Some(address) = address {
                 self.take(&table, &address);
                 listeners.push(Listener { address: address.into_inner(), tls });
@@ -100,6 +127,49 @@ impl Addresses {
         }
         self.taken.push((own, table.source.place(address.span().start)));
     }
+}
+
+fn read_tls(listener: &Table<'_>) -> Option<ListenerTls> {
+    let further = listener.tables(FURTHER);
+    if let Some(one) = further.first()
+        && listener.value(FIRST.0).is_none()
+    {
+        let message = "this listener has no `tls`, which names its first certificate";
+        one.fault(message, format!("write it as `tls = {}` below the listener's address", FIRST.1));
+    }
+    let first = listener.table(FIRST.0, FIRST.1).map(|tls| (read_certificate(&tls), read_clients(&tls)));
+    let further: Option<Vec<_>> = further.iter().map(read_certificate).collect();
+    let (first, clients) = first?;
+    let certificates = [vec![first?], further?].concat();
+    Some(ListenerTls { certificates, clients })
+}
+
+fn read_certificate(table: &Table<'_>) -> Option<CertificateFiles> {
+    let file = |key: Key, path: Spanned<String>| existing_file(table.source, key.name, &path);
+    let certificate = table.required(CERTIFICATE).map(|path| file(CERTIFICATE, path));
+    let key = table.required(TLS_KEY).map(|path| file(TLS_KEY, path));
+    let ocsp = table.optional(OCSP).map(|path| file(OCSP, path));
+    certificate.zip(key).map(|(certificate, key)| CertificateFiles { certificate, key, ocsp })
+}
+
+fn read_clients(tls: &Table<'_>) -> Option<ClientAuthority> {
+    let file = tls.optional::<String>(CLIENT_CA).map(|path| existing_file(tls.source, CLIENT_CA.name, &path));
+    let required = tls.optional_with(CLIENTS, |text| match text {
+        "required" => Ok(true),
+        "optional" => Ok(false),
+        _ => Err(Wrong::new(
+            "a client's certificate is either required or optional",
+            "write \"required\" or \"optional\"",
+        )),
+    });
+    if let Some(required) = &required
+        && tls.value(CLIENT_CA.name).is_none()
+    {
+        let message = "`client_certificates` needs `client_ca`: who has issued them";
+        tls.source.fault(required.span(), message, format!("add `client_ca = {}`", CLIENT_CA.example));
+    }
+    // Who names an authority means to let in only whom it knows, if nothing else is said.
+    file.map(|file| ClientAuthority { file, required: required.is_none_or(Spanned::into_inner) })
 }
 
 fn socket(text: &str) -> Result<SocketAddr, Wrong> {

@@ -39,7 +39,7 @@ pub use file::read_regular;
 pub use host::HostPattern;
 pub use limit_table::{LimitRow, LimitTable, Source};
 pub use limits::{Kind, NodeLimits, Value, WITHOUT_LIMITS, WorkerLimits, held};
-pub use listener::{Admin, Listener, ListenerTls};
+pub use listener::{Admin, CertificateFiles, ClientAuthority, Listener, ListenerTls};
 pub use mention::Mentions;
 pub use node::{Node, Read, Telemetry};
 pub use origin::Origin;

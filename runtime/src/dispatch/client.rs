@@ -36,7 +36,8 @@ impl Caller {
             _ => None,
         });
         let client = match named(headers, trusted)? {
-            Some(address) => Arc::new(Client { address, ..(**client).clone() }),
+            // What the proxy has proven in its handshake, the client that it names has not.
+            Some(address) => Arc::new(Client { address, certificate: None, ..(**client).clone() }),
             None => Arc::clone(client),
         };
         Ok(Self { client, proxy: Some(peer), scheme })
@@ -106,6 +107,7 @@ mod tests {
             address: format!("{peer}:1000").parse().unwrap(),
             local: "127.0.0.1:80".parse().unwrap(),
             tls: None,
+            certificate: None,
         });
         let mut headers = HeaderMap::new();
         for line in lines {

@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
@@ -16,6 +16,34 @@ pub struct Client {
     pub local: SocketAddr,
     /// What TLS agreed on; `None` for plain text.
     pub tls: Option<Arc<Tls>>,
+    /// Its own certificate, once the node has verified it. A proxy's is never that of whom the proxy names.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// What a client has proven with a certificate of an authority that the listener trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The distinguished name of its subject as RFC 4514 writes it; may be empty.
+    pub subject: String,
+    /// Its alternative names (RFC 5280 §4.2.1.6), in their order; of kinds besides these there is no mention.
+    pub names: Vec<AlternativeName>,
+    /// Its serial number, which is unique to its issuer: hexadecimal, lower case, two digits for each byte.
+    pub serial: String,
+    /// SHA-256 of the certificate: hexadecimal, lower case.
+    pub fingerprint: String,
+}
+
+/// One name of a certificate, as it stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlternativeName {
+    /// A name of a host.
+    Dns(String),
+    /// A mailbox.
+    Email(String),
+    /// A URI, such as a SPIFFE id.
+    Uri(String),
+    /// An address.
+    Ip(IpAddr),
 }
 
 /// What a TLS handshake agreed on.

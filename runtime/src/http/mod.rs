@@ -19,7 +19,7 @@ pub mod path;
 
 pub use address::is_public;
 pub use body::{Body, BodyError};
-pub use client::{Client, Tls};
+pub use client::{AlternativeName, Client, ClientCertificate, Tls};
 pub use gate::{Gate, Permit};
 pub use hop_by_hop::{strip_hop_by_hop, tokens};
 pub use ours::{strip_names, strip_ours, strip_prefix};

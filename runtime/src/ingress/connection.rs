@@ -14,7 +14,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::cut::Cut;
@@ -24,10 +23,11 @@ use super::phase::{self, Phase};
 use super::pulse::{Alarm, Pulse};
 use super::sniff::{self, Protocol};
 use super::socket::{Socket, broken, linger};
-use super::{Credentials, Handle, http1, http2, tls};
+use super::tls::{self, Agreed};
+use super::{Credentials, Handle, http1, http2};
 use crate::config::NodeLimits;
 use crate::failure::Failure;
-use crate::http::{BodyError, Client, Tls};
+use crate::http::{BodyError, Client};
 
 /// What every connection of a core is served with.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ enum End {
 /// A connection that is ready for HTTP.
 enum Ready {
     Plain(Protocol, Socket),
-    Tls(Protocol, Arc<Tls>, Box<TlsStream<Socket>>),
+    Tls(Protocol, Agreed, Box<TlsStream<Socket>>),
 }
 
 /// Serves an accepted connection to its end.
@@ -106,11 +106,11 @@ async fn greet_and_run<H: Handle>(
         Ok(ready) => ready,
         Err(cut) => return Ok(End::Cut(cut)),
     };
-    let (protocol, agreed) = match &ready {
-        Ready::Plain(protocol, _) => (*protocol, None),
-        Ready::Tls(protocol, agreed, _) => (*protocol, Some(Arc::clone(agreed))),
+    let (protocol, tls, certificate) = match &ready {
+        Ready::Plain(protocol, _) => (*protocol, None, None),
+        Ready::Tls(protocol, Agreed { tls, certificate }, _) => (*protocol, Some(Arc::clone(tls)), certificate.clone()),
     };
-    let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: agreed });
+    let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls, certificate });
     pulse.begin(protocol == Protocol::Http2);
     let mut phase = service.phase.clone();
     let handler = service.handler.clone();
@@ -145,10 +145,10 @@ async fn greet(
         };
         return Ok(Ok(Ready::Plain(protocol?, socket)));
     };
-    let accepting = TlsAcceptor::from(Arc::clone(&tls.config)).accept(socket);
-    let Ok(socket) = timeout(limits.handshake_timeout, accepting).await else { return Ok(Err(Cut::Handshake)) };
-    let socket = socket?;
-    let agreed = Arc::new(tls::agreed(socket.get_ref().1, &tls));
+    // Boxed, so that a connection without TLS has no room for it.
+    let accepting = Box::pin(tls.accept(socket));
+    let Ok(accepted) = timeout(limits.handshake_timeout, accepting).await else { return Ok(Err(Cut::Handshake)) };
+    let (socket, agreed) = accepted?;
     let protocol = match socket.get_ref().1.alpn_protocol() {
         Some(tls::H2) => Protocol::Http2,
         _ => Protocol::Http1,

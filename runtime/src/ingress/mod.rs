@@ -10,6 +10,8 @@
 //! - Whatever a connection waits for has a deadline: a handshake, a first byte, a head, the next request, a client that reads.
 //! - What costs a client nothing has a bound: connections of one address, and frames of HTTP/2 that bring nothing.
 //! - A connection lives on one core from its first byte to its last, and so do the requests on it.
+//! - Certificates are read again as a whole or not at all; handshakes that have begun end as they began.
+//! - Whom a client's certificate names is known only after it was verified, also when a session is resumed.
 //! - A connection holds its permit and its place until it is gone; both free themselves.
 //! - hyper never writes a 500: a handler that has no answer drops the connection.
 
@@ -44,7 +46,7 @@ use crate::http::{Body, Client};
 pub use cores::{Cores, available};
 pub use descriptors::raise_descriptors;
 pub use listener::Listening;
-pub use tls::{Credentials, load as load_tls};
+pub use tls::{Credentials, Known, load as load_tls};
 
 /// What answers requests: the dispatcher, and the operator's own listener.
 ///

@@ -64,13 +64,30 @@ fn reads(node: &config::Node, configuration: &[&Path]) -> Vec<PathBuf> {
     reads.extend(node.workers.iter().map(|worker| worker.folder.join("eyot.toml")));
     // For the names in a backtrace.
     reads.extend(std::env::current_exe());
-    let files = node.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    reads.extend(files.flat_map(|tls| [tls.certificate.clone(), tls.key.clone()]));
+    // What is renewed is another file of the same name, so it is the folders that are kept.
+    let files = node.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(config::ListenerTls::files);
+    reads.extend(files.flat_map(|file| folders(file)));
     reads.extend(node.origins.iter().filter_map(|origin| origin.certificate_authority.clone()));
     reads.extend(node.workers.iter().map(|worker| worker.component.clone()));
     let auths = node.auths.iter().chain(node.workers.iter().filter_map(|worker| worker.own_auth.as_ref()));
     reads.extend(auths.flat_map(|auth| auth.keys.iter().map(|key| key.file.clone())));
     reads
+}
+
+/// A file and the folders in which it lies: by its name and, where that is a link, by those that the link leads to. The root is no
+/// such folder, as that would be all files.
+fn folders(file: &Path) -> Vec<PathBuf> {
+    const LINKS: usize = 40; // path_resolution(7)
+    let (mut kept, mut path) = (vec![file.to_owned()], file.to_owned());
+    for _ in 0..LINKS {
+        let Some(folder) = path.parent() else { break };
+        if folder.canonicalize().is_ok_and(|folder| folder.parent().is_some()) {
+            kept.push(folder.to_owned());
+        }
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = folder.join(target);
+    }
+    kept
 }
 
 fn writes(node: &config::Node, access: Option<&Destination>) -> Vec<PathBuf> {
@@ -87,4 +104,38 @@ fn writes(node: &config::Node, access: Option<&Destination>) -> Vec<PathBuf> {
         let _ = fs::OpenOptions::new().append(true).create(true).open(log);
     }
     state.into_iter().chain(log).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_kept_with_the_folders_of_all_links_on_the_way_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for folder in ["live/a", "archive/a", "tls/..2026"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        for file in ["archive/a/cert1.pem", "tls/..2026/tls.crt"] {
+            fs::write(path(file), "").unwrap();
+        }
+        // As certbot does it, and as Kubernetes does.
+        symlink("../../archive/a/cert1.pem", path("live/a/cert.pem")).unwrap();
+        symlink("..2026", path("tls/..data")).unwrap();
+        symlink("..data/tls.crt", path("tls/tls.crt")).unwrap();
+        let kept = |file: &str| -> Vec<PathBuf> {
+            folders(&path(file)).iter().map(|kept| kept.canonicalize().unwrap()).collect()
+        };
+        assert!(kept("live/a/cert.pem").contains(&path("live/a").canonicalize().unwrap()));
+        assert!(kept("live/a/cert.pem").contains(&path("archive/a").canonicalize().unwrap()));
+        assert!(kept("tls/tls.crt").contains(&path("tls").canonicalize().unwrap()));
+    }
+
+    #[test]
+    fn the_root_of_all_files_is_never_kept() {
+        assert_eq!(folders(Path::new("/cert.pem")), [Path::new("/cert.pem")]);
+    }
 }

@@ -4,6 +4,7 @@
 //! holds handles to. A failure is looked up by its code when it is counted. Every label value is a name from the configuration or from a
 //! list in our code, so a client or a guest cannot add series.
 
+mod certificates;
 mod labels;
 mod loads;
 mod process;
@@ -23,6 +24,7 @@ use prometheus::{
 };
 
 use super::{SpanLosses, task};
+pub use certificates::Certificates;
 use labels::Counters;
 pub use labels::{Start, Target};
 pub use loads::Loads;
@@ -48,6 +50,7 @@ pub struct Metrics {
     limits: Counters<2>,
     connections: IntGauge,
     cuts: Counters<1>,
+    certificates: Certificates,
     access_log_dropped: IntCounter,
     span_losses: SpanLosses,
     tasks: IntGaugeVec,
@@ -138,6 +141,7 @@ impl Metrics {
                 "Client connections that the node ended, by why.",
                 ["reason"],
             )?,
+            certificates: Certificates::register(&registry)?,
             access_log_dropped: register(
                 &registry,
                 IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
@@ -249,6 +253,12 @@ impl Metrics {
     #[must_use]
     pub fn loads(&self) -> Loads {
         self.loads.clone()
+    }
+
+    /// What is told of the certificates of listeners.
+    #[must_use]
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.clone()
     }
 
     /// The counters of lost spans, for `Tracer::start`.

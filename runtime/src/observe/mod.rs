@@ -27,7 +27,7 @@ pub use escape::EscapedBytes;
 pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;
 pub use logs::{Format, LogGuard};
-pub use metrics::{InUse, Loads, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
+pub use metrics::{Certificates, InUse, Loads, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
 pub use spans::{Call, SpanLosses, Tracer};
 pub use task::spawn;
 pub use trace::{Trace, TraceId};

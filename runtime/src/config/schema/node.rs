@@ -41,9 +41,11 @@ struct Listener {
     address: SocketAddress,
     /// TLS by this certificate and key. Without it: plain text.
     tls: Option<ListenerTls>,
+    /// Further certificates, each for the names that stand in it.
+    certificate: Option<Vec<Certificate>>,
 }
 
-/// A certificate chain and its key.
+/// The first certificate, which clients get that name no host, or one that none is for; and what is asked of clients.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is described, not made")]
@@ -52,6 +54,33 @@ struct ListenerTls {
     certificate: File,
     /// The private key in PEM: PKCS #8, PKCS #1 or SEC 1.
     key: File,
+    /// What the issuer says of its state (OCSP) in DER, to be handed out with it.
+    ocsp: Option<File>,
+    /// Who vouches for clients, PEM. Without it they are not asked for certificates.
+    client_ca: Option<File>,
+    /// Whether a client without a certificate is refused. Without it: required, where there is a `client_ca`.
+    client_certificates: Option<ClientCertificates>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it is described, not made")]
+enum ClientCertificates {
+    Required,
+    Optional,
+}
+
+/// A certificate chain and what belongs to it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Certificate {
+    /// The chain in PEM, the node's own certificate first.
+    certificate: File,
+    /// The private key in PEM: PKCS #8, PKCS #1 or SEC 1.
+    key: File,
+    /// What the issuer says of its state (OCSP) in DER, to be handed out with it.
+    ocsp: Option<File>,
 }
 
 /// The operator's own listener.

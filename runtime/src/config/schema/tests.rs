@@ -11,6 +11,7 @@ use crate::config::{LimitTable, Node, Worker};
 const NODE: &str = r#"
 [[listener]]
 tls = { x = 1 }
+[[listener.certificate]]
 [admin]
 [[worker]]
 [[route]]

@@ -94,7 +94,7 @@ fn a_whole_file_is_read_into_typed_values() {
     std::fs::write(root.path().join("chain.pem"), "").unwrap();
     let node = Node::load(&root.path().join("node.toml"), None).unwrap();
     assert_eq!(node.listeners.len(), 2);
-    assert_eq!(node.listeners[1].tls.as_ref().unwrap().certificate, root.path().join("chain.pem"));
+    assert_eq!(node.listeners[1].tls.as_ref().unwrap().certificates[0].certificate, root.path().join("chain.pem"));
     assert_eq!(node.admin.unwrap().address.port(), 9090);
     assert_eq!(node.state, Some(root.path().join("state")));
     let names: Vec<&str> = node.workers.iter().map(|worker| worker.name.as_str()).collect();
@@ -166,6 +166,42 @@ fn two_listeners_cannot_have_one_address() {
             "node.toml:8:11: 127.0.0.1:81 is already taken by 0.0.0.0:81 at node.toml:6:11",
             "node.toml:9:7: [tls]: `key` is missing",
             "node.toml:9:23: `certificate`: cannot read ",
+        ],
+    );
+}
+
+#[test]
+fn a_listener_has_further_certificates_beside_that_of_tls_and_may_ask_for_those_of_clients() {
+    let text = "[[listener]]\naddress = \"127.0.0.1:443\"\n\
+                tls = { certificate = \"a\", key = \"b\", ocsp = \"c\", client_ca = \"d\", client_certificates = \"optional\" }\n\
+                [[listener.certificate]]\ncertificate = \"e\"\nkey = \"f\"\n\
+                [[listener]]\naddress = \"127.0.0.1:444\"\ntls = { certificate = \"a\", key = \"b\", client_ca = \"d\" }\n";
+    let files = ["a", "b", "c", "d", "e", "f"].map(|name| (name, ""));
+    let root = folder(&[&[("node.toml", text)], &files[..]].concat());
+    let read = Node::read(&root.path().join("node.toml"), None);
+    assert_eq!(read.faults, []);
+    let listeners = read.node.unwrap().listeners;
+    let tls = listeners[0].tls.as_ref().unwrap();
+    let named: Vec<_> = tls.files().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(named, ["a", "b", "c", "e", "f", "d"]);
+    assert!(!tls.clients.as_ref().unwrap().required);
+    assert!(listeners[1].tls.as_ref().unwrap().clients.as_ref().unwrap().required, "unless it is said to be optional");
+}
+
+#[test]
+fn certificates_of_clients_need_an_authority_and_further_certificates_a_first_one() {
+    let text = "[[listener]]\naddress = \"127.0.0.1:443\"\n\
+                tls = { certificate = \"k\", key = \"k\", client_certificates = \"required\" }\n\
+                [[listener]]\naddress = \"127.0.0.1:444\"\n[[listener.certificate]]\ncertificate = \"k\"\n\
+                [[listener]]\naddress = \"127.0.0.1:445\"\n\
+                tls = { certificate = \"k\", key = \"k\", client_ca = \"k\", client_certificates = \"sometimes\" }\n";
+    assert_faults(
+        &node_faults(&[("node.toml", text), ("k", "")]),
+        &[
+            "node.toml:3:61: `client_certificates` needs `client_ca`",
+            "node.toml:6:1: [[certificate]]: this listener has no `tls`",
+            "node.toml:6:1: [[certificate]]: `key` is missing",
+            "node.toml:10:78: bad `client_certificates` \"sometimes\": a client's certificate is either",
         ],
     );
 }

@@ -120,7 +120,7 @@ fn egress(address: SocketAddr) -> Egress {
 }
 
 fn client(address: &str) -> Client {
-    Client { address: address.parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), tls: None }
+    Client { address: address.parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), tls: None, certificate: None }
 }
 
 /// Forwards to the first origin for a client of no interest.

@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::config::{Diagnostics, ListenerTls};
+use crate::config::{CertificateFiles, Diagnostics, ListenerTls};
 
 /// A folder with a certificate for `localhost` and its key, and a client that trusts it.
 struct Files {
@@ -34,7 +34,8 @@ impl Files {
     }
 
     fn load(&self, certificate: &str, key: &str) -> Result<Credentials, Diagnostics> {
-        load_tls(&ListenerTls { certificate: self.path(certificate), key: self.path(key) })
+        let files = CertificateFiles { certificate: self.path(certificate), key: self.path(key), ocsp: None };
+        load_tls(&ListenerTls { certificates: vec![files], clients: None })
     }
 
     fn start(&self) -> Running {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::harness::frames;
+use crate::harness::{frames, until};
 use crate::{Arena, SOON, is_closed, send};
 
 /// Sends a byte every 50 ms until the node has had enough. Says for how long it took them.
@@ -142,4 +142,32 @@ fn cve_2019_9517_many_streams_with_open_windows_on_a_socket_that_nobody_reads_ar
     crate::until("it is cut", || arena.node.metric("eyot_connections", "") <= 1.0);
     arena.node.wait_until_idle();
     arena.others_are_served();
+}
+
+/// What the kernel holds of a connection of ours to this node that the other side has not taken (proc_net_tcp(5): `tx_queue`).
+fn untaken(client: std::net::SocketAddr) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of connections");
+    let port = format!(":{:04X}", client.port());
+    let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|fields| fields.get(2).is_some_and(|remote| remote.ends_with(&port)));
+    let queue = line.and_then(|fields| fields.get(4)?.split(':').next().map(str::to_owned)).expect("the connection");
+    usize::from_str_radix(&queue, 16).expect("a number of bytes")
+}
+
+#[test]
+fn a_client_that_does_not_read_has_half_a_mebibyte_in_the_kernel_at_most() {
+    let arena = Arena::new();
+    let mut socket = arena.connect();
+    socket.write_all(b"GET /big-body?mib=64 HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+    let client = socket.local_addr().expect("an address");
+    let mut before = 0;
+    // It is full when it grows no more.
+    until("it is full", || {
+        let now = untaken(client);
+        now > 0 && std::mem::replace(&mut before, now) == now
+    });
+    let held = untaken(client);
+    assert!((64 << 10..=512 << 10).contains(&held), "{held} bytes");
+    drop(socket);
+    arena.is_as_before();
 }

@@ -10,11 +10,10 @@ mod seen;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, Timestamps, UTIME_OMIT, utimensat};
@@ -22,7 +21,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::sandbox::{EngineKind, Engines, Inspection};
-use crate::store::Digest;
+use crate::store::{Digest, write_whole};
 use record::{Record, this_build};
 pub(super) use seen::Seen;
 
@@ -279,32 +278,4 @@ fn trusted(engine: &Engine, source: Source<'_>) -> wasmtime::Result<Component> {
 /// For code that came from our own compiler a moment ago.
 pub(super) fn fresh(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     trusted(engine, Source::Bytes(code))
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Each write has a name of its own: threads may keep the same component at once.
-    static WRITES: AtomicU64 = AtomicU64::new(0);
-    let number = WRITES.fetch_add(1, Relaxed);
-    let temporary = path.with_extension(format!("{}.{number}.tmp", std::process::id()));
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().inspect_err(|_| _ = fs::remove_file(&temporary))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_write_that_fails_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let taken = folder.path().join("taken");
-        fs::create_dir(&taken).unwrap();
-        assert!(write_whole(&taken, b"x").is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
 }

@@ -157,7 +157,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
 
 pin_project! {
     /// A handler at work on a request of a stream. It begins when all frames that came with the request have been read: a stream that
-    /// is taken back at once, hundreds at a time (CVE-2023-44487), costs no more than its frames.
+    /// is taken back at once starts no isolate (CVE-2023-44487; of many at a time h2 ends the connection).
     pub(super) struct Answering<F> {
         #[pin]
         handler: F,

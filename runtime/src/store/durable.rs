@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 pub(super) const TEMPORARY: &str = "tmp";
 
 /// Writes a file under a temporary name beside it, and gives it its own when it is on the disk.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be written; then nothing is left of it.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary(path);
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;

@@ -34,6 +34,7 @@ pub use backup::{Backup, restore};
 pub use check::Fault;
 pub use components::Held;
 pub use digest::Digest;
+pub use durable::write_whole;
 pub use error::StoreError;
 pub use model::{
     After, AuditEntry, By, Content, Deployment, DeploymentId, NewDeployment, NewVersion, Once, Plan, Snapshot, Version,

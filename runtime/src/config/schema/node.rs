@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::parts::{Addresses, Auth, File, Host, Limits, Method, Name, PathPattern, SocketAddress, Strings, Time, Url};
+use super::parts::{Addresses, Auth, File, Limits, Name, Pattern, SocketAddress, Strings, Time, Url};
 
 /// A node: what it listens on, its workers and origins, and how they are reached.
 #[derive(JsonSchema)]
@@ -50,12 +50,8 @@ struct Listener {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is described, not made")]
 struct ListenerTls {
-    /// The chain in PEM, the node's own certificate first.
-    certificate: File,
-    /// The private key in PEM: PKCS #8, PKCS #1 or SEC 1.
-    key: File,
-    /// What the issuer says of its state (OCSP) in DER, to be handed out with it.
-    ocsp: Option<File>,
+    #[schemars(flatten)]
+    first: Certificate,
     /// Who vouches for clients, PEM. Without it they are not asked for certificates.
     client_ca: Option<File>,
     /// Whether a client without a certificate is refused. Without it: required, where there is a `client_ca`.
@@ -110,15 +106,8 @@ struct Worker {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is described, not made")]
 struct Route {
-    /// Without it: any host.
-    host: Option<Host>,
-    /// Without it: all paths.
-    path: Option<PathPattern>,
-    /// Without it: every method but CONNECT and TRACE. `GET` includes `HEAD`.
-    #[schemars(length(min = 1))]
-    methods: Option<Vec<Method>>,
-    /// The way to authenticate that this route demands.
-    auth: Option<Name>,
+    #[schemars(flatten)]
+    pattern: Pattern,
     /// To this worker.
     worker: Option<Name>,
     /// To this origin.

@@ -99,6 +99,22 @@ fn limit(key: &str, why: &str, scope: Scope, code: &str, of_node: bool) -> Value
     limit
 }
 
+/// Host, path and method.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+pub(super) struct Pattern {
+    /// Without it: any host.
+    host: Option<Host>,
+    /// Without it: all paths.
+    path: Option<PathPattern>,
+    /// Without it: every method but CONNECT and TRACE. `GET` includes `HEAD`.
+    #[schemars(length(min = 1))]
+    methods: Option<Vec<Method>>,
+    /// The way to authenticate that this route demands.
+    auth: Option<Name>,
+}
+
 /// A way to authenticate: which tokens are good.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::parts::{Addresses, Auth, File, Host, Limits, Method, Name, PathPattern, Strings};
+use super::parts::{Addresses, Auth, File, Limits, Name, Pattern, Strings};
 
 /// A worker: its component, what it may touch, its routes and its limits.
 #[derive(JsonSchema)]
@@ -35,7 +35,7 @@ pub(super) struct Worker {
     /// Limits in place of the node's defaults, up to its maxima.
     limits: Option<Limits<false>>,
     /// Host and path that lead to this worker.
-    route: Option<Vec<Route>>,
+    route: Option<Vec<Pattern>>,
 }
 
 /// A command that makes the component.
@@ -62,20 +62,4 @@ enum Demand {
 enum Isolate {
     Fresh,
     Reuse,
-}
-
-/// Host, path and method that lead to this worker.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "it is described, not made")]
-struct Route {
-    /// Without it: any host.
-    host: Option<Host>,
-    /// Without it: all paths.
-    path: Option<PathPattern>,
-    /// Without it: every method but CONNECT and TRACE. `GET` includes `HEAD`.
-    #[schemars(length(min = 1))]
-    methods: Option<Vec<Method>>,
-    /// The way to authenticate that this route demands.
-    auth: Option<Name>,
 }

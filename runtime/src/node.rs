@@ -10,7 +10,9 @@ use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 
-use crate::activate::{Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Loader, Mode, Worker};
+use crate::activate::{
+    Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Deployments, Found, Loader, Mode, Worker,
+};
 use crate::admin::{Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
@@ -24,10 +26,12 @@ use crate::sandbox::{self, Engines};
 
 mod certificates;
 mod confine;
+mod kept;
 mod room;
 
 use certificates::Certificates;
 pub use confine::{confine, confinement};
+use kept::Kept;
 
 /// How a node runs, besides its configuration.
 pub struct Options {
@@ -49,7 +53,7 @@ pub struct Options {
 
 /// A running node. Dropped, it ends at once; see [`Node::drain`].
 pub struct Node {
-    activator: Activator,
+    activator: Arc<Activator>,
     dispatcher: Arc<Dispatcher>,
     ready: Ready,
     drain: Duration,
@@ -99,9 +103,9 @@ impl Node {
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
         let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics)?;
-        let Made { node, activator, activated, listening, operator, credentials } = made;
-        let limits = node.limits.node_limits();
-        let Activated { active, to_load, to_compile } = activated;
+        let Made { node, activator, activated, kept, listening, operator, credentials } = made;
+        let (limits, activator) = (node.limits.node_limits(), Arc::new(activator));
+        let Activated { active, served, ground, to_load, to_compile } = activated;
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
         let admin = operator.as_ref().map(Listening::address);
         let dispatcher = Arc::new(Dispatcher {
@@ -126,6 +130,12 @@ impl Node {
         activator.loader.load_ahead(to_load);
         activator.loader.compile_ahead(to_compile);
         let certificates = Certificates::new(credentials, metrics.certificates());
+        let deployments = kept.map(|Kept { store, deployed, left_out }| {
+            kept::tell(&left_out);
+            let (own, dispatcher) = (Arc::clone(&activator), Arc::clone(&dispatcher));
+            let switch = move |active| dispatcher.active.store(Arc::new(active));
+            Deployments::new(store, own, node.clone(), (deployed, Found { ground, served, left_out }), switch)
+        });
         let ready = Ready::default();
         let cores = serve(&dispatcher, &access, &limits)?;
         let admin_core = match operator {
@@ -136,7 +146,7 @@ impl Node {
                     metrics.isolates_waiting(sandbox::waiting());
                     metrics.render()
                 };
-                Some(serve_admin(operator, &ready, page, &limits)?)
+                Some(serve_admin(operator, Panel::new(ready.clone(), page), deployments, &limits)?)
             }
             None => None,
         };
@@ -268,6 +278,7 @@ struct Made<'a> {
     node: &'a config::Node,
     activator: Activator,
     activated: Activated,
+    kept: Option<Kept>,
     listening: Vec<Listening>,
     operator: Option<Listening>,
     credentials: Vec<Credentials>,
@@ -294,9 +305,15 @@ fn make<'a>(
         Purpose::Check => Some(CompiledStore::read_only(state_folder(node).as_deref())),
         Purpose::Serve => compiled_store(node).map_err(|fault| faults.push(fault)).ok(),
     };
-    let made = room.zip(compiled).and_then(|(room, compiled)| {
+    let kept = match purpose {
+        Purpose::Check => Some(None),
+        Purpose::Serve => kept::open(node).map_err(|fault| faults.push(fault)).ok(),
+    };
+    let made = room.zip(compiled).zip(kept).and_then(|((room, compiled), mut kept)| {
+        let deployed = kept.as_ref().map(|kept| &*kept.deployed).unwrap_or_default();
         if purpose == Purpose::Serve {
-            ingress::raise_descriptors(limits.connections, room.bounds.components.min(node.workers.len() as u64));
+            let workers = (node.workers.len() + deployed.len()) as u64;
+            ingress::raise_descriptors(limits.connections, room.bounds.components.min(workers));
         }
         let (metrics, cores) = (Arc::clone(metrics), ingress::available());
         let waiting = usize::try_from(limits.waiting_isolates).unwrap_or(usize::MAX);
@@ -305,8 +322,11 @@ fn make<'a>(
         let components = Components { engines, compiled, compiler, component_size };
         let loader = Loader::new(components, room.bounds, limits.load_queue, metrics.loads());
         let activator = Activator { loader, metrics, shares, log, own, cores, egress };
-        match activator.activate(node) {
-            Ok(activated) => Some(Made { node, activator, activated, listening, operator, credentials }),
+        match activator.activate(node, deployed) {
+            Ok((activated, more)) => {
+                kept.iter_mut().for_each(|kept| kept.left_out.extend(more.iter().cloned()));
+                Some(Made { node, activator, activated, kept, listening, operator, credentials })
+            }
             Err(more) => {
                 add_new(&mut faults, more);
                 None
@@ -352,15 +372,20 @@ fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits)
         .map_err(|error| internal("the threads", &error))
 }
 
-/// The operator's listener has a thread of its own: it answers while the cores are busy.
+/// The operator's listener has a thread of its own: it answers while the cores are busy. What is deployed is looked after there, too.
 fn serve_admin(
     operator: Listening,
-    ready: &Ready,
-    metrics: impl Fn() -> String + Send + Sync + 'static,
+    panel: Panel,
+    deployments: Option<Arc<Deployments>>,
     limits: &NodeLimits,
 ) -> Result<Cores, Diagnostics> {
-    let panel = Panel::new(ready.clone(), metrics);
-    let cores = Cores::start("eyot-admin", 1, limits, &[], || {}, move |_| panel.clone());
+    let build = move |_| {
+        if let Some(deployments) = &deployments {
+            observe::spawn("rollouts", Arc::clone(deployments).watch());
+        }
+        panel.clone()
+    };
+    let cores = Cores::start("eyot-admin", 1, limits, &[], || {}, build);
     let cores = cores.map_err(|error| internal("the admin thread", &error))?;
     cores.listen([operator]);
     Ok(cores)

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::active::{Active, Worker};
-use super::assemble::{Destinations, Verifiers, routes};
+use super::assemble::{Destinations, Ground, Served, Verifiers, routes};
 use super::code::Code;
 use super::compiled::Found;
-use super::components::{LoadError, taken};
+use super::components::{LoadError, Ready, taken};
+use super::deployed::{Deployed, LeftOut};
 use super::loader::Loader;
 use super::parallel;
+use super::tally::Watched;
 use crate::bindings::{Capabilities, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
 use crate::deploy::RouteTable;
@@ -52,6 +54,10 @@ const FIRST: u64 = 32 << 20;
 pub struct Activated {
     /// What serves.
     pub active: Active,
+    /// The same, worker by worker.
+    pub served: Vec<Served>,
+    /// What later snapshots of this node are built on.
+    pub ground: Ground,
     /// Compiled, and not in memory: what was used last comes first.
     pub to_load: Vec<Arc<Code>>,
     /// Compiled for an older build only, in the same order.
@@ -59,7 +65,7 @@ pub struct Activated {
 }
 
 /// What is known of a worker's code when it is activated.
-enum Known {
+pub(super) enum Known {
     /// It is in memory: it was not known before.
     Loaded,
     /// It is on disk.
@@ -68,19 +74,27 @@ enum Known {
     Outdated,
 }
 
+/// What was found out about code, to be put into its order.
+#[derive(Default)]
+pub(super) struct Order {
+    kept: Vec<(Found, Arc<Code>)>,
+    to_compile: Vec<Arc<Code>>,
+}
+
 impl Activator {
-    /// Reads and checks all components, compiles those that are new, and builds the snapshot. What was compiled before is neither
-    /// validated nor mapped.
+    /// Reads and checks all components of a configuration, and looks at all that was deployed to this node; compiles what is new, and
+    /// builds the snapshot. What was compiled before is neither validated nor mapped. What was deployed and can serve no more is left out,
+    /// and comes back with the reasons: it is no cause not to start.
     ///
     /// # Errors
-    /// Every fault of every worker, together, each where the configuration can be put right.
-    pub fn activate(&self, node: &config::Node) -> Result<Activated, Diagnostics> {
-        self.look_at_all(node).map_err(|Diagnostics(faults)| {
+    /// Every fault of every worker of the configuration, together, each where it can be put right.
+    pub fn activate(&self, node: &config::Node, deployed: &[Deployed]) -> Result<(Activated, LeftOut), Diagnostics> {
+        self.look_at_all(node, deployed).map_err(|Diagnostics(faults)| {
             Diagnostics::together(faults.into_iter().map(|fault| node.mentions.locate(fault)).collect())
         })
     }
 
-    fn look_at_all(&self, node: &config::Node) -> Result<Activated, Diagnostics> {
+    fn look_at_all(&self, node: &config::Node, deployed: &[Deployed]) -> Result<(Activated, LeftOut), Diagnostics> {
         let components = &self.loader.components;
         // Looked up when one is missing, which is rare.
         let older = OnceLock::new();
@@ -89,26 +103,28 @@ impl Activator {
             older.contains(&digest.to_string())
         };
         let found = parallel::each(&node.workers, self.cores, |worker| self.version_of(worker, is_older));
-        let (mut workers, mut faults) = (Vec::new(), Vec::new());
-        let (mut kept, mut to_compile) = (Vec::new(), Vec::new());
-        for found in found {
+        let (mut served, mut faults, mut order) = (Vec::new(), Vec::new(), Order::default());
+        for (found, configuration) in found.into_iter().zip(&node.workers) {
             match found {
                 Ok((worker, known)) => {
-                    match known {
-                        Known::Loaded => {}
-                        Known::Kept(found) => kept.push((found, Arc::clone(&worker.code))),
-                        Known::Outdated => to_compile.push(Arc::clone(&worker.code)),
-                    }
-                    workers.push(worker);
+                    order.add(&worker, known);
+                    served.push(Served::whole(configuration.clone(), worker));
                 }
                 Err(fault) => faults.push(fault),
             }
         }
-        kept.sort_by_cached_key(|(found, _)| std::cmp::Reverse(found.used()));
+        let ground = self.ground(node, &mut faults);
+        let (more, mut left_out) = self.look_at_deployed(deployed, is_older, &mut order);
+        let Order { kept, to_compile } = order.by_last_use();
         let to_load = self.load_first(kept, &mut faults);
-        let active = self.assemble_with(node, workers, faults)?;
+        // What stands between the workers of the configuration is told together with the rest.
+        if let Err(more) = self.assemble_on(node, ground.as_ref(), &served) {
+            faults.extend(more.0);
+        }
+        let Some(ground) = ground.filter(|_| faults.is_empty()) else { return Err(Diagnostics(faults)) };
+        let (active, served) = self.assemble_all(node, &ground, served, more, &mut left_out);
         components.compiled.prune(&components.engines, active.workers.iter().map(|worker| worker.code.digest()));
-        Ok(Activated { active, to_load, to_compile })
+        Ok((Activated { active, served, ground, to_load, to_compile }, left_out))
     }
 
     /// Loads what was used last, as much as takes no time to speak of, so that small nodes have all in memory when they are ready; the
@@ -135,35 +151,52 @@ impl Activator {
         rest
     }
 
-    /// Builds the snapshot out of workers that are prepared.
+    /// What all snapshots of a node have in common.
+    fn ground(&self, node: &config::Node, faults: &mut Vec<Diagnostic>) -> Option<Ground> {
+        let before = faults.len();
+        let verifiers = Verifiers::load(node, faults);
+        let egress = Egress::for_cores(self.cores, &node.origins, &self.own, &node.limits.node_limits());
+        let egress = egress.map_err(|more| faults.extend(more.0)).ok()?;
+        (faults.len() == before).then_some(Ground { verifiers, egress })
+    }
+
+    /// Builds the snapshot out of workers that are prepared, each by its name, for a node that may have other origins and ways to
+    /// authenticate than before.
     ///
     /// # Errors
     /// Every fault of what stands between them: routes, origins, ways to authenticate.
     pub fn assemble(&self, node: &config::Node, workers: Vec<Arc<Worker>>) -> Result<Active, Diagnostics> {
-        self.assemble_with(node, workers, Vec::new())
+        let mut faults = Vec::new();
+        let ground = self.ground(node, &mut faults);
+        let configured = |worker: Arc<Worker>| {
+            let configuration = node.workers.iter().find(|configured| *configured.name == *worker.name)?;
+            Some(Served::whole(configuration.clone(), worker))
+        };
+        let served: Vec<_> = workers.into_iter().filter_map(configured).collect();
+        match self.assemble_on(node, ground.as_ref(), &served) {
+            Ok(Some(active)) if faults.is_empty() => Ok(active),
+            Ok(_) => Err(Diagnostics(faults)),
+            Err(more) => Err(Diagnostics(faults.into_iter().chain(more.0).collect())),
+        }
     }
 
-    fn assemble_with(
+    /// The same on ground that is there. Without ground there is no snapshot, but still every fault of the routes.
+    pub(super) fn assemble_on(
         &self,
         node: &config::Node,
-        workers: Vec<Arc<Worker>>,
-        mut faults: Vec<Diagnostic>,
-    ) -> Result<Active, Diagnostics> {
-        let auths = Verifiers::load(node, &mut faults);
-        let routes = routes(node);
-        let destinations = Destinations::new(node, &workers, &auths, &self.metrics);
+        ground: Option<&Ground>,
+        served: &[Served],
+    ) -> Result<Option<Active>, Diagnostics> {
+        let routes = routes(node, served);
+        let Some(ground) = ground else { return RouteTable::build(routes).map(|_| None) };
+        let destinations = Destinations::new(node, served, &ground.verifiers, &self.metrics);
         // What leads to nothing that could be made has a fault of its own.
         let resolved: Vec<_> = routes.iter().filter_map(|route| destinations.resolve(route)).collect();
         let complete = resolved.len() == routes.len();
-        let table = RouteTable::build(routes).map_err(|more| faults.extend(more.0)).ok();
-        let egress = Egress::for_cores(self.cores, &node.origins, &self.own, &node.limits.node_limits());
-        let egress = egress.map_err(|more| faults.extend(more.0)).ok();
-        match (table, egress) {
-            (Some(routes), Some(egress)) if faults.is_empty() && complete => {
-                Ok(Active { routes, destinations: resolved, workers, egress })
-            }
-            _ => Err(Diagnostics(faults)),
-        }
+        let table = RouteTable::build(routes)?;
+        let workers = served.iter().flat_map(|served| &served.versions).map(|(worker, _)| Arc::clone(worker)).collect();
+        let active = Active { routes: table, destinations: resolved, workers, egress: ground.egress.clone() };
+        Ok(complete.then_some(active))
     }
 
     /// Makes one worker ready: its code is in memory.
@@ -172,11 +205,17 @@ impl Activator {
     /// The first fault of the component.
     pub fn prepare(&self, worker: &config::Worker) -> Result<Arc<Worker>, Diagnostic> {
         let (made, known) = self.version_of(worker, |_| false)?;
+        self.is_in_memory(&made, known)?;
+        Ok(made)
+    }
+
+    /// Has the code of a version in memory, whatever was known of it.
+    pub(super) fn is_in_memory(&self, made: &Worker, known: Known) -> Result<(), Diagnostic> {
         let mut faults = Vec::new();
         if let Known::Kept(found) = known {
             self.load_first(vec![(found, Arc::clone(&made.code))], &mut faults);
         }
-        faults.pop().map_or(Ok(made), Err)
+        faults.pop().map_or(Ok(()), Err)
     }
 
     /// Reads the component of one worker; what was never compiled is compiled, linked and in memory then. `is_known` says whether it was
@@ -189,27 +228,34 @@ impl Activator {
         let path = &worker.component;
         let bytes = read_component(path, self.loader.components.component_size)?;
         let digest = Digest::of(&bytes);
-        let made = self.worker(worker, digest);
-        let known = self.code_of(&made.code, &bytes, is_known);
+        let made = self.worker(worker, digest, digest.to_string()[..12].into());
+        let known = self.code_of(&made.code, is_known, || self.loader.components.make(&made.code, &bytes));
         Ok((made, known.map_err(|error| fault(path, &error))?))
     }
 
-    fn worker(&self, worker: &config::Worker, digest: Digest) -> Arc<Worker> {
+    pub(super) fn worker(&self, worker: &config::Worker, digest: Digest, version: Arc<str>) -> Arc<Worker> {
         let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);
         let share = self.shares.of(&worker.name);
         let capabilities = Arc::new(Capabilities::new(worker, share, policy, self.log.clone(), Arc::clone(&metrics)));
         Arc::new(Worker {
             name: Arc::clone(&capabilities.worker),
-            version: digest.to_string()[..12].into(),
+            version,
             code: Code::new(digest, &worker.component, Arc::clone(&capabilities), Arc::clone(&self.loader)),
             capabilities,
             allow_addresses: worker.allow_addresses.clone(),
             metrics,
+            watched: Watched::default(),
         })
     }
 
-    fn code_of(&self, code: &Code, bytes: &[u8], is_known: impl Fn(&Digest) -> bool) -> Result<Known, LoadError> {
+    /// Looks for compiled code, and makes it where there is none.
+    pub(super) fn code_of(
+        &self,
+        code: &Code,
+        is_known: impl Fn(&Digest) -> bool,
+        make: impl FnOnce() -> Result<Ready, LoadError>,
+    ) -> Result<Known, LoadError> {
         let components = &self.loader.components;
         let digest = code.digest();
         let ready = match components.find(digest) {
@@ -221,10 +267,25 @@ impl Activator {
         };
         let ready = match ready {
             Some(ready) => ready,
-            None => components.make(code, bytes)?,
+            None => make()?,
         };
         self.loader.keep(code, ready);
         Ok(Known::Loaded)
+    }
+}
+
+impl Order {
+    pub(super) fn add(&mut self, worker: &Worker, known: Known) {
+        match known {
+            Known::Loaded => {}
+            Known::Kept(found) => self.kept.push((found, Arc::clone(&worker.code))),
+            Known::Outdated => self.to_compile.push(Arc::clone(&worker.code)),
+        }
+    }
+
+    fn by_last_use(mut self) -> Self {
+        self.kept.sort_by_cached_key(|(found, _)| std::cmp::Reverse(found.used()));
+        self
     }
 }
 
@@ -235,7 +296,7 @@ impl Drop for Activator {
     }
 }
 
-fn fault(component: &Path, error: &LoadError) -> Diagnostic {
+pub(super) fn fault(component: &Path, error: &LoadError) -> Diagnostic {
     Diagnostic::new(Place::file(component), error.to_string(), error.help())
 }
 

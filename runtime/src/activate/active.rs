@@ -7,6 +7,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use super::code::Code;
+use super::split::Split;
+use super::tally::Watched;
 use crate::auth::Verifier;
 use crate::bindings::Capabilities;
 use crate::config::Location;
@@ -41,8 +43,8 @@ pub struct Destination {
 
 /// What answers.
 pub enum Target {
-    /// An isolate of this version.
-    Worker(Arc<Worker>),
+    /// An isolate of one of these versions.
+    Worker(Arc<Split>),
     /// This origin.
     Origin(OriginId),
     /// Another place.
@@ -67,7 +69,7 @@ pub enum Target {
 pub struct Worker {
     /// Its name.
     pub name: Arc<str>,
-    /// The first twelve digits of its component's SHA-256.
+    /// Its number, if it was deployed; else the first twelve digits of its component's SHA-256.
     pub version: Arc<str>,
     /// What its isolates may touch.
     pub capabilities: Arc<Capabilities>,
@@ -77,4 +79,6 @@ pub struct Worker {
     pub allow_addresses: Vec<IpNet>,
     /// Counts its invocations.
     pub metrics: Arc<WorkerMetrics>,
+    /// How its requests end, while somebody looks.
+    pub watched: Watched,
 }

@@ -4,10 +4,35 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::active::{Destination, Target, Worker};
+use super::split::Split;
 use crate::auth::Verifier;
 use crate::config::{self, Diagnostic};
-use crate::egress::OriginId;
+use crate::egress::{Egress, OriginId};
 use crate::observe::{self, Metrics};
+use crate::store::Weight;
+
+/// What node.toml alone decides: snapshots of one node have it in common, and so their connections to origins, too.
+pub struct Ground {
+    pub(super) verifiers: Verifiers,
+    pub(super) egress: Vec<Egress>,
+}
+
+/// A worker as it is to serve: its configuration says by which routes, and these versions answer.
+#[derive(Clone)]
+pub struct Served {
+    /// Of the version that decides about routes and who may ask.
+    pub configuration: Arc<config::Worker>,
+    /// The versions, the oldest first, with shares that come to everything.
+    pub versions: Vec<(Arc<Worker>, Weight)>,
+}
+
+impl Served {
+    /// By one version.
+    #[must_use]
+    pub fn whole(configuration: config::Worker, version: Arc<Worker>) -> Self {
+        Self { configuration: Arc::new(configuration), versions: vec![(version, Weight::WHOLE)] }
+    }
+}
 
 /// Who verifies, by the name that routes and workers use.
 #[derive(Default)]
@@ -46,15 +71,14 @@ impl Verifiers {
 }
 
 /// The node's routes, then each worker's own.
-pub(super) fn routes(node: &config::Node) -> Vec<config::Route> {
-    node.routes.iter().chain(node.workers.iter().flat_map(|worker| &worker.routes)).cloned().collect()
+pub(super) fn routes(node: &config::Node, served: &[Served]) -> Vec<config::Route> {
+    node.routes.iter().chain(served.iter().flat_map(|served| &served.configuration.routes)).cloned().collect()
 }
 
 /// What routes can lead to, by name: there may be thousands of each.
 pub(super) struct Destinations<'a> {
     origins: &'a [config::Origin],
-    workers: HashMap<&'a str, &'a Arc<Worker>>,
-    configured: HashMap<&'a str, &'a config::Worker>,
+    workers: HashMap<&'a str, (&'a config::Worker, Arc<Split>)>,
     auths: &'a Verifiers,
     metrics: &'a Metrics,
 }
@@ -62,17 +86,16 @@ pub(super) struct Destinations<'a> {
 impl<'a> Destinations<'a> {
     pub(super) fn new(
         node: &'a config::Node,
-        workers: &'a [Arc<Worker>],
+        served: &'a [Served],
         auths: &'a Verifiers,
         metrics: &'a Metrics,
     ) -> Self {
-        Self {
-            origins: &node.origins,
-            workers: workers.iter().map(|worker| (&*worker.name, worker)).collect(),
-            configured: node.workers.iter().map(|worker| (worker.name.as_str(), worker)).collect(),
-            auths,
-            metrics,
-        }
+        let worker = |served: &'a Served| {
+            let Served { configuration, versions } = served;
+            let split = Split::new(versions.iter().cloned(), configuration.rollout.sticky.clone())?;
+            Some((configuration.name.as_str(), (&**configuration, Arc::new(split))))
+        };
+        Self { origins: &node.origins, workers: served.iter().filter_map(worker).collect(), auths, metrics }
     }
 
     /// `None` where what the route leads to could not be made, which has been reported.
@@ -80,9 +103,9 @@ impl<'a> Destinations<'a> {
         let mut owner = None;
         let (target, label) = match &route.target {
             config::Target::Worker(name) => {
-                let worker = *self.workers.get(name.as_str())?;
-                owner = self.configured.get(name.as_str()).copied();
-                (Target::Worker(Arc::clone(worker)), observe::Target::Worker(name))
+                let (worker, split) = self.workers.get(name.as_str())?;
+                owner = Some(*worker);
+                (Target::Worker(Arc::clone(split)), observe::Target::Worker(name))
             }
             config::Target::Origin(name) => {
                 (Target::Origin(OriginId::find(self.origins, name)?), observe::Target::Origin(name))

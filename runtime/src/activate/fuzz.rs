@@ -163,6 +163,8 @@ fn worker() -> config::Worker {
         auth: None,
         own_auth: None,
         allow_addresses: Vec::new(),
+        secrets: Vec::new(),
+        rollout: Default::default(),
         routes: Vec::new(),
         limits,
         reuse: false,

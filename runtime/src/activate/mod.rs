@@ -13,16 +13,25 @@ mod code;
 mod compiled;
 pub mod compiler;
 mod components;
+mod deployed;
+mod deployments;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod loader;
 mod parallel;
+mod split;
+mod tally;
 mod working_set;
 
 pub use activator::{Activated, Activator, Mode};
 pub use active::{Active, Destination, Target, Worker};
+pub use assemble::{Ground, Served};
 pub use compiled::CompiledStore;
 pub use compiler::{CompileLimits, Compiler};
 pub use components::Components;
+pub use deployed::{Deployed, LeftOut, Stored};
+pub use deployments::{Asked, DeployError, Deployments, Found, May, Standing, Upload};
 pub use loader::Loader;
+pub use split::Split;
+pub use tally::{Counts, Watched};
 pub use working_set::Bounds;

@@ -149,6 +149,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         listeners: Vec::new(),
         admin: None,
         state: None,
+        store: None,
         trusted_proxies: Vec::new(),
         origins: origins.into_iter().map(open_origin).collect::<anyhow::Result<_>>()?,
         workers,

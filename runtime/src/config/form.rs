@@ -24,6 +24,21 @@ pub(super) fn name(text: &str) -> Result<String, Wrong> {
     ))
 }
 
+/// The name of a secret. It stands in paths of the admin API and in names of variables.
+pub(super) fn secret(text: &str) -> Result<String, Wrong> {
+    match is_secret_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(Wrong::new(
+            "the name of a secret is 1 to 128 letters, digits, `_`, `-` and `.`",
+            "write, for example, \"API_KEY\"",
+        )),
+    }
+}
+
+pub(crate) fn is_secret_name(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+}
+
 pub(super) fn is_identifier(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')

@@ -1,7 +1,7 @@
 //! Where a configuration names files and addresses: what is found wrong with one of them later is told there.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Place};
 
@@ -17,6 +17,13 @@ impl Mentions {
     #[must_use]
     pub fn address(&self, address: SocketAddr) -> Place {
         let named = self.addresses.iter().find(|(named, _)| *named == address);
+        named.map_or_else(Place::default, |(_, place)| place.clone())
+    }
+
+    /// The place that names this folder, or none.
+    #[must_use]
+    pub fn folder(&self, folder: &Path) -> Place {
+        let named = self.files.iter().find(|(named, _)| named == folder);
         named.map_or_else(Place::default, |(_, place)| place.clone())
     }
 

@@ -26,6 +26,8 @@ pub struct Node {
     pub admin: Option<Admin>,
     /// Where compiled components are kept. `None`: a folder of this user's cache.
     pub state: Option<PathBuf>,
+    /// Where deployed workers are kept. `None`: none can be deployed.
+    pub store: Option<PathBuf>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Empty: nobody's. `Forwarded` is passed on, not read.
     pub trusted_proxies: Vec<IpNet>,
     /// The workers of this node, each with its limits resolved.
@@ -99,6 +101,7 @@ impl Node {
 }
 
 const STATE: Key = key("state", "the path of a folder", "\"/var/lib/eyot\"");
+const STORE: Key = key("store", "the path of a folder", "\"/var/lib/eyot/store\"");
 const PROXIES: Key = key("trusted_proxies", "a list of address blocks", "[\"10.0.0.0/8\"]");
 const PATH: Key = key("path", "the folder of a worker or its eyot.toml", "\"workers/api\"");
 const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
@@ -147,8 +150,9 @@ impl Reading {
         let trusted_proxies = root.list_with(PROXIES, form::addresses);
         Some(Node {
             listeners,
+            state: read_folder(root, STATE),
+            store: read_store(root, admin.is_some()),
             admin,
-            state: read_state(root),
             trusted_proxies: trusted_proxies.into_iter().flatten().map(Spanned::into_inner).collect(),
             workers,
             routes,
@@ -234,14 +238,25 @@ fn defined<T>(
     read.collect()
 }
 
-fn read_state(root: &Table<'_>) -> Option<PathBuf> {
-    let state = root.optional::<String>(STATE)?;
-    let path = root.source.absolute(state.get_ref());
-    if state.get_ref().is_empty() || (path.exists() && !path.is_dir()) {
-        let message = format!("`state`: {} is not a folder", path.display());
-        root.source.fault(state.span(), message, "name a folder; it is made when it is not there");
+fn read_folder(root: &Table<'_>, key: Key) -> Option<PathBuf> {
+    let folder = root.optional::<String>(key)?;
+    let path = root.source.absolute(folder.get_ref());
+    if folder.get_ref().is_empty() || (path.exists() && !path.is_dir()) {
+        let message = format!("`{}`: {} is not a folder", key.name, path.display());
+        root.source.fault(folder.span(), message, "name a folder; it is made when it is not there");
     }
+    root.source.names(path.clone(), &folder.span());
     Some(path)
+}
+
+/// What is deployed comes by the admin listener, so there must be one.
+fn read_store(root: &Table<'_>, is_reachable: bool) -> Option<PathBuf> {
+    let store = read_folder(root, STORE)?;
+    if let Some(value) = root.value(STORE.name).filter(|_| !is_reachable && root.value("admin").is_none()) {
+        let message = "`store`: nobody could deploy to it, since there is no admin listener";
+        root.source.fault(value.span(), message, "add [admin] with address = \"127.0.0.1:9090\", or remove `store`");
+    }
+    Some(store)
 }
 
 fn read_telemetry(root: &Table<'_>) -> Telemetry {

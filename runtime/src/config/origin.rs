@@ -116,6 +116,9 @@ pub(super) fn read_origin(table: &Table<'_>) -> (Option<Spanned<String>>, Option
 pub(super) fn existing_file(source: &Source, name: &str, path: &Spanned<String>) -> PathBuf {
     let absolute = source.absolute(path.get_ref());
     source.names(absolute.clone(), &path.span());
+    if source.is_from_afar {
+        return absolute;
+    }
     // The kind is looked at first: to open a named pipe would wait for its other end.
     let why = match std::fs::metadata(&absolute) {
         Ok(found) if !found.is_file() => Some("it is not a file".to_owned()),

@@ -57,6 +57,8 @@ pub(super) struct Source {
     faults: RefCell<Vec<Diagnostic>>,
     /// The files that this one names, with their places.
     named: RefCell<Vec<(PathBuf, Place)>>,
+    /// The text came from another machine: files that it names are not ours to look at.
+    pub(super) is_from_afar: bool,
 }
 
 impl Source {
@@ -79,7 +81,7 @@ impl Source {
 
     pub(super) fn new(file: &Path, text: String) -> Self {
         let (lines, faults, named) = (OnceCell::new(), RefCell::default(), RefCell::default());
-        Self { file: file.to_owned(), text, lines, faults, named }
+        Self { file: file.to_owned(), text, lines, faults, named, is_from_afar: false }
     }
 
     /// The root table, or `None` where the text is not TOML: then all its syntax faults have been noted, and nothing else is

@@ -53,6 +53,12 @@ impl Names {
         Self { kind, defined: BTreeMap::new(), complete: true }
     }
 
+    /// These are defined, and no others.
+    pub(super) fn known<'n>(kind: Kind, names: impl IntoIterator<Item = &'n str>) -> Self {
+        let defined = names.into_iter().map(|name| (name.to_owned(), Place::default())).collect();
+        Self { kind, defined, complete: true }
+    }
+
     /// Notes the `name` of a table; a name that is taken is a fault where it stands for the second time.
     pub(super) fn define(&mut self, table: &Table<'_>, name: Option<&Spanned<String>>) {
         match name {

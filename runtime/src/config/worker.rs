@@ -16,7 +16,9 @@ use super::limit_table::LimitTable;
 use super::limits::WorkerLimits;
 use super::origin::NAME;
 use super::reader::{Key, Source, Table, Wrong, key};
-use super::reference::{Kind, Reference};
+use super::node::Node;
+use super::reference::{Kind, Names, Reference};
+use super::rollout::{Rollout, read_rollout};
 use super::route::{AUTH, Route, read_own_route};
 
 /// One worker as its author wrote it.
@@ -45,6 +47,10 @@ pub struct Worker {
     pub own_auth: Option<Auth>,
     /// Client addresses that are allowed. Empty: all.
     pub allow_addresses: Vec<IpNet>,
+    /// The names of its secrets: `wasi:config/store` answers them, too, with the values that the operator has set.
+    pub secrets: Vec<String>,
+    /// How a new version comes to all of its requests.
+    pub rollout: Rollout,
     /// Its routes. Without any, `eyot dev` serves it at `NAME.localhost`.
     pub routes: Vec<Route>,
     /// Effective limits: its own where it sets them, the node's defaults elsewhere.
@@ -82,7 +88,7 @@ impl Worker {
     /// Reads one worker's eyot.toml, given as the file or as its folder, with its limits resolved against a table. What could be
     /// understood is there in spite of the faults.
     ///
-    /// The origins and the ways to authenticate that it names are not looked up: they are node.toml's, see [`Node::read`](super::Node::read).
+    /// The origins and the ways to authenticate that it names are not looked up: they are node.toml's, see [`Node::read`].
     #[must_use]
     pub fn read(folder_or_file: &Path, limits: &LimitTable) -> Reading {
         let file = file_of(folder_or_file);
@@ -93,6 +99,33 @@ impl Worker {
             }
             Err(fault) => Reading { worker: None, named: Place::file(file), faults: Err(fault.into()) },
         }
+    }
+
+    /// Reads the eyot.toml of a version that was sent to this node; `component` is where its bytes lie here, and `file` how the text is
+    /// called in messages. Origins and ways to authenticate that it names are looked up in the node.
+    ///
+    /// # Errors
+    /// Every fault of the text. It cannot bring keys of its own: files of the machine that it comes from are not here.
+    pub fn deployed(file: &Path, text: String, component: PathBuf, node: &Node) -> Result<Self, Diagnostics> {
+        let mut source = Source::new(file, text);
+        source.is_from_afar = true;
+        let Loaded { worker, named, references, mut faults, .. } =
+            read_worker(source, &node.limits, None, Some(component));
+        for (kind, defined) in [
+            (Kind::Origin, node.origins.iter().map(|origin| origin.name.as_str()).collect::<Vec<_>>()),
+            (Kind::Auth, node.auths.iter().map(|auth| auth.name.as_str()).collect()),
+        ] {
+            faults.extend(Names::known(kind, defined).check(&references));
+        }
+        let own = worker.as_ref().and_then(|worker| worker.own_auth.as_ref());
+        if let Some(own) = own.filter(|own| !node.auths.iter().any(|auth| auth.name == own.name)) {
+            let message = format!("the keys of `{}` are files of another machine", own.name);
+            let help = format!("define [[auth]] with name = \"{}\" in node.toml: it takes this one's place", own.name);
+            faults.push(Diagnostic::new(named, message, help));
+        }
+        Diagnostics::check(faults)?;
+        let nothing = || Diagnostic::new(Place::file(file), "there is no worker in it", "write `name = \"api\"`");
+        worker.map(|worker| Self { own_auth: None, ..worker }).ok_or_else(|| nothing().into())
     }
 }
 
@@ -126,6 +159,7 @@ const COMMAND: Key = key("command", "a command of the shell", "\"npm run build\"
 const ORIGINS: Key = key("origins", "a list of names of origins", "[\"shop\"]");
 const ISOLATE: Key = key("isolate", "\"fresh\" or \"reuse\"", "\"reuse\"");
 const TRAP: Key = key("trap_on_grow_failure", "true or false", "true");
+const SECRETS: Key = key("secrets", "a list of names", "[\"API_KEY\"]");
 const EGRESS: Key = key("egress", "a list of destinations", "[\"https://api.example.com\"]");
 pub(super) const ADDRESSES: Key = key("allow_addresses", "a list of address blocks", "[\"10.0.0.0/8\"]");
 
@@ -182,18 +216,21 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
     let routes = root.tables("route");
     let own_name = own_auth.as_ref().map(|own| own.name.as_str());
     let routes = routes.iter().filter_map(|table| read_own_route(table, &name, own_name, references)).collect();
+    let config: BTreeMap<_, _> = inner_all(root.strings("config", "{ greeting = \"hello\" }")).collect();
     Some(Worker {
         name,
         folder: source.absolute("."),
         component: PathBuf::new(),
         build: Build::None,
         env: read_env(root),
-        config: inner_all(root.strings("config", "{ greeting = \"hello\" }")).collect(),
         origins: origins.into_iter().map(Spanned::into_inner).collect(),
         egress: egress.into_iter().flatten().map(Spanned::into_inner).collect(),
         auth,
         own_auth,
         allow_addresses: allow_addresses.into_iter().flatten().map(Spanned::into_inner).collect(),
+        secrets: read_secrets(root, &config),
+        rollout: read_rollout(root),
+        config,
         routes,
         limits: limits?,
         reuse: root.optional_with(ISOLATE, form::is_reused).is_some_and(Spanned::into_inner),
@@ -214,6 +251,22 @@ fn read_demand(root: &Table<'_>, references: &mut Vec<Reference>) -> (Option<Str
 
 fn inner_all(entries: BTreeMap<String, Spanned<String>>) -> impl Iterator<Item = (String, String)> {
     entries.into_iter().map(|(key, value)| (key, value.into_inner()))
+}
+
+/// One name has one value: what is both configuration and secret is neither.
+fn read_secrets(root: &Table<'_>, config: &BTreeMap<String, String>) -> Vec<String> {
+    let names = root.list_with(SECRETS, form::secret).unwrap_or_default();
+    for (index, name) in names.iter().enumerate() {
+        let message = match () {
+            () if config.contains_key(name.get_ref()) => format!("`{}` stands in [config], too", name.get_ref()),
+            () if names[..index].iter().any(|other| other.get_ref() == name.get_ref()) => {
+                format!("`{}` is listed twice in `secrets`", name.get_ref())
+            }
+            () => continue,
+        };
+        root.source.fault(name.span(), message, "remove one of the two");
+    }
+    names.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// The environment is a list of `NAME=value` ended by NUL (POSIX), so neither can stand in a name.

@@ -199,6 +199,11 @@ impl Exchange {
         let duration = self.began.elapsed();
         self.target().finished(status, duration);
         let run = self.run.as_ref();
+        if let Some(run) = run {
+            // A client that has gone says nothing about the worker.
+            let failed = status >= 500 || failure.is_some_and(|code| code != Failure::ClientGone.code());
+            run.worker.watched.ended(failed, duration);
+        }
         let record = Record {
             time: self.time,
             request_id: &self.id,

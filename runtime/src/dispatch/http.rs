@@ -116,7 +116,10 @@ impl Core {
             None => None,
         };
         match &destination.target {
-            Target::Worker(worker) => self.invoke(exchange, &active, worker, caller.client, identity, request).await,
+            Target::Worker(split) => {
+                let worker = split.choose(request.headers(), caller.client.address.ip());
+                self.invoke(exchange, &active, worker, caller.client, identity, request).await
+            }
             Target::Origin(origin) => {
                 let asked = Asked { caller: &caller, identity: identity.as_deref() };
                 // Boxed: else the future of each request, which hyper moves, has room for this one.

@@ -103,7 +103,11 @@ fn writes(node: &config::Node, access: Option<&Destination>) -> Vec<PathBuf> {
     if let Some(log) = &log {
         let _ = fs::OpenOptions::new().append(true).create(true).open(log);
     }
-    state.into_iter().chain(log).collect()
+    let store = node.store.clone();
+    if let Some(store) = &store {
+        let _ = fs::create_dir_all(store);
+    }
+    state.into_iter().chain(log).chain(store).collect()
 }
 
 #[cfg(test)]

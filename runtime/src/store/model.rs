@@ -166,6 +166,8 @@ pub struct NewDeployment {
     pub why: Why,
     /// What it replaces.
     pub after: After,
+    /// What is said of it.
+    pub note: String,
 }
 
 /// What a deployment replaces. Of two that replace the same one, the second is refused.

@@ -76,6 +76,15 @@ impl Store {
         self.read(move |connection| read::version(connection, id)).await
     }
 
+    /// A version by its number.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn version_numbered(&self, worker: &str, number: u32) -> Result<Option<Version>, StoreError> {
+        let found = self.versions(worker, number.checked_add(1), 1).await?;
+        Ok(found.into_iter().find(|version| version.number == number))
+    }
+
     /// The newest versions of a worker, the newest first, so many at most; below this number, if there is one.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub(super) struct Node {
     admin: Option<Admin>,
     /// Where compiled components are kept. Without it: a folder of this user's cache.
     state: Option<File>,
+    /// Where deployed workers are kept, and what is known of them. Without it: none can be deployed.
+    store: Option<File>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Without it: nobody's.
     trusted_proxies: Option<Vec<Addresses>>,
     /// The workers of this node.

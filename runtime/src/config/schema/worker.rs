@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::parts::{Addresses, Auth, File, Limits, Name, Pattern, Strings};
+use super::parts::{Addresses, Auth, File, Limits, Name, Pattern, Strings, Time};
 
 /// A worker: its component, what it may touch, its routes and its limits.
 #[derive(JsonSchema)]
@@ -19,6 +19,8 @@ pub(super) struct Worker {
     env: Option<Strings>,
     /// What `wasi:config/store` answers.
     config: Option<Strings>,
+    /// The names of secrets that `wasi:config/store` answers, too. The operator sets their values.
+    secrets: Option<Vec<Secret>>,
     /// The origins of node.toml that the worker may ask, at `http://NAME.origin.internal/`.
     origins: Option<Vec<Name>>,
     /// What else it may ask: `[scheme://]host[:port]`, https unless said otherwise. Without it: nothing.
@@ -34,9 +36,37 @@ pub(super) struct Worker {
     trap_on_grow_failure: Option<bool>,
     /// Limits in place of the node's defaults, up to its maxima.
     limits: Option<Limits<false>>,
+    /// Whom a version answers while several serve, and when the node goes back by itself.
+    rollout: Option<Rollout>,
     /// Host and path that lead to this worker.
     route: Option<Vec<Pattern>>,
 }
+
+/// How a new version comes to all of its worker's requests.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Rollout {
+    /// What of a request decides which version answers it: `header:NAME`, `cookie:NAME` or `client`. Without it: chance.
+    #[schemars(regex(pattern = r"^(client|(header|cookie):.+)$"))]
+    sticky: Option<String>,
+    /// The share of failed requests above which the node goes back to the version before, or `off`. Without it: 10 %.
+    #[schemars(regex(pattern = r"^(off|[0-9]+(\.[0-9]+)?%)$"))]
+    max_failures: Option<String>,
+    /// The 99th percentile of the time of a request above which the node goes back, or `off`. Without it: `off`.
+    max_p99: Option<String>,
+    /// Over how long both are measured, and for how long a new version is watched. Without it: 60 s.
+    window: Option<Time>,
+    /// With fewer requests than this in the window nothing is judged. Without it: 20.
+    #[schemars(range(min = 1))]
+    min_requests: Option<u64>,
+}
+
+/// The name of a secret.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Secret(#[schemars(regex(pattern = r"^[A-Za-z0-9_.-]{1,128}$"))] String);
 
 /// A command that makes the component.
 #[derive(JsonSchema)]

@@ -1,0 +1,303 @@
+//! Changing what serves: each change is checked, made ready, kept in the store and only then served. A step that fails leaves what was
+//! there, and a change that was answered is on the disk.
+//!
+//! One change is made after the other, each by a task of its own: whoever asked may go, and it is still made as a whole.
+
+mod error;
+mod serving;
+mod upload;
+mod watch;
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use error::DeployError;
+pub use serving::Standing;
+pub use upload::Upload;
+
+use self::serving::Serving;
+use super::activator::Activator;
+use super::active::Active;
+use super::assemble::{Ground, Served};
+use super::deployed::{Deployed, LeftOut, Stored};
+use crate::config::{self, Diagnostics};
+use crate::observe;
+use crate::store::{
+    After, By, Deployment, DeploymentId, Keep, NewDeployment, Plan, Pruned, Share, Shares, Store, StoreError, Version,
+    VersionId, Why,
+};
+
+/// Whether whoever asks may have a worker of this configuration: what it says of hosts and routes is known only here.
+pub type May<'a> = &'a (dyn Fn(&config::Worker) -> Result<(), String> + Sync);
+
+/// What a node does about deployed workers, for whoever asks.
+pub struct Deployments {
+    /// What is kept of them.
+    pub store: Store,
+    activator: Arc<Activator>,
+    node: config::Node,
+    ground: Ground,
+    /// The workers of node.toml.
+    configured: Vec<Served>,
+    serving: Mutex<Serving>,
+    /// Who changes what serves.
+    turn: Arc<Semaphore>,
+    /// Who brings a component: each has all of it in memory.
+    uploads: Arc<Semaphore>,
+    switch: Box<dyn Fn(Active) + Send + Sync>,
+}
+
+/// So many components are received and compiled at once; further ones wait.
+const UPLOADS: usize = 2;
+
+/// Of a worker's versions, those of the last so many deployments can be gone back to, and what is younger than a week besides.
+const KEPT: NonZeroU32 = NonZeroU32::new(100).expect("it is above 0");
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What a start has found, and what changes it builds on.
+pub struct Found {
+    /// What all snapshots have in common.
+    pub ground: Ground,
+    /// What serves: the workers of node.toml first.
+    pub served: Vec<Served>,
+    /// What should and cannot.
+    pub left_out: LeftOut,
+}
+
+/// What a deployment is to be, in the numbers of versions.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The name of its worker.
+    pub worker: String,
+    /// Which versions, and how much of each, in basis points.
+    pub shares: Vec<(u32, u16)>,
+    /// What for.
+    pub why: Why,
+    /// What it replaces.
+    pub after: After,
+    /// What is said of it.
+    pub note: String,
+}
+
+impl Deployments {
+    /// Takes over what a start has made of a store. `switch` has a snapshot served from the next request on.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        activator: Arc<Activator>,
+        node: config::Node,
+        (deployed, found): (Vec<Deployed>, Found),
+        switch: impl Fn(Active) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let Found { ground, mut served, left_out } = found;
+        let more = served.split_off(node.workers.len());
+        let serving = Mutex::new(Serving::new(deployed, more, left_out));
+        let (turn, uploads) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(UPLOADS)));
+        let switch = Box::new(switch);
+        Arc::new(Self { store, activator, node, ground, configured: served, serving, turn, uploads, switch })
+    }
+
+    /// Makes a deployment: from the next request on these versions serve.
+    ///
+    /// # Errors
+    /// When a version is not there or cannot serve, when somebody was faster, and when it cannot be kept. What served serves on.
+    pub async fn deploy(self: &Arc<Self>, by: By, asked: Asked, may: May<'_>) -> Result<Deployment, DeployError> {
+        let (versions, shares) = self.named(&asked).await?;
+        let worker = asked.worker.clone();
+        let stored = self.read(&versions, &shares)?;
+        for version in &stored {
+            may(&version.configuration).map_err(DeployError::Denied)?;
+        }
+        let Asked { worker: name, why, after, note, .. } = asked;
+        let new = NewDeployment { worker: name, shares, why, after, note };
+        self.change("deploy", move |own| async move {
+            own.serve(&worker, Some(stored), || own.store.deploy(by, new)).await
+        })
+        .await
+    }
+
+    /// Goes back to what the deployment before the newest one said, or to that of one version.
+    ///
+    /// # Errors
+    /// When there is nothing to go back to, or see [`Self::deploy`].
+    pub async fn roll_back(
+        self: &Arc<Self>,
+        by: By,
+        worker: &str,
+        to: Option<u32>,
+        (after, note): (After, String),
+        may: May<'_>,
+    ) -> Result<Deployment, DeployError> {
+        let shares = match to {
+            Some(number) => vec![(number, 10_000)],
+            None => self.before(worker, None).await?,
+        };
+        let asked = Asked { worker: worker.to_owned(), shares, why: Why::Rollback, after, note };
+        self.deploy(by, asked, may).await
+    }
+
+    /// Removes a worker: nothing of it serves from the next request on. Its versions and its history stay.
+    ///
+    /// # Errors
+    /// When it does not serve, when somebody was faster, and when it cannot be kept.
+    pub async fn remove(self: &Arc<Self>, by: By, worker: &str, after: After) -> Result<Deployment, DeployError> {
+        let worker = worker.to_owned();
+        self.change("remove", move |own| async move {
+            own.serve(&worker, None, || own.store.remove_worker(by, &worker, after)).await
+        })
+        .await
+    }
+
+    /// Removes what nobody will serve again: what none of a worker's last 100 deployments names and is older than a week.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn prune(&self, by: By) -> Result<Pruned, DeployError> {
+        Ok(self.store.prune(by, Keep { deployments: KEPT, younger_than: KEPT_FOR }).await?)
+    }
+
+    /// What is known of the workers that should serve.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Standing> {
+        self.serving().standing()
+    }
+
+    /// The limits and names of this node, for whoever reads a worker's configuration.
+    #[must_use]
+    pub fn node(&self) -> &config::Node {
+        &self.node
+    }
+
+    /// Makes a change in its turn, in a task of its own.
+    async fn change<T, F>(
+        self: &Arc<Self>,
+        name: &'static str,
+        change: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> Result<T, DeployError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DeployError>> + Send + 'static,
+    {
+        let own = Arc::clone(self);
+        let made = observe::spawn(name, async move {
+            // Never closed.
+            let _turn = own.turn.acquire().await;
+            change(Arc::clone(&own)).await
+        });
+        made.await.unwrap_or(Err(DeployError::Store(StoreError::Panicked)))
+    }
+
+    /// Has a worker serve what it is to, or nothing, if that can be done and kept.
+    async fn serve<F>(
+        &self,
+        worker: &str,
+        versions: Option<Vec<Stored>>,
+        keep: impl FnOnce() -> F,
+    ) -> Result<Deployment, DeployError>
+    where
+        F: Future<Output = Result<Deployment, StoreError>>,
+    {
+        if versions.is_some() && self.node.workers.iter().any(|other| other.name == worker) {
+            return Err(super::deployed::has_name_of_a_configured_one(worker).into());
+        }
+        let ready = match versions {
+            Some(versions) => Some(self.ready(worker, versions).await?),
+            None => None,
+        };
+        let active = {
+            let serving = self.serving();
+            let others = serving.all_but(worker).chain(ready.as_ref().map(|(_, served)| served)).cloned();
+            let all: Vec<_> = self.configured.iter().cloned().chain(others).collect();
+            self.activator.assemble_on(&self.node, Some(&self.ground), &all)?.unwrap_or_default()
+        };
+        let deployment = keep().await?;
+        (self.switch)(active);
+        self.serving().replace(worker, ready, &deployment);
+        let versions = deployment.shares().map_or(0, |shares| shares.iter().count());
+        tracing::info!(worker, deployment = %deployment.id, versions, who = deployment.who, "deployed");
+        Ok(deployment)
+    }
+
+    /// Has the code of all versions in memory; those that serve already stay what they are.
+    async fn ready(&self, worker: &str, versions: Vec<Stored>) -> Result<(Vec<Stored>, Served), DeployError> {
+        let mut workers = Vec::new();
+        for stored in &versions {
+            let known = self.serving().version(worker, stored.number);
+            workers.push(match known {
+                Some(worker) => worker,
+                None => {
+                    let (activator, stored) = (Arc::clone(&self.activator), stored.clone());
+                    blocking(move || activator.prepare_stored(&stored)).await?
+                }
+            });
+        }
+        let served = super::deployed::served(&versions, workers).ok_or(DeployError::NothingToServe)?;
+        Ok((versions, served))
+    }
+
+    /// The versions that were asked for, and their shares.
+    async fn named(&self, asked: &Asked) -> Result<(Vec<Version>, Shares), DeployError> {
+        let (mut versions, mut shares) = (Vec::new(), Vec::new());
+        for (number, basis_points) in &asked.shares {
+            let found = self.store.version_numbered(&asked.worker, *number).await?;
+            let version = found.ok_or_else(|| StoreError::NoVersion {
+                worker: asked.worker.clone(),
+                version: number.to_string(),
+            })?;
+            shares.push(Share { version: version.id, weight: crate::store::Weight::new(*basis_points)? });
+            versions.push(version);
+        }
+        versions.sort_by_key(|version| version.id);
+        Ok((versions, Shares::new(shares)?))
+    }
+
+    fn read(&self, versions: &[Version], shares: &Shares) -> Result<Vec<Stored>, Diagnostics> {
+        let read = versions.iter().zip(shares.iter());
+        read.map(|(version, share)| Stored::read(version, share.weight, &self.store, &self.node)).collect()
+    }
+
+    /// What served before the newest deployment, in numbers of versions; without a version that is not to come back.
+    async fn before(&self, worker: &str, without: Option<VersionId>) -> Result<Vec<(u32, u16)>, DeployError> {
+        let mut before: Option<DeploymentId> = None;
+        loop {
+            const PAGE: u32 = 50;
+            let page = self.store.deployments(worker, before, PAGE).await?;
+            let skipped = usize::from(before.is_none());
+            let Some(oldest) = page.last() else { return Err(DeployError::NothingBefore { worker: worker.to_owned() }) };
+            before = Some(oldest.id);
+            let good = page.iter().skip(skipped).find_map(|deployment| match &deployment.plan {
+                Plan::Serve { shares, .. } => {
+                    let names = |share: &Share| Some(share.version) == without;
+                    (!shares.iter().any(names)).then(|| shares.clone())
+                }
+                Plan::Removed => None,
+            });
+            if let Some(shares) = good {
+                let mut numbers = Vec::new();
+                for share in shares.iter() {
+                    let found = self.store.version(share.version).await?;
+                    numbers.extend(found.map(|version| (version.number, share.weight.basis_points())));
+                }
+                return Ok(numbers);
+            }
+        }
+    }
+
+    fn serving(&self) -> MutexGuard<'_, Serving> {
+        // What it holds is replaced as a whole.
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does what takes its time on a thread for that.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Diagnostics> + Send + 'static,
+) -> Result<T, DeployError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(DeployError::Store(StoreError::Panicked)),
+    }
+}

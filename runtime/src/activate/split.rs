@@ -1,0 +1,85 @@
+//! Which of a worker's versions answers a request.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::COOKIE;
+use sha2::{Digest as _, Sha256};
+
+use super::active::Worker;
+use crate::config::Sticky;
+use crate::store::Weight;
+
+/// The versions of a worker that serve, each with its share of all requests.
+///
+/// Each request has a point between 0 and 9,999, and each version a range of them, the oldest version first. So a client that sticks to
+/// a new version stays with it while its share grows.
+pub struct Split {
+    /// Each version with the end of its range.
+    versions: Vec<(u16, Arc<Worker>)>,
+    sticky: Sticky,
+}
+
+impl Split {
+    /// One version that answers everything.
+    #[must_use]
+    pub fn whole(worker: Arc<Worker>) -> Self {
+        Self { versions: vec![(Weight::WHOLE.basis_points(), worker)], sticky: Sticky::Random }
+    }
+
+    /// Several, the oldest first, with shares that come to everything; `None` where there is none.
+    #[must_use]
+    pub fn new(versions: impl IntoIterator<Item = (Arc<Worker>, Weight)>, sticky: Sticky) -> Option<Self> {
+        let mut end = 0;
+        let versions: Vec<_> = versions
+            .into_iter()
+            .map(|(worker, weight)| {
+                end += weight.basis_points();
+                (end, worker)
+            })
+            .collect();
+        (!versions.is_empty()).then_some(Self { versions, sticky })
+    }
+
+    /// Whose turn this request is.
+    #[must_use]
+    pub fn choose(&self, headers: &HeaderMap, client: IpAddr) -> &Arc<Worker> {
+        let (last, others) = match &*self.versions {
+            [(_, only)] => return only,
+            [others @ .., (_, last)] => (last, others),
+            [] => unreachable!("a split has a version"),
+        };
+        let point = self.point(headers, client, &last.name);
+        others.iter().find(|(end, _)| point < *end).map_or(last, |(_, worker)| worker)
+    }
+
+    fn point(&self, headers: &HeaderMap, client: IpAddr, worker: &str) -> u16 {
+        let stuck = |value: &[u8]| {
+            // The worker's name, so that one client is not among the first for every worker. The length ends it.
+            let key = [&worker.len().to_be_bytes(), worker.as_bytes(), value].concat();
+            let digest: [u8; 32] = Sha256::digest(&key).into();
+            let [a, b, c, d, ..] = digest;
+            u32::from_be_bytes([a, b, c, d])
+        };
+        let number = match &self.sticky {
+            Sticky::Random => None,
+            Sticky::Header(name) => headers.get(name).map(|value| stuck(value.as_bytes())),
+            Sticky::Cookie(name) => cookie(headers, name).map(stuck),
+            Sticky::Client => Some(match client.to_canonical() {
+                IpAddr::V4(address) => stuck(&address.octets()),
+                // A client has a whole /64 to itself (RFC 6177).
+                IpAddr::V6(address) => stuck(&address.octets()[..8]),
+            }),
+        };
+        let number = number.unwrap_or_else(rand::random);
+        // Less than one of 400,000 too many for the first points.
+        (number % u32::from(Weight::WHOLE.basis_points())) as u16
+    }
+}
+
+/// The first cookie of this name (RFC 6265 §5.4).
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let pairs = headers.get_all(COOKIE).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}

@@ -1,0 +1,134 @@
+//! The admin API: what is deployed, and how that is changed (HTTP and JSON, all below `/v1`).
+//!
+//! One file for each noun; `shapes.rs` has what goes over the wire, for the command line, too. Each path stands once, with its handler
+//! and its description, so that `/openapi.json` says what is so.
+
+mod audit;
+mod caller;
+mod deployments;
+mod extract;
+mod problem;
+mod secrets;
+pub mod shapes;
+mod status;
+mod tokens;
+mod versions;
+mod workers;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper::Request;
+use tower_service::Service as _;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use problem::Problem;
+
+use super::Ready;
+use crate::activate::Deployments;
+use crate::http::Body;
+
+/// Who may use the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever has a token.
+    Tokens,
+    /// Whoever reaches the listener: `eyot dev`, which listens on loopback.
+    Open,
+}
+
+/// What all handlers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    deployments: Arc<Deployments>,
+    access: Access,
+    ready: Ready,
+    began: Instant,
+}
+
+/// The API as one handler.
+#[derive(Clone)]
+pub struct Api(Router);
+
+/// What an eyot.toml and the fields around it may add to the size of a component, in bytes.
+const BESIDE_COMPONENT: u64 = 5 << 20;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Eyot's admin API",
+        description = "What is deployed on a node, and how that is changed. Errors are problem documents (RFC 9457).",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    modifiers(&Bearer),
+    security(("token" = [])),
+)]
+struct Description;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A token of `eyot token create`."));
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(token.build()));
+    }
+}
+
+impl Api {
+    /// Answers for these deployments.
+    pub fn new(deployments: Arc<Deployments>, access: Access, ready: Ready) -> Self {
+        let most = deployments.node().limits.node_limits().component_size.saturating_add(BESIDE_COMPONENT);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let (router, description) = paths().split_for_parts();
+        let shared = Shared { deployments, access, ready, began: Instant::now() };
+        let router = router
+            .route("/openapi.json", get(move || async move { Json(description) }))
+            .fallback(problem::no_such_path)
+            .method_not_allowed_fallback(problem::no_such_method)
+            .layer(DefaultBodyLimit::max(most))
+            .with_state(shared);
+        Self(router)
+    }
+
+    /// Answers a request.
+    pub async fn handle<B>(&self, request: Request<B>) -> hyper::Response<Body>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let mut router = self.0.clone();
+        match router.call(request.map(axum::body::Body::new)).await {
+            Ok(response) => response.map(Body::boxed),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn description() -> utoipa::openapi::OpenApi {
+    paths().into_openapi()
+}
+
+fn paths() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(status::show))
+        .routes(routes!(workers::list))
+        .routes(routes!(workers::show, workers::remove))
+        .routes(routes!(versions::list, versions::add))
+        .routes(routes!(versions::show))
+        .routes(routes!(deployments::list, deployments::add))
+        .routes(routes!(deployments::roll_back))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::remove))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(audit::list))
+}

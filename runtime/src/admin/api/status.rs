@@ -1,0 +1,30 @@
+//! How the node stands.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Shared;
+use super::caller::Caller;
+use super::problem::{Problem, Refused};
+use super::shapes::{Fault, Faulty, Status};
+use crate::config::Diagnostics;
+use crate::store::Scope;
+
+/// How the node stands.
+#[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, body = Status), Refused))]
+pub(super) async fn show(State(shared): State<Shared>, caller: Caller) -> Result<Json<Status>, Problem> {
+    caller.may(Scope::Read)?;
+    let standing = shared.deployments.standing();
+    let serving = standing.iter().filter(|worker| worker.faults.is_none()).count();
+    let faulty = standing.into_iter().filter(|standing| caller.covers(&standing.worker)).filter_map(|standing| {
+        let Diagnostics(faults) = standing.faults?;
+        Some(Faulty { worker: standing.worker, faults: faults.into_iter().map(Fault::from).collect() })
+    });
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ready: shared.ready.is_set(),
+        uptime_seconds: shared.began.elapsed().as_secs(),
+        serving,
+        faulty: faulty.collect(),
+    }))
+}

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use super::*;
 
-/// Two workers with a history.
+/// Two workers with a history whose begin was pruned, with secrets and tokens.
 async fn filled() -> tempfile::TempDir {
     let (folder, store) = fresh();
     for worker in ["one", "two"] {
@@ -14,6 +14,17 @@ async fn filled() -> tempfile::TempDir {
         }
     }
     store.remove_worker(by(), "two", After::Whatever).await.unwrap();
+    for name in ["x", "y", "z"] {
+        set(&store, "one", name, "a value").await;
+    }
+    store.remove_secret(by(), "one", name("z")).await.unwrap();
+    for text in ["eyot_1", "eyot_2"] {
+        let token = store.add_token(by(), token(text)).await.unwrap();
+        store.revoke_token(by(), token.id).await.unwrap();
+    }
+    store.add_token(by(), token("eyot_3")).await.unwrap();
+    let history = std::num::NonZeroU32::new(3).unwrap();
+    store.prune(by(), Keep { deployments: history, history, ..Keep::default() }).await.unwrap();
     drop(store);
     folder
 }
@@ -75,6 +86,38 @@ async fn a_changed_text_is_named_by_its_row() {
     let error = open(folder.path()).unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
     assert!(error.to_string().contains("of worker one is not what was written"), "{error}");
+}
+
+#[tokio::test]
+async fn changed_secrets_tokens_and_notes_are_named_by_their_rows() {
+    let folder = filled().await;
+    let path = folder.path().join("state.db");
+    let whole = fs::read(&path).unwrap();
+    let store = open(folder.path()).unwrap();
+    let ciphertext = store.secrets(None).await.unwrap().remove(0).sealed.ciphertext;
+    let token = store.tokens().await.unwrap().remove(2);
+    drop(store);
+    let expected = [
+        (ciphertext.as_slice(), "secret x of worker one".to_owned()),
+        (b"*.shop.example", format!("token {}", token.id)),
+        (&TokenHash::of("eyot_3").0, format!("token {}", token.id)),
+        (b"a note", "of worker".to_owned()),
+    ];
+    for (bytes, named) in expected {
+        let places = whole.windows(bytes.len()).enumerate().filter(|(_, window)| *window == bytes);
+        let mut found = false;
+        for (at, _) in places {
+            fs::write(&path, &whole).unwrap();
+            flip(&path, at as u64, 0);
+            // A digest stands in an index, too, where only a full check looks.
+            let told = match open(folder.path()) {
+                Err(error) => error.to_string(),
+                Ok(store) => format!("{:?}", store.check().await.unwrap()),
+            };
+            found |= told.contains(&named) && told.contains("is not what was written");
+        }
+        assert!(found, "nobody has found {named}");
+    }
 }
 
 #[tokio::test]

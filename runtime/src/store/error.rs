@@ -191,7 +191,7 @@ pub enum StoreError {
         /// The name of the worker.
         worker: String,
         /// So many are allowed.
-        most: usize,
+        most: u32,
     },
     /// Secrets could not be given another key, or one of them is damaged.
     #[error("no secret was sealed anew: {0}")]
@@ -206,7 +206,7 @@ pub enum StoreError {
     #[error("there are {most} tokens that hold, and there can be no more; revoke those that nobody uses")]
     TooManyTokens {
         /// So many are allowed.
-        most: usize,
+        most: u32,
     },
     /// The node is ending.
     #[error("the store is closed; ask again when the node has started")]

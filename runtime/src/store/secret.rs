@@ -14,7 +14,7 @@ const LONGEST_NAME: usize = 128;
 const LARGEST: usize = 64 << 10;
 
 /// How many secrets a worker has at most, with those that were removed and are still remembered.
-pub(super) const MOST: usize = 256;
+pub(super) const MOST: u32 = 256;
 
 /// The name of a secret, as its worker asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub(super) mod rows;
 
 /// How many tokens hold at once, at most.
-pub(super) const MOST: usize = 1_000;
+pub(super) const MOST: u32 = 1_000;
 
 /// The stable name of a token, which is no secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -78,6 +78,7 @@ async fn why_a_token_is_refused_is_told_to_the_log_alone() {
         assert!(!told.contains(&good.reveal()[5..]) && !format!("{refusal:?}").contains(&good.reveal()[5..]));
         assert!(!matches!(refusal, Refusal::Store(_)));
     }
+    assert!(!["revoked", "expired", "known"].iter().any(|reason| REFUSED.contains(reason)), "{REFUSED}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(in crate::store) fn set(
     let before = row_of(connection, worker, name)?;
     if before.is_none() {
         let known = "SELECT count(*) FROM secrets WHERE worker = ?1";
-        let known: usize = connection.prepare_cached(known)?.query_row([worker], |row| row.get(0))?;
+        let known: u32 = connection.prepare_cached(known)?.query_row([worker], |row| row.get(0))?;
         if known >= MOST {
             return Err(StoreError::TooManySecrets { worker: worker.to_owned(), most: MOST }.into());
         }

@@ -17,7 +17,7 @@ const TOKENS: &str =
 pub(in crate::store) fn add(connection: &Connection, by: &By, new: NewToken) -> Result<TokenRow, Cause> {
     let now = now();
     let hold = "SELECT count(*) FROM tokens WHERE revoked IS NULL AND (expires IS NULL OR expires > ?1)";
-    let hold: usize = connection.query_row(hold, [now.as_microsecond()], |row| row.get(0))?;
+    let hold: u32 = connection.query_row(hold, [now.as_microsecond()], |row| row.get(0))?;
     if hold >= MOST {
         return Err(StoreError::TooManyTokens { most: MOST }.into());
     }

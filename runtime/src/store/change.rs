@@ -7,6 +7,7 @@ use super::digest::Digest;
 use super::error::{Cause, StoreError};
 use super::model::{After, By, Content, Deployment, DeploymentId, NewDeployment, Plan, Version, VersionId};
 use super::read;
+use super::seal;
 use super::shares::Share;
 
 /// Adds a version, and its worker with the first one.
@@ -19,7 +20,7 @@ pub(super) fn add_version(
 ) -> Result<Version, Cause> {
     let now = now();
     let add = || {
-        let of = match read::worker(connection, worker)? {
+        let of = match read::known(connection, worker)? {
             Some(row) => row.id,
             None => add_worker(connection, by, worker, now)?,
         };
@@ -33,9 +34,9 @@ pub(super) fn add_version(
             number,
             created,
             message,
-            read::version_seal(&key, of, number, created, &message)
+            seal::version(&key, of, number, created, &message)
         ])?;
-        let seal = read::content_seal(&key, &component, &manifest);
+        let seal = seal::content(&key, &component, &manifest);
         let insert = "INSERT INTO contents VALUES (?1, ?2, ?3, ?4)";
         connection.prepare_cached(insert)?.execute(params![key, component, manifest, seal])?;
         let detail = serde_json::json!({ "version": key, "number": number, "component": component.to_string() });
@@ -61,14 +62,14 @@ pub(super) fn deploy(connection: &Connection, by: &By, new: &NewDeployment) -> R
             serves(connection, &new.worker, share.version)?;
         }
         let plan = Plan::Serve { why: new.why, shares: new.shares.clone() };
-        add_deployment(connection, by, now, &new.worker, new.after, plan)
+        add_deployment(connection, by, now, (&new.worker, &new.note), new.after, plan)
     };
     deploy_once(connection, by, add)
 }
 
 /// Makes the deployment after which a worker does not serve. Its history stays.
 pub(super) fn remove(connection: &Connection, by: &By, worker: &str, after: After) -> Result<Deployment, Cause> {
-    deploy_once(connection, by, |now| add_deployment(connection, by, now, worker, after, Plan::Removed))
+    deploy_once(connection, by, |now| add_deployment(connection, by, now, (worker, ""), after, Plan::Removed))
 }
 
 /// Writes a line of the audit.
@@ -82,7 +83,7 @@ pub(super) fn audit(
 ) -> Result<(), Cause> {
     let number = next(connection, "SELECT coalesce(max(number), 0) + 1 FROM audit")?;
     let (at, detail) = (now.as_microsecond(), detail.to_string());
-    let seal = read::audit_seal(number, at, [&by.who, action, target, &detail]);
+    let seal = seal::audit(number, at, [&by.who, action, target, &detail]);
     let insert = "INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     connection.prepare_cached(insert)?.execute(params![number, at, by.who, action, target, detail, seal])?;
     Ok(())
@@ -97,7 +98,7 @@ pub(super) fn now() -> Timestamp {
 fn add_worker(connection: &Connection, by: &By, name: &str, now: Timestamp) -> Result<i64, Cause> {
     let id = next(connection, "SELECT coalesce(max(id), 0) + 1 FROM workers")?;
     let created = now.as_microsecond();
-    let seal = read::worker_seal(id, name, created);
+    let seal = seal::worker(id, name, created);
     connection.execute("INSERT INTO workers VALUES (?1, ?2, ?3, ?4)", params![id, name, created, seal])?;
     audit(connection, now, by, "worker.add", name, &serde_json::json!({}))?;
     Ok(id)
@@ -119,11 +120,11 @@ fn add_deployment(
     connection: &Connection,
     by: &By,
     now: Timestamp,
-    worker: &str,
+    (worker, note): (&str, &str),
     after: After,
     plan: Plan,
 ) -> Result<Deployment, Cause> {
-    let row = read::worker(connection, worker)?;
+    let row = read::known(connection, worker)?;
     let of = row.ok_or_else(|| StoreError::NoWorker { worker: worker.to_owned() })?.id;
     let found = read::current(connection, of)?;
     let serves = found.as_ref().is_some_and(|deployment| deployment.shares().is_some());
@@ -146,9 +147,9 @@ fn add_deployment(
     let number = next(connection, "SELECT coalesce(max(number), 0) + 1 FROM deployments")?;
     let id = DeploymentId::fresh();
     let (key, created) = (id.to_string(), now.as_microsecond());
-    let seal = read::deployment_seal(number, &key, of, created, (&by.who, why), &shares);
-    let insert = "INSERT INTO deployments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    connection.prepare_cached(insert)?.execute(params![number, key, of, created, by.who, why, seal])?;
+    let seal = seal::deployment(number, &key, of, created, [&by.who, why, note], &shares);
+    let insert = "INSERT INTO deployments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    connection.prepare_cached(insert)?.execute(params![number, key, of, created, by.who, why, note, seal])?;
     let mut detail = serde_json::Map::new();
     for share in shares {
         let (version, weight) = (share.version.to_string(), share.weight.basis_points());
@@ -157,9 +158,9 @@ fn add_deployment(
             .execute(params![number, version, weight])?;
         detail.insert(version, weight.into());
     }
-    let detail = serde_json::json!({ "deployment": key, "why": why, "shares": detail });
+    let detail = serde_json::json!({ "deployment": key, "why": why, "note": note, "shares": detail });
     audit(connection, now, by, action, worker, &detail)?;
-    Ok(Deployment { id, worker: worker.to_owned(), created: now, who: by.who.clone(), plan })
+    Ok(Deployment { id, worker: worker.to_owned(), created: now, who: by.who.clone(), note: note.to_owned(), plan })
 }
 
 fn next(connection: &Connection, query: &str) -> Result<i64, Cause> {
@@ -224,7 +225,7 @@ fn once<T>(
     let made = make()?;
     let answer = format!("{} {}", kind.word(), id(&made));
     let expires = once.expires.as_microsecond();
-    let seal = read::key_seal([who, key, &answer], &once.request, expires);
+    let seal = seal::key([who, key, &answer], &once.request, expires);
     let insert = "INSERT INTO idempotency_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     connection.execute(insert, params![who, key, once.request, answer, expires, seal])?;
     Ok(made)

@@ -117,6 +117,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
         // A schema that somebody wrote into the file runs nothing of theirs, and a damaged page is noticed early.
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.pragma_update(None, "cell_size_check", true)?;
+        // What was deleted is overwritten: an old value of a secret would be opened by whoever has its old key.
+        connection.pragma_update(None, "secure_delete", true)?;
         // A process that is confined has no other place for temporary files.
         connection.pragma_update(None, "temp_store", "memory")?;
         // Nobody is in the way but an operator with a shell of SQLite's.

@@ -7,6 +7,8 @@ use rusqlite::ErrorCode;
 
 use super::durable::parent;
 use super::model::DeploymentId;
+use super::token::TokenId;
+use super::vault::VaultError;
 
 /// Why the store does not do what it was asked for: what is wrong, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -172,6 +174,39 @@ pub enum StoreError {
     KeyReused {
         /// The key.
         key: String,
+    },
+    /// Whoever asked is at fault.
+    #[error("worker `{worker}` has no secret `{name}`; its secrets are listed with it")]
+    NoSecret {
+        /// The name of the worker.
+        worker: String,
+        /// The name of the secret.
+        name: String,
+    },
+    /// Whoever asked is at fault.
+    #[error(
+        "worker `{worker}` has {most} secrets, with those that were removed lately, and can have no more; put several into one"
+    )]
+    TooManySecrets {
+        /// The name of the worker.
+        worker: String,
+        /// So many are allowed.
+        most: u32,
+    },
+    /// Secrets could not be given another key, or one of them is damaged.
+    #[error("no secret was sealed anew: {0}")]
+    NotResealed(VaultError),
+    /// Whoever asked is at fault.
+    #[error("there is no token {id}; list them to see which there are")]
+    NoToken {
+        /// As it was given.
+        id: TokenId,
+    },
+    /// Whoever asked is at fault.
+    #[error("there are {most} tokens that hold, and there can be no more; revoke those that nobody uses")]
+    TooManyTokens {
+        /// So many are allowed.
+        most: u32,
     },
     /// The node is ending.
     #[error("the store is closed; ask again when the node has started")]

@@ -1,9 +1,10 @@
-//! What should run, on disk: workers, their versions and components, deployments, and who changed what.
+//! What should run, on disk: workers, their versions and components, deployments, secrets, operators' tokens, and who changed what.
 //!
 //! May import: `failure`, `http`, `config`, `observe`. The way in: [`Store::open`]; then its methods, each of which waits for a thread
 //! of the store and never for a disk.
 //! Invariants: what was answered is on the disk; a change is whole or not there, together with its line of the audit; versions and
-//! deployments never change and are never deleted; one process has a store; what is damaged is named, not served.
+//! deployments never change, and of history only pruning deletes, by its rule and behind what it keeps; no secret and no token is in the
+//! store but encrypted or as a digest; one process has a store; what is damaged is named, not served.
 // Its callers are the next step: `eyot deploy` and the admin API.
 #![cfg_attr(not(test), expect(dead_code, reason = "`eyot deploy` and the admin API come next"))]
 #![expect(unused_imports, reason = "the names of what they get and give, too")]
@@ -16,17 +17,21 @@ mod database;
 mod digest;
 mod durable;
 mod error;
+mod horizon;
 mod lock;
 mod migrate;
 mod model;
 mod prune;
 mod read;
 mod seal;
+mod secret;
 mod shares;
 mod state;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod token;
+mod vault;
 mod wal;
 mod writer;
 
@@ -41,5 +46,8 @@ pub use model::{
     VersionId, Why, Worker,
 };
 pub use prune::{Keep, Pruned};
+pub use secret::{KeyId, Sealed, Secret, SecretError, SecretName, SecretValue};
 pub use shares::{Share, Shares, SharesError, Weight};
 pub use state::Store;
+pub use token::{NewToken, Scope, TokenHash, TokenId, TokenRow};
+pub use vault::{Vault, VaultError};

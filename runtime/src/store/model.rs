@@ -54,6 +54,8 @@ pub struct Deployment {
     pub created: Timestamp,
     /// Who asked for it.
     pub who: String,
+    /// What its author said of it, or why the node went back.
+    pub note: String,
     /// What it says.
     pub plan: Plan,
 }
@@ -127,7 +129,8 @@ pub struct AuditEntry {
 pub struct By {
     /// As it stands in the audit.
     pub who: String,
-    /// So that asking again after a lost answer changes nothing more.
+    /// So that asking again after a lost answer changes nothing more. Versions and deployments alone know it: what is done to a secret
+    /// or a token can be done again, and a digest of such a request would tell of the secret.
     pub once: Option<Once>,
 }
 
@@ -164,6 +167,8 @@ pub struct NewDeployment {
     pub shares: Shares,
     /// What for.
     pub why: Why,
+    /// What its author says of it, or why the node goes back: 1,000 characters at most, which its caller sees to.
+    pub note: String,
     /// What it replaces.
     pub after: After,
     /// What is said of it.

@@ -5,19 +5,22 @@ use rusqlite::{Connection, Row, params};
 
 use super::digest::Digest;
 use super::error::Cause;
+use super::horizon;
 use super::model::{AuditEntry, Content, Deployment, DeploymentId, Plan, Snapshot, Version, VersionId, Why, Worker};
-use super::seal::Seal;
+use super::seal;
+use super::secret;
 use super::shares::{Share, Shares, Weight};
+use super::token;
 
 /// What a tombstone says in the place of its reason.
 pub(super) const REMOVE: &str = "remove";
 
-type Read<T> = fn(&Connection, &Row<'_>) -> Result<T, Cause>;
+pub(super) type Read<T> = fn(&Connection, &Row<'_>) -> Result<T, Cause>;
 
 const WORKERS: &str = "SELECT id, name, created, seal FROM workers";
 const VERSIONS: &str = "SELECT v.id, v.worker, w.name, v.number, v.created, v.message, v.seal, c.component, c.manifest, c.seal \
      FROM versions v JOIN workers w ON w.id = v.worker LEFT JOIN contents c ON c.version = v.id";
-const DEPLOYMENTS: &str = "SELECT d.number, d.id, d.worker, w.name, d.created, d.who, d.why, d.seal \
+const DEPLOYMENTS: &str = "SELECT d.number, d.id, d.worker, w.name, d.created, d.who, d.why, d.note, d.seal \
      FROM deployments d JOIN workers w ON w.id = d.worker";
 const AUDIT: &str = "SELECT number, at, actor, action, target, detail, seal FROM audit";
 const KEYS: &str = "SELECT who, key, request, answer, expires, seal FROM idempotency_keys";
@@ -39,25 +42,36 @@ pub(super) struct Answer {
 /// All workers with what they serve. In a transaction, this is one moment.
 pub(super) fn snapshot(connection: &Connection) -> Result<Snapshot, Cause> {
     let rows = all(connection, &format!("{WORKERS} ORDER BY name"), [], worker_row)?;
-    let complete = |row: WorkerRow| {
-        let deployment = current(connection, row.id)?;
-        let shares = deployment.as_ref().and_then(Deployment::shares);
-        let serving = shares.into_iter().flat_map(Shares::iter).map(|share| {
-            let damaged = || Cause::Damaged(format!("version {} serves and is not there", share.version));
-            version(connection, share.version)?.ok_or_else(damaged)
-        });
-        let serving = serving.collect::<Result<_, Cause>>()?;
-        Ok(Worker { name: row.name, created: row.created, deployment, serving })
-    };
-    Ok(Snapshot { workers: rows.into_iter().map(complete).collect::<Result<_, Cause>>()? })
+    Ok(Snapshot { workers: rows.into_iter().map(|row| complete(connection, row)).collect::<Result<_, Cause>>()? })
 }
 
-pub(super) fn worker(connection: &Connection, name: &str) -> Result<Option<WorkerRow>, Cause> {
+/// A worker with what it serves.
+pub(super) fn worker(connection: &Connection, name: &str) -> Result<Option<Worker>, Cause> {
+    known(connection, name)?.map(|row| complete(connection, row)).transpose()
+}
+
+fn complete(connection: &Connection, row: WorkerRow) -> Result<Worker, Cause> {
+    let deployment = current(connection, row.id)?;
+    let shares = deployment.as_ref().and_then(Deployment::shares);
+    let serving = shares.into_iter().flat_map(Shares::iter).map(|share| {
+        let damaged = || Cause::Damaged(format!("version {} serves and is not there", share.version));
+        version(connection, share.version)?.ok_or_else(damaged)
+    });
+    let serving = serving.collect::<Result<_, Cause>>()?;
+    Ok(Worker { name: row.name, created: row.created, deployment, serving })
+}
+
+/// The same, without what it serves.
+pub(super) fn known(connection: &Connection, name: &str) -> Result<Option<WorkerRow>, Cause> {
     one(connection, &format!("{WORKERS} WHERE name = ?1"), [name], worker_row)
 }
 
 pub(super) fn version(connection: &Connection, id: VersionId) -> Result<Option<Version>, Cause> {
     one(connection, &format!("{VERSIONS} WHERE v.id = ?1"), [id.to_string()], version_row)
+}
+
+pub(super) fn version_numbered(connection: &Connection, worker: &str, number: u32) -> Result<Option<Version>, Cause> {
+    one(connection, &format!("{VERSIONS} WHERE w.name = ?1 AND v.number = ?2"), params![worker, number], version_row)
 }
 
 /// The newest versions of a worker, the newest first; below this number, if there is one.
@@ -127,13 +141,17 @@ pub(super) fn broken(connection: &Connection, with_audit: bool) -> Vec<Cause> {
     found.extend(faults(connection, VERSIONS, version_row));
     found.extend(faults(connection, DEPLOYMENTS, deployment_row));
     found.extend(faults(connection, KEYS, answer_row));
+    found.extend(secret::rows::broken(connection));
+    found.extend(token::rows::broken(connection));
+    found.extend(horizon::broken(connection));
     if with_audit {
         found.extend(faults(connection, AUDIT, audit_row));
+        found.extend(horizon::gaps(connection));
     }
     found
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     connection: &Connection,
     query: &str,
     given: impl rusqlite::Params,
@@ -144,7 +162,12 @@ fn one<T>(
     rows.next()?.map(|row| read(connection, row)).transpose()
 }
 
-fn all<T>(connection: &Connection, query: &str, given: impl rusqlite::Params, read: Read<T>) -> Result<Vec<T>, Cause> {
+pub(super) fn all<T>(
+    connection: &Connection,
+    query: &str,
+    given: impl rusqlite::Params,
+    read: Read<T>,
+) -> Result<Vec<T>, Cause> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(given)?;
     let mut found = Vec::new();
@@ -155,7 +178,7 @@ fn all<T>(connection: &Connection, query: &str, given: impl rusqlite::Params, re
 }
 
 /// Reads all rows for what is wrong with them alone.
-fn faults<T>(connection: &Connection, query: &str, read: Read<T>) -> Vec<Cause> {
+pub(super) fn faults<T>(connection: &Connection, query: &str, read: Read<T>) -> Vec<Cause> {
     let mut found = Vec::new();
     let mut look = || {
         let mut statement = connection.prepare(query)?;
@@ -172,7 +195,7 @@ fn faults<T>(connection: &Connection, query: &str, read: Read<T>) -> Vec<Cause> 
 
 fn worker_row(_: &Connection, row: &Row<'_>) -> Result<WorkerRow, Cause> {
     let (id, name, created): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    sealed(row, 3, worker_seal(id, &name, created), || format!("worker {name}"))?;
+    sealed(row, 3, seal::worker(id, &name, created), || format!("worker {name}"))?;
     Ok(WorkerRow { id, created: time(created)?, name })
 }
 
@@ -180,12 +203,12 @@ fn version_row(_: &Connection, row: &Row<'_>) -> Result<Version, Cause> {
     let (id, of, worker): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let (number, created, message): (u32, i64, String) = (row.get(3)?, row.get(4)?, row.get(5)?);
     let named = || format!("version {number} of worker {worker}");
-    sealed(row, 6, version_seal(&id, of, number, created, &message), named)?;
+    sealed(row, 6, seal::version(&id, of, number, created, &message), named)?;
     let content = match row.get::<_, Option<Digest>>(7)? {
         None => None,
         Some(component) => {
             let manifest: String = row.get(8)?;
-            sealed(row, 9, content_seal(&id, &component, &manifest), named)?;
+            sealed(row, 9, seal::content(&id, &component, &manifest), named)?;
             Some(Content { component, manifest })
         }
     };
@@ -197,10 +220,10 @@ fn version_row(_: &Connection, row: &Row<'_>) -> Result<Version, Cause> {
 fn deployment_row(connection: &Connection, row: &Row<'_>) -> Result<Deployment, Cause> {
     let (number, id, of): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let (worker, created): (String, i64) = (row.get(3)?, row.get(4)?);
-    let (who, why): (String, String) = (row.get(5)?, row.get(6)?);
+    let (who, why, note): (String, String, String) = (row.get(5)?, row.get(6)?, row.get(7)?);
     let named = || format!("deployment {id} of worker {worker}");
     let shares = shares(connection, number, &named)?;
-    sealed(row, 7, deployment_seal(number, &id, of, created, (&who, &why), &shares), named)?;
+    sealed(row, 8, seal::deployment(number, &id, of, created, [&who, &why, &note], &shares), named)?;
     let plan = match Why::parse(&why) {
         None if why == REMOVE && shares.is_empty() => Plan::Removed,
         Some(why) => Plan::Serve { why, shares: Shares::new(shares).map_err(|_| damaged(&named()))? },
@@ -208,7 +231,7 @@ fn deployment_row(connection: &Connection, row: &Row<'_>) -> Result<Deployment, 
     };
     let created = time(created)?;
     let id = DeploymentId::parse(&id).ok_or_else(|| damaged(&named()))?;
-    Ok(Deployment { id, worker, created, who, plan })
+    Ok(Deployment { id, worker, created, who, note, plan })
 }
 
 fn shares(connection: &Connection, deployment: i64, named: &dyn Fn() -> String) -> Result<Vec<Share>, Cause> {
@@ -229,7 +252,7 @@ fn audit_row(_: &Connection, row: &Row<'_>) -> Result<AuditEntry, Cause> {
     let (number, at): (i64, i64) = (row.get(0)?, row.get(1)?);
     let (actor, action): (String, String) = (row.get(2)?, row.get(3)?);
     let (target, detail): (String, String) = (row.get(4)?, row.get(5)?);
-    let seal = audit_seal(number, at, [&actor, &action, &target, &detail]);
+    let seal = seal::audit(number, at, [&actor, &action, &target, &detail]);
     sealed(row, 6, seal, || format!("line {number} of the audit"))?;
     Ok(AuditEntry { number, at: time(at)?, actor, action, target, detail })
 }
@@ -237,56 +260,21 @@ fn audit_row(_: &Connection, row: &Row<'_>) -> Result<AuditEntry, Cause> {
 fn answer_row(_: &Connection, row: &Row<'_>) -> Result<Answer, Cause> {
     let (who, key): (String, String) = (row.get(0)?, row.get(1)?);
     let (request, answer, expires): (Digest, String, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
-    let seal = key_seal([&who, &key, &answer], &request, expires);
+    let seal = seal::key([&who, &key, &answer], &request, expires);
     sealed(row, 5, seal, || format!("the idempotency key {key} of {who}"))?;
     Ok(Answer { request, answer, expires: time(expires)? })
 }
 
-pub(super) fn worker_seal(id: i64, name: &str, created: i64) -> [u8; 32] {
-    Seal::of("workers").number(id).text(name).number(created).made()
-}
-
-pub(super) fn version_seal(id: &str, worker: i64, number: u32, created: i64, message: &str) -> [u8; 32] {
-    Seal::of("versions").text(id).number(worker).number(number.into()).number(created).text(message).made()
-}
-
-pub(super) fn content_seal(version: &str, component: &Digest, manifest: &str) -> [u8; 32] {
-    Seal::of("contents").text(version).digest(component).text(manifest).made()
-}
-
-/// Of the deployment and its shares.
-pub(super) fn deployment_seal(
-    number: i64,
-    id: &str,
-    worker: i64,
-    created: i64,
-    (who, why): (&str, &str),
-    shares: &[Share],
-) -> [u8; 32] {
-    let seal = Seal::of("deployments").number(number).text(id).number(worker).number(created).text(who).text(why);
-    let share =
-        |seal: Seal, share: &Share| seal.text(&share.version.to_string()).number(share.weight.basis_points().into());
-    shares.iter().fold(seal, share).made()
-}
-
-pub(super) fn audit_seal(number: i64, at: i64, texts: [&str; 4]) -> [u8; 32] {
-    texts.into_iter().fold(Seal::of("audit").number(number).number(at), Seal::text).made()
-}
-
-pub(super) fn key_seal(texts: [&str; 3], request: &Digest, expires: i64) -> [u8; 32] {
-    texts.into_iter().fold(Seal::of("idempotency_keys"), Seal::text).digest(request).number(expires).made()
-}
-
-fn sealed(row: &Row<'_>, at: usize, wanted: [u8; 32], named: impl Fn() -> String) -> Result<(), Cause> {
+pub(super) fn sealed(row: &Row<'_>, at: usize, wanted: [u8; 32], named: impl Fn() -> String) -> Result<(), Cause> {
     let found: Vec<u8> = row.get(at)?;
     if found == wanted { Ok(()) } else { Err(damaged(&named())) }
 }
 
-fn damaged(named: &str) -> Cause {
+pub(super) fn damaged(named: &str) -> Cause {
     Cause::Damaged(format!("{named} is not what was written"))
 }
 
-fn time(microseconds: i64) -> Result<Timestamp, Cause> {
+pub(super) fn time(microseconds: i64) -> Result<Timestamp, Cause> {
     Timestamp::from_microsecond(microseconds)
         .map_err(|_| Cause::Damaged(format!("{microseconds} microseconds after 1970 are no time")))
 }

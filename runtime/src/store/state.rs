@@ -12,12 +12,15 @@ use super::durable;
 use super::error::{Cause, StoreError, WRITTEN};
 use super::lock::Lock;
 use super::model::{
-    After, AuditEntry, By, Deployment, DeploymentId, NewDeployment, NewVersion, Snapshot, Version, VersionId,
+    After, AuditEntry, By, Deployment, DeploymentId, NewDeployment, NewVersion, Snapshot, Version, VersionId, Worker,
 };
 use super::prune::{self, Keep, Pruned};
 use super::read;
 use super::thread::{Owner, apart};
 use super::writer::Writer;
+
+mod secrets;
+mod tokens;
 
 /// What should run on this node, on disk. Dropping it makes what was asked and closes the files.
 #[derive(Debug)]
@@ -68,6 +71,15 @@ impl Store {
         self.read(read::snapshot).await
     }
 
+    /// A worker with what it serves, at one moment.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn worker(&self, name: &str) -> Result<Option<Worker>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |connection| read::worker(connection, &name)).await
+    }
+
     /// A version.
     ///
     /// # Errors
@@ -81,8 +93,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn version_numbered(&self, worker: &str, number: u32) -> Result<Option<Version>, StoreError> {
-        let found = self.versions(worker, number.checked_add(1), 1).await?;
-        Ok(found.into_iter().find(|version| version.number == number))
+        let worker = worker.to_owned();
+        self.read(move |connection| read::version_numbered(connection, &worker, number)).await
     }
 
     /// The newest versions of a worker, the newest first, so many at most; below this number, if there is one.
@@ -182,12 +194,13 @@ impl Store {
     /// # Errors
     /// When it cannot be written. What was removed until then stays so.
     pub async fn prune(&self, by: By, keep: Keep) -> Result<Pruned, StoreError> {
-        let versions = self.writer.change(move |connection| prune::versions(connection, &by, keep)).await?;
+        let rows = self.writer.change(move |connection| prune::rows(connection, &by, keep)).await?;
         let database = self.database.clone();
         let remove = move |components: &mut Components| {
             prune::components(components, &database::open_to_read(&database)?, &database)
         };
-        Ok(Pruned { versions, ..self.files.ask(remove).await? })
+        let files = self.files.ask(remove).await?;
+        Ok(Pruned { components: files.components, bytes: files.bytes, ..rows })
     }
 
     /// Looks at all of the database and at every byte of every component that a version needs. Takes its time, on a thread of its own.

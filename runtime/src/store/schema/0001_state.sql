@@ -42,6 +42,7 @@ CREATE TABLE deployments (
     created INTEGER NOT NULL,
     who     TEXT NOT NULL,
     why     TEXT NOT NULL CHECK (why IN ('deploy', 'rollout', 'rollback', 'automatic rollback', 'remove')),
+    note    TEXT NOT NULL,
     seal    BLOB NOT NULL
 ) STRICT;
 CREATE INDEX deployments_by_worker ON deployments (worker, number);
@@ -75,15 +76,73 @@ CREATE TABLE audit (
     seal   BLOB NOT NULL
 ) STRICT;
 
--- What is history is only ever added to, whoever writes the statement.
+-- Values are encrypted under a key that is not here. One without a value was removed: its revision is remembered, so that the next value
+-- has another one. A worker need not exist: its secrets are set before its first version is added.
+CREATE TABLE secrets (
+    worker     TEXT NOT NULL CHECK (worker <> ''),
+    name       TEXT NOT NULL CHECK (name <> ''),
+    revision   INTEGER NOT NULL CHECK (revision > 0),
+    changed    INTEGER NOT NULL,
+    key        BLOB CHECK (length(key) = 4),
+    nonce      BLOB CHECK (length(nonce) = 12),
+    ciphertext BLOB,
+    seal       BLOB NOT NULL,
+    PRIMARY KEY (worker, name),
+    CHECK ((key IS NULL) = (ciphertext IS NULL) AND (nonce IS NULL) = (ciphertext IS NULL))
+) STRICT;
+
+-- What operators' tools show. Only the digest of a token is here. Globs are JSON.
+CREATE TABLE tokens (
+    id         TEXT NOT NULL PRIMARY KEY,
+    hash       BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+    name       TEXT NOT NULL,
+    scope      TEXT NOT NULL CHECK (scope IN ('read', 'deploy', 'admin')),
+    workers    TEXT NOT NULL,
+    hosts      TEXT NOT NULL,
+    hint       TEXT NOT NULL,
+    created    INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    expires    INTEGER,
+    revoked    INTEGER,
+    seal       BLOB NOT NULL
+) STRICT;
+
+-- Where kept history begins. What lies before it, and nothing else of history, may be deleted. The audit's has no worker (0).
+CREATE TABLE horizons (
+    history TEXT NOT NULL CHECK (history IN ('audit', 'deployments')),
+    worker  INTEGER NOT NULL,
+    begins  INTEGER NOT NULL,
+    seal    BLOB NOT NULL,
+    PRIMARY KEY (history, worker)
+) STRICT, WITHOUT ROWID;
+
+-- What is history is only ever added to, whoever writes the statement, until it lies before its horizon.
 CREATE TRIGGER workers_stay BEFORE UPDATE ON workers BEGIN SELECT raise(ABORT, 'workers are never changed'); END;
 CREATE TRIGGER workers_remain BEFORE DELETE ON workers BEGIN SELECT raise(ABORT, 'workers are never deleted'); END;
 CREATE TRIGGER versions_stay BEFORE UPDATE ON versions BEGIN SELECT raise(ABORT, 'versions are never changed'); END;
 CREATE TRIGGER versions_remain BEFORE DELETE ON versions BEGIN SELECT raise(ABORT, 'versions are never deleted'); END;
 CREATE TRIGGER contents_stay BEFORE UPDATE ON contents BEGIN SELECT raise(ABORT, 'contents are never changed'); END;
 CREATE TRIGGER deployments_stay BEFORE UPDATE ON deployments BEGIN SELECT raise(ABORT, 'deployments are never changed'); END;
-CREATE TRIGGER deployments_remain BEFORE DELETE ON deployments BEGIN SELECT raise(ABORT, 'deployments are never deleted'); END;
+CREATE TRIGGER deployments_remain BEFORE DELETE ON deployments
+    WHEN old.number >= coalesce((SELECT begins FROM horizons WHERE history = 'deployments' AND worker = old.worker), 0)
+    BEGIN SELECT raise(ABORT, 'deployments are never deleted from their horizon on'); END;
 CREATE TRIGGER shares_stay BEFORE UPDATE ON shares BEGIN SELECT raise(ABORT, 'shares are never changed'); END;
-CREATE TRIGGER shares_remain BEFORE DELETE ON shares BEGIN SELECT raise(ABORT, 'shares are never deleted'); END;
+CREATE TRIGGER shares_remain BEFORE DELETE ON shares
+    WHEN old.deployment >= coalesce((SELECT begins FROM horizons WHERE history = 'deployments'
+        AND worker = (SELECT worker FROM deployments WHERE number = old.deployment)), 0)
+    BEGIN SELECT raise(ABORT, 'shares are never deleted from their horizon on'); END;
 CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'the audit is never changed'); END;
-CREATE TRIGGER audit_remains BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'the audit is never deleted'); END;
+CREATE TRIGGER audit_remains BEFORE DELETE ON audit
+    WHEN old.number >= coalesce((SELECT begins FROM horizons WHERE history = 'audit' AND worker = 0), 0)
+    BEGIN SELECT raise(ABORT, 'the audit is never deleted from its horizon on'); END;
+CREATE TRIGGER horizons_advance BEFORE UPDATE ON horizons
+    WHEN new.begins < old.begins OR new.history <> old.history OR new.worker <> old.worker
+    BEGIN SELECT raise(ABORT, 'horizons are never moved back'); END;
+CREATE TRIGGER horizons_remain BEFORE DELETE ON horizons BEGIN SELECT raise(ABORT, 'horizons are never deleted'); END;
+-- A token can only be revoked, once, and goes only when it holds no more.
+CREATE TRIGGER tokens_stay BEFORE UPDATE OF id, hash, name, scope, workers, hosts, hint, created, created_by, expires ON tokens
+    BEGIN SELECT raise(ABORT, 'tokens are never changed'); END;
+CREATE TRIGGER tokens_stay_revoked BEFORE UPDATE OF revoked ON tokens WHEN old.revoked IS NOT NULL
+    BEGIN SELECT raise(ABORT, 'a revocation is never changed'); END;
+CREATE TRIGGER tokens_remain BEFORE DELETE ON tokens WHEN old.revoked IS NULL AND old.expires IS NULL
+    BEGIN SELECT raise(ABORT, 'a token that holds is never deleted'); END;

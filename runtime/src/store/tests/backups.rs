@@ -9,6 +9,12 @@ async fn a_restored_backup_is_what_the_store_was() {
     let (folder, store) = fresh();
     serve(&store, "one", b"1").await;
     serve(&store, "two", b"2").await;
+    set(&store, "one", "x", "a value").await;
+    let revoked = store.add_token(by(), token("eyot_1")).await.unwrap();
+    store.revoke_token(by(), revoked.id).await.unwrap();
+    store.add_token(by(), token("eyot_2")).await.unwrap();
+    let history = std::num::NonZeroU32::MIN;
+    store.prune(by(), Keep { deployments: history, history, ..Keep::default() }).await.unwrap();
     let wanted = everything(&store).await;
     let backup = folder.path().join("backup");
     assert_eq!(store.backup(&backup).await.unwrap(), Backup { components: 2, bytes: 2 });
@@ -28,7 +34,8 @@ async fn a_backup_of_a_busy_store_is_of_one_moment() {
     let (folder, store) = fresh();
     serve(&store, "api", b"0").await;
     let backup = folder.path().join("backup");
-    let keep = Keep { deployments: std::num::NonZeroU32::MIN, younger_than: std::time::Duration::ZERO };
+    let keep =
+        Keep { deployments: std::num::NonZeroU32::MIN, younger_than: std::time::Duration::ZERO, ..Keep::default() };
     let busy = async {
         for number in 1..40_u32 {
             serve(&store, "api", &number.to_be_bytes()).await;

@@ -39,6 +39,35 @@ async fn versions_of_each_worker_are_numbered_from_one() {
     let numbers = |versions: Vec<Version>| versions.into_iter().map(|version| version.number).collect::<Vec<_>>();
     assert_eq!(numbers(store.versions("a", None, 2).await.unwrap()), [3, 2]);
     assert_eq!(numbers(store.versions("a", Some(2), 2).await.unwrap()), [1]);
+    let second = store.version_numbered("b", 2).await.unwrap();
+    assert_eq!(second.as_ref(), store.versions("b", None, 1).await.unwrap().first());
+    assert_eq!(store.version_numbered("b", 3).await.unwrap(), None);
+    assert_eq!(store.version_numbered("c", 1).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_worker_is_found_by_its_name_as_in_the_snapshot() {
+    let (_folder, store) = fresh();
+    serve(&store, "one", b"1").await;
+    add(&store, "two", b"2").await;
+    for worker in store.snapshot().await.unwrap().workers {
+        assert_eq!(store.worker(&worker.name).await.unwrap(), Some(worker));
+    }
+    assert_eq!(store.worker("three").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_deployment_is_kept_with_it_and_in_the_audit() {
+    let (_folder, store) = fresh();
+    let version = add(&store, "api", b"one").await;
+    let note = "p99 was 80 ms after two minutes; \"back\" to 6".to_owned();
+    let new = NewDeployment { note: note.clone(), why: Why::AutomaticRollback, ..whole(&version) };
+    let made = store.deploy(by(), new).await.unwrap();
+    assert_eq!(made.note, note);
+    assert_eq!(store.deployments("api", None, 1).await.unwrap(), [made]);
+    let detail: serde_json::Value = serde_json::from_str(&store.audit(None, 1).await.unwrap()[0].detail).unwrap();
+    assert_eq!(detail["note"], note);
+    assert_eq!(store.remove_worker(by(), "api", After::Whatever).await.unwrap().note, "");
 }
 
 #[tokio::test]
@@ -51,7 +80,7 @@ async fn a_deployment_is_all_or_nothing() {
     for (stranger, worker) in [(other.id, "api"), (one.id, "nobody")] {
         let shares = [one.id, stranger].map(|version| Share { version, weight: half });
         let shares = Shares::new(shares).unwrap_or(Shares::whole(stranger));
-        let new = NewDeployment { worker: worker.to_owned(), shares, why: Why::Rollout, after: After::Whatever };
+        let new = NewDeployment { worker: worker.to_owned(), shares, why: Why::Rollout, ..whole(&one) };
         let refused = store.deploy(by(), new).await.unwrap_err();
         let version = stranger.to_string();
         assert_eq!(refused, StoreError::NoVersion { worker: worker.to_owned(), version });

@@ -14,6 +14,8 @@ use super::*;
 const FOLDER: &str = "EYOT_STORE_FOLDER";
 const WRITER: &str = "store::tests::crash::writes_until_it_is_killed";
 const WORKERS: [&str; 4] = ["a", "b", "c", "d"];
+/// How many deployments of each worker stay at least.
+const HISTORY: u32 = 20;
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
@@ -79,8 +81,26 @@ fn collect_until(moment: Instant, lines: &Receiver<Answer>, answers: &mut Vec<An
 
 /// What a writer was told to be on the disk.
 enum Answer {
-    Version { worker: String, number: u32, id: VersionId, component: String },
-    Deployment { worker: String, id: DeploymentId, version: VersionId },
+    Version {
+        worker: String,
+        number: u32,
+        id: VersionId,
+        component: String,
+    },
+    Deployment {
+        worker: String,
+        id: DeploymentId,
+        version: VersionId,
+    },
+    /// Its value is its revision.
+    Secret {
+        worker: String,
+        revision: u32,
+    },
+    Token {
+        id: TokenId,
+        is_revoked: bool,
+    },
 }
 
 impl Answer {
@@ -92,6 +112,8 @@ impl Answer {
                 let (id, component) = (VersionId::parse(words[3]).unwrap(), words[4].to_owned());
                 Self::Version { worker, number: words[2].parse().unwrap(), id, component }
             }
+            "secret" => Self::Secret { worker, revision: words[2].parse().unwrap() },
+            "token" => Self::Token { id: TokenId::parse(words[1]).unwrap(), is_revoked: words[2] == "revoked" },
             _ => {
                 let (id, version) = (DeploymentId::parse(words[2]).unwrap(), VersionId::parse(words[3]).unwrap());
                 Self::Deployment { worker, id, version }
@@ -104,7 +126,7 @@ async fn verify(folder: &Path, answers: &[Answer]) {
     // Opening looks for damage, too.
     let store = open(folder).unwrap();
     assert_eq!(store.check().await.unwrap(), []);
-    let (snapshot, versions, deployments, audit) = everything(&store).await;
+    let (snapshot, versions, deployments, audit, secrets, tokens) = everything(&store).await;
     let known: HashMap<_, _> = versions.iter().map(|version| (version.id, version)).collect();
     let served: HashMap<_, _> = deployments.iter().map(|deployment| (deployment.id, deployment)).collect();
     for answer in answers {
@@ -116,9 +138,21 @@ async fn verify(folder: &Path, answers: &[Answer]) {
                 assert!(found.as_ref().is_none_or(|found| found == component));
             }
             Answer::Deployment { worker, id, version } => {
-                let deployment = served[id];
-                assert_eq!(deployment.worker, *worker);
+                let Some(deployment) = served.get(id) else {
+                    let left = deployments.iter().filter(|deployment| deployment.worker == *worker).count();
+                    assert!(left >= usize::try_from(HISTORY).unwrap(), "{id} was not pruned");
+                    continue;
+                };
+                assert_eq!((&deployment.worker, &*deployment.note), (worker, "a note"));
                 assert_eq!(deployment.shares(), Some(&Shares::whole(*version)));
+            }
+            Answer::Secret { worker, revision } => {
+                let secret = secrets.iter().find(|secret| secret.worker == *worker).unwrap();
+                assert!(secret.revision >= *revision, "{} of {revision}", secret.revision);
+            }
+            Answer::Token { id, is_revoked } => {
+                let token = tokens.iter().find(|token| token.id == *id).unwrap();
+                assert!(token.revoked.is_some() || !is_revoked, "{id} holds again");
             }
         }
     }
@@ -132,10 +166,22 @@ async fn verify(folder: &Path, answers: &[Answer]) {
     // Each change is there together with its line, or neither is.
     let lines = |action: &str| audit.iter().filter(|line| line.action == action).count();
     let workers = versions.iter().map(|version| &version.worker).collect::<HashSet<_>>().len();
+    let pruned = audit.iter().filter(|line| line.action == "prune").map(|line| {
+        let detail: serde_json::Value = serde_json::from_str(&line.detail).unwrap();
+        usize::try_from(detail["deployments"].as_u64().unwrap()).unwrap()
+    });
     assert_eq!(
         (lines("version.add"), lines("deployment.add"), lines("worker.add")),
-        (versions.len(), deployments.len(), workers)
+        (versions.len(), deployments.len() + pruned.sum::<usize>(), workers)
     );
+    let revoked = tokens.iter().filter(|token| token.revoked.is_some()).count();
+    assert_eq!((lines("token.add"), lines("token.revoke")), (tokens.len(), revoked));
+    let sets: u32 = secrets.iter().map(|secret| secret.revision).sum();
+    assert_eq!(lines("secret.set"), usize::try_from(sets).unwrap());
+    for secret in &secrets {
+        let value = vault().open(&secret.worker, &secret.name, &secret.sealed).unwrap();
+        assert_eq!(value.as_bytes(), format!("value {}", secret.revision).as_bytes());
+    }
     let components = folder.join("components/sha256");
     for entry in fs::read_dir(components).unwrap().flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap()) {
         let path = entry.unwrap().path();
@@ -173,8 +219,26 @@ async fn write(store: &Store, worker: &str, mut random: Random) {
                 Err(error) => assert!(matches!(error, StoreError::Pruned { .. }), "{error}"),
             }
         }
+        if random.below(3) == 0 {
+            let before = store.secrets(Some(worker)).await.unwrap().pop().map_or(0, |secret| secret.revision);
+            let revision = set(store, worker, "x", &format!("value {}", before + 1)).await;
+            answer(format!("secret {worker} {revision}"));
+        }
+        if random.below(4) == 0 {
+            let token = store.add_token(by(), token(&uuid::Uuid::now_v7().to_string())).await.unwrap();
+            answer(format!("token {} added", token.id));
+            if random.below(8) > 0 {
+                store.revoke_token(by(), token.id).await.unwrap();
+                answer(format!("token {} revoked", token.id));
+            }
+        }
         if random.below(10) == 0 {
-            let keep = Keep { deployments: std::num::NonZeroU32::MIN, younger_than: Duration::ZERO };
+            let keep = Keep {
+                deployments: std::num::NonZeroU32::MIN,
+                younger_than: Duration::ZERO,
+                history: HISTORY.try_into().unwrap(),
+                ..Keep::default()
+            };
             store.prune(by(), keep).await.unwrap();
         }
     }

@@ -5,8 +5,12 @@ mod changes;
 mod crash;
 mod damage;
 mod full;
+mod history;
 mod opening;
 mod pruning;
+mod secrets;
+mod size;
+mod tokens;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -48,7 +52,8 @@ async fn add(store: &Store, worker: &str, bytes: &[u8]) -> Version {
 /// A deployment that gives everything to one version.
 fn whole(version: &Version) -> NewDeployment {
     let shares = Shares::whole(version.id);
-    NewDeployment { worker: version.worker.clone(), shares, why: Why::Deploy, after: After::Whatever }
+    let note = "a note".to_owned();
+    NewDeployment { worker: version.worker.clone(), shares, why: Why::Deploy, note, after: After::Whatever }
 }
 
 /// Adds a version and gives it everything.
@@ -58,8 +63,39 @@ async fn serve(store: &Store, worker: &str, bytes: &[u8]) -> (Version, Deploymen
     (version, deployment)
 }
 
+/// The key of secrets.
+fn vault() -> Vault {
+    Vault::from_key_text(&hex::encode([7; 32])).unwrap()
+}
+
+fn name(text: &str) -> SecretName {
+    SecretName::parse(text).unwrap()
+}
+
+/// Gives a worker's secret this value.
+async fn set(store: &Store, worker: &str, secret: &str, value: &str) -> u32 {
+    let value = SecretValue::new(value.as_bytes().to_vec()).unwrap();
+    let sealed = vault().seal(worker, &name(secret), &value).unwrap();
+    store.set_secret(by(), worker, name(secret), sealed).await.unwrap()
+}
+
+/// What a token is made of that has this text.
+fn token(text: &str) -> NewToken {
+    NewToken {
+        hash: TokenHash::of(text),
+        name: "a token".to_owned(),
+        scope: Scope::Deploy,
+        workers: vec!["shop-*".to_owned()],
+        hosts: vec!["*.shop.example".to_owned()],
+        hint: "abcd".to_owned(),
+        expires: None,
+    }
+}
+
+type Everything = (Snapshot, Vec<Version>, Vec<Deployment>, Vec<AuditEntry>, Vec<Secret>, Vec<TokenRow>);
+
 /// All that can be read.
-async fn everything(store: &Store) -> (Snapshot, Vec<Version>, Vec<Deployment>, Vec<AuditEntry>) {
+async fn everything(store: &Store) -> Everything {
     let snapshot = store.snapshot().await.unwrap();
     let (mut versions, mut deployments) = (Vec::new(), Vec::new());
     for worker in &snapshot.workers {
@@ -67,7 +103,7 @@ async fn everything(store: &Store) -> (Snapshot, Vec<Version>, Vec<Deployment>, 
         deployments.extend(store.deployments(&worker.name, None, u32::MAX).await.unwrap());
     }
     let audit = store.audit(None, u32::MAX).await.unwrap();
-    (snapshot, versions, deployments, audit)
+    (snapshot, versions, deployments, audit, store.secrets(None).await.unwrap(), store.tokens().await.unwrap())
 }
 
 /// Where the one component lies that has these bytes.

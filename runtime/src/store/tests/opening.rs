@@ -86,11 +86,11 @@ async fn an_upgrade_keeps_a_copy_of_what_there_was() {
     serve(&store, "api", b"one").await;
     drop(store);
     let path = database(folder.path());
-    let next = [migrate::MIGRATIONS, &["CREATE TABLE secrets (name TEXT PRIMARY KEY) STRICT;"]].concat();
+    let next = [migrate::MIGRATIONS, &["CREATE TABLE others (name TEXT PRIMARY KEY) STRICT;"]].concat();
     drop(database::open_with(&path, &next).unwrap());
     let count = |path: &Path| -> i64 {
         let connection = Connection::open(path).unwrap();
-        let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'secrets'";
+        let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'others'";
         connection.query_row(known, [], |row| row.get(0)).unwrap()
     };
     assert_eq!((count(&path), count(&folder.path().join("state.db.before-2"))), (1, 0));
@@ -108,7 +108,7 @@ async fn an_upgrade_that_fails_leaves_the_database_as_it_was() {
     let before = everything(&store).await;
     drop(store);
     let path = database(folder.path());
-    let next = [migrate::MIGRATIONS, &["CREATE TABLE secrets (name TEXT) STRICT; CREATE TABLE workers (x);"]].concat();
+    let next = [migrate::MIGRATIONS, &["CREATE TABLE others (name TEXT) STRICT; CREATE TABLE workers (x);"]].concat();
     let error = database::open_with(&path, &next).unwrap_err();
     assert!(matches!(error, StoreError::Migration { number: 2, .. }), "{error}");
     let store = open(folder.path()).unwrap();

@@ -13,7 +13,7 @@ use prometheus::IntCounter;
 use crate::activate::{
     Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Deployments, Found, Loader, Mode, Worker,
 };
-use crate::admin::{Panel, Ready};
+use crate::admin::{Access, Api, Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, watch_process};
@@ -130,11 +130,11 @@ impl Node {
         activator.loader.load_ahead(to_load);
         activator.loader.compile_ahead(to_compile);
         let certificates = Certificates::new(credentials, metrics.certificates());
-        let deployments = kept.map(|Kept { store, deployed, left_out }| {
+        let deployments = kept.map(|Kept { store, deployed, secrets, left_out }| {
             kept::tell(&left_out);
             let (own, dispatcher) = (Arc::clone(&activator), Arc::clone(&dispatcher));
             let switch = move |active| dispatcher.active.store(Arc::new(active));
-            Deployments::new(store, own, node.clone(), (deployed, Found { ground, served, left_out }), switch)
+            Deployments::new(store, own, node.clone(), (deployed, Found { ground, served, left_out, secrets }), switch)
         });
         let ready = Ready::default();
         let cores = serve(&dispatcher, &access, &limits)?;
@@ -146,7 +146,8 @@ impl Node {
                     metrics.isolates_waiting(sandbox::waiting());
                     metrics.render()
                 };
-                Some(serve_admin(operator, Panel::new(ready.clone(), page), deployments, &limits)?)
+                let api = deployments.clone().map(|own| Api::new(own, Access::Tokens, ready.clone()));
+                Some(serve_admin(operator, Panel::new(ready.clone(), page).with(api), deployments, &limits)?)
             }
             None => None,
         };
@@ -382,6 +383,7 @@ fn serve_admin(
     let build = move |_| {
         if let Some(deployments) = &deployments {
             observe::spawn("rollouts", Arc::clone(deployments).watch());
+            observe::spawn("pruning", Arc::clone(deployments).prune());
         }
         panel.clone()
     };

@@ -12,6 +12,7 @@ use super::components::{LoadError, Ready, taken};
 use super::deployed::{Deployed, LeftOut};
 use super::loader::Loader;
 use super::parallel;
+use super::secrets;
 use super::tally::Watched;
 use crate::bindings::{Capabilities, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
@@ -229,10 +230,12 @@ impl Activator {
         let bytes = read_component(path, self.loader.components.component_size)?;
         let digest = Digest::of(&bytes);
         let made = self.worker(worker, digest, digest.to_string()[..12].into());
+        secrets::tell_from_environment(&made, worker)?;
         let known = self.code_of(&made.code, is_known, || self.loader.components.make(&made.code, &bytes));
         Ok((made, known.map_err(|error| fault(path, &error))?))
     }
 
+    /// A version, whose code is looked for next.
     pub(super) fn worker(&self, worker: &config::Worker, digest: Digest, version: Arc<str>) -> Arc<Worker> {
         let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);

@@ -62,7 +62,8 @@ impl Deployed {
     /// # Errors
     /// Every fault of its versions, against the configuration of this node.
     pub fn read(worker: &store::Worker, store: &Store, node: &config::Node) -> Result<Option<Self>, Diagnostics> {
-        let Some(store::Deployment { id: deployment, plan: Plan::Serve { why, shares }, .. }) = &worker.deployment else {
+        let Some(store::Deployment { id: deployment, plan: Plan::Serve { why, shares }, .. }) = &worker.deployment
+        else {
             return Ok(None);
         };
         let (mut versions, mut faults) = (Vec::new(), Vec::new());
@@ -73,7 +74,11 @@ impl Deployed {
             }
         }
         let name = worker.name.clone();
-        if faults.is_empty() { Ok(Some(Self { name, deployment: *deployment, why: *why, versions })) } else { Err(Diagnostics(faults)) }
+        if faults.is_empty() {
+            Ok(Some(Self { name, deployment: *deployment, why: *why, versions }))
+        } else {
+            Err(Diagnostics(faults))
+        }
     }
 }
 

@@ -1,14 +1,20 @@
-//! The operator's own listener: is the process alive, is it ready, what does it count.
+//! The operator's own listener: is the process alive, is it ready, what does it count; and the API by which workers are deployed.
 //!
-//! May import: `http`, `ingress`.
+//! May import: all rooms up to `ingress`.
 //!
 //! The way in: a [`Panel`] is a [`Handle`]; `node.rs` gives it cores and a loopback address of its own, so that
-//! it answers when the others have all the work and all the connections they may have.
+//! it answers when the others have all the work and all the connections they may have. It hands what begins with `/v1/` to its [`Api`].
 //!
-//! Invariants: reads only; answers only to loopback names, so that no page in the operator's browser can ask it through a name
-//! that it made point here (DNS rebinding); holds no lock while it answers.
+//! Invariants: answers only to loopback names, so that no page in the operator's browser can ask it through a name
+//! that it made point here (DNS rebinding); holds no lock while it answers; nothing is changed or shown of workers without a token, but in
+//! `eyot dev`.
 
+pub mod api;
 mod host;
+mod root;
+
+pub use api::{Access, Api};
+pub use root::first_token;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -55,13 +61,20 @@ const PAGES: [(&str, &str); 3] = [
 #[derive(Clone)]
 pub struct Panel {
     ready: Ready,
+    api: Option<Api>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Panel {
     /// `metrics` writes the page for Prometheus, anew for each scrape.
     pub fn new(ready: Ready, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self { ready, metrics: Arc::new(metrics) }
+        Self { ready, api: None, metrics: Arc::new(metrics) }
+    }
+
+    /// With an API.
+    #[must_use]
+    pub fn with(self, api: Option<Api>) -> Self {
+        Self { api, ..self }
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
@@ -95,8 +108,17 @@ impl Handle for Panel {
 
     async fn handle(&self, _: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
         // hyper leaves the content of an answer to HEAD out, and keeps its length.
-        Ok(self.answer(&request))
+        match &self.api {
+            Some(api) if is_of_api(request.uri().path()) && host::check(&request).is_ok() => {
+                Ok(api.handle(request).await)
+            }
+            _ => Ok(self.answer(&request)),
+        }
     }
+}
+
+fn is_of_api(path: &str) -> bool {
+    path.starts_with("/v1/") || path == "/openapi.json"
 }
 
 fn text(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -36,7 +37,9 @@ pub struct Capabilities {
     /// What is counted for it.
     pub metrics: Arc<WorkerMetrics>,
     env: Vec<(String, String)>,
-    config: WasiConfigVariables,
+    config: BTreeMap<String, String>,
+    /// The configuration with the secrets, of which a value may change while isolates run.
+    answers: ArcSwap<WasiConfigVariables>,
 }
 
 impl Capabilities {
@@ -59,8 +62,15 @@ impl Capabilities {
             log,
             metrics,
             env: worker.env.clone().into_iter().collect(),
-            config: variables(&worker.config),
+            config: worker.config.clone(),
+            answers: ArcSwap::from_pointee(variables(&worker.config)),
         }
+    }
+
+    /// From now on `wasi:config/store` answers these secrets, too, in isolates that run as well.
+    pub fn know<'a>(&self, secrets: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let secrets = secrets.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.answers.store(Arc::new(variables(&self.config.clone().into_iter().chain(secrets).collect())));
     }
 }
 
@@ -95,6 +105,8 @@ pub struct Guest {
     wasi: Option<(WasiCtx, Arc<Output>)>,
     http: WasiHttpCtx,
     outbound: Outbound,
+    /// What was answered last.
+    answers: Option<Arc<WasiConfigVariables>>,
 }
 
 impl Guest {
@@ -116,6 +128,7 @@ impl Guest {
             capabilities: Arc::clone(capabilities),
             table,
             http,
+            answers: None,
         }
     }
 
@@ -150,8 +163,8 @@ impl Guest {
     }
 
     /// What `wasi:config/store` answers.
-    pub(super) fn config(&self) -> &WasiConfigVariables {
-        &self.capabilities.config
+    pub(super) fn config(&mut self) -> &WasiConfigVariables {
+        self.answers.insert(self.capabilities.answers.load_full())
     }
 }
 

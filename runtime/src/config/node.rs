@@ -28,6 +28,8 @@ pub struct Node {
     pub state: Option<PathBuf>,
     /// Where deployed workers are kept. `None`: none can be deployed.
     pub store: Option<PathBuf>,
+    /// The file with the key under which secrets of deployed workers are kept. `None`: EYOT_SECRETS_KEY, if it is there, is the key.
+    pub secrets_key: Option<PathBuf>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Empty: nobody's. `Forwarded` is passed on, not read.
     pub trusted_proxies: Vec<IpNet>,
     /// The workers of this node, each with its limits resolved.
@@ -102,6 +104,7 @@ impl Node {
 
 const STATE: Key = key("state", "the path of a folder", "\"/var/lib/eyot\"");
 const STORE: Key = key("store", "the path of a folder", "\"/var/lib/eyot/store\"");
+const SECRETS_KEY: Key = key("secrets_key", "the path of a file", "\"/etc/eyot/secrets.key\"");
 const PROXIES: Key = key("trusted_proxies", "a list of address blocks", "[\"10.0.0.0/8\"]");
 const PATH: Key = key("path", "the folder of a worker or its eyot.toml", "\"workers/api\"");
 const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
@@ -152,6 +155,9 @@ impl Reading {
             listeners,
             state: read_folder(root, STATE),
             store: read_store(root, admin.is_some()),
+            secrets_key: root
+                .optional::<String>(SECRETS_KEY)
+                .map(|path| existing_file(root.source, SECRETS_KEY.name, &path)),
             admin,
             trusted_proxies: trusted_proxies.into_iter().flatten().map(Spanned::into_inner).collect(),
             workers,

@@ -5,9 +5,6 @@
 //! Invariants: what was answered is on the disk; a change is whole or not there, together with its line of the audit; versions and
 //! deployments never change, and of history only pruning deletes, by its rule and behind what it keeps; no secret and no token is in the
 //! store but encrypted or as a digest; one process has a store; what is damaged is named, not served.
-// Its callers are the next step: `eyot deploy` and the admin API.
-#![cfg_attr(not(test), expect(dead_code, reason = "`eyot deploy` and the admin API come next"))]
-#![expect(unused_imports, reason = "the names of what they get and give, too")]
 
 mod backup;
 mod change;
@@ -35,18 +32,14 @@ mod vault;
 mod wal;
 mod writer;
 
-pub use backup::{Backup, restore};
-pub use check::Fault;
-pub use components::Held;
 pub use digest::Digest;
 pub use durable::write_whole;
 pub use error::StoreError;
 pub use model::{
-    After, AuditEntry, By, Content, Deployment, DeploymentId, NewDeployment, NewVersion, Once, Plan, Snapshot, Version,
-    VersionId, Why, Worker,
+    After, By, Deployment, DeploymentId, NewDeployment, NewVersion, Once, Plan, Version, VersionId, Why, Worker,
 };
 pub use prune::{Keep, Pruned};
-pub use secret::{KeyId, Sealed, Secret, SecretError, SecretName, SecretValue};
+pub use secret::{Secret, SecretError, SecretName, SecretValue};
 pub use shares::{Share, Shares, SharesError, Weight};
 pub use state::Store;
 pub use token::{NewToken, Scope, TokenHash, TokenId, TokenRow};

@@ -171,8 +171,6 @@ pub struct NewDeployment {
     pub note: String,
     /// What it replaces.
     pub after: After,
-    /// What is said of it.
-    pub note: String,
 }
 
 /// What a deployment replaces. Of two that replace the same one, the second is refused.

@@ -1,7 +1,7 @@
 //! Why a change is not made.
 
 use crate::config::{Diagnostic, Diagnostics};
-use crate::store::{SharesError, StoreError};
+use crate::store::{SecretError, SharesError, StoreError, VaultError};
 
 /// Why a change is not made. What served before serves on.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,27 @@ pub enum DeployError {
     NothingBefore {
         /// Its name.
         worker: String,
+    },
+    /// Whoever asked is at fault.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The node has no key, or another one.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The operator has given the node no key.
+    #[error("this node has no key for secrets; give it one: `secrets_key` in node.toml, or EYOT_SECRETS_KEY")]
+    NoKey,
+    /// A version that serves needs it.
+    #[error(
+        "version {version} of worker `{worker}` serves and asks for secret `{name}`; deploy one that does not first"
+    )]
+    InUse {
+        /// The name of the worker.
+        worker: String,
+        /// The number of the version.
+        version: u32,
+        /// The name of the secret.
+        name: String,
     },
     /// What the store says.
     #[error(transparent)]

@@ -4,6 +4,7 @@
 //! One change is made after the other, each by a task of its own: whoever asked may go, and it is still made as a whole.
 
 mod error;
+mod secrets;
 mod serving;
 mod upload;
 mod watch;
@@ -23,6 +24,7 @@ use super::activator::Activator;
 use super::active::Active;
 use super::assemble::{Ground, Served};
 use super::deployed::{Deployed, LeftOut, Stored};
+use super::secrets::Secrets;
 use crate::config::{self, Diagnostics};
 use crate::observe;
 use crate::store::{
@@ -43,6 +45,7 @@ pub struct Deployments {
     /// The workers of node.toml.
     configured: Vec<Served>,
     serving: Mutex<Serving>,
+    secrets: Mutex<Secrets>,
     /// Who changes what serves.
     turn: Arc<Semaphore>,
     /// Who brings a component: each has all of it in memory.
@@ -53,9 +56,18 @@ pub struct Deployments {
 /// So many components are received and compiled at once; further ones wait.
 const UPLOADS: usize = 2;
 
-/// Of a worker's versions, those of the last so many deployments can be gone back to, and what is younger than a week besides.
-const KEPT: NonZeroU32 = NonZeroU32::new(100).expect("it is above 0");
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What stays of the history: of each worker what its last 100 deployments name, and what is younger than a week besides; its last 1,000
+/// deployments; of the audit 10,000 lines, and all of the last year.
+const KEEP: Keep = Keep {
+    deployments: NonZeroU32::new(100).expect("it is above 0"),
+    younger_than: Duration::from_secs(7 * 24 * 60 * 60),
+    history: NonZeroU32::new(1_000).expect("it is above 0"),
+    audit: NonZeroU32::new(10_000).expect("it is above 0"),
+    audit_younger_than: Duration::from_secs(365 * 24 * 60 * 60),
+};
+
+/// How often the node looks for what can go.
+const PRUNED_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// What a start has found, and what changes it builds on.
 pub struct Found {
@@ -65,6 +77,8 @@ pub struct Found {
     pub served: Vec<Served>,
     /// What should and cannot.
     pub left_out: LeftOut,
+    /// What deployed workers know.
+    pub secrets: Secrets,
 }
 
 /// What a deployment is to be, in the numbers of versions.
@@ -92,12 +106,14 @@ impl Deployments {
         (deployed, found): (Vec<Deployed>, Found),
         switch: impl Fn(Active) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let Found { ground, mut served, left_out } = found;
+        let Found { ground, mut served, left_out, secrets } = found;
         let more = served.split_off(node.workers.len());
         let serving = Mutex::new(Serving::new(deployed, more, left_out));
         let (turn, uploads) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(UPLOADS)));
-        let switch = Box::new(switch);
-        Arc::new(Self { store, activator, node, ground, configured: served, serving, turn, uploads, switch })
+        let (switch, secrets) = (Box::new(switch), Mutex::new(secrets));
+        let own = Self { store, activator, node, ground, configured: served, serving, secrets, turn, uploads, switch };
+        own.tell_all_secrets();
+        Arc::new(own)
     }
 
     /// Makes a deployment: from the next request on these versions serve.
@@ -113,9 +129,10 @@ impl Deployments {
         }
         let Asked { worker: name, why, after, note, .. } = asked;
         let new = NewDeployment { worker: name, shares, why, after, note };
-        self.change("deploy", move |own| async move {
-            own.serve(&worker, Some(stored), || own.store.deploy(by, new)).await
-        })
+        self.change(
+            "deploy",
+            move |own| async move { own.serve(&worker, Some(stored), || own.store.deploy(by, new)).await },
+        )
         .await
     }
 
@@ -151,12 +168,16 @@ impl Deployments {
         .await
     }
 
-    /// Removes what nobody will serve again: what none of a worker's last 100 deployments names and is older than a week.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub async fn prune(&self, by: By) -> Result<Pruned, DeployError> {
-        Ok(self.store.prune(by, Keep { deployments: KEPT, younger_than: KEPT_FOR }).await?)
+    /// Removes what nobody will serve again, for as long as the node runs: see `KEEP`.
+    pub async fn prune(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(PRUNED_EVERY).await;
+            match self.store.prune(By::new("eyot"), KEEP).await {
+                Ok(pruned) if pruned == Pruned::default() => {}
+                Ok(pruned) => tracing::info!(versions = pruned.versions, bytes = pruned.bytes, "pruned"),
+                Err(error) => tracing::error!("nothing is pruned: {error}"),
+            }
+        }
     }
 
     /// What is known of the workers that should serve.
@@ -214,6 +235,11 @@ impl Deployments {
             self.activator.assemble_on(&self.node, Some(&self.ground), &all)?.unwrap_or_default()
         };
         let deployment = keep().await?;
+        let newest = self.store.worker(worker).await?.and_then(|worker| worker.deployment);
+        if newest.is_some_and(|newest| newest.id != deployment.id) {
+            // Its key was used before, and something else was deployed since.
+            return Ok(deployment);
+        }
         (self.switch)(active);
         self.serving().replace(worker, ready, &deployment);
         let versions = deployment.shares().map_or(0, |shares| shares.iter().count());
@@ -225,12 +251,16 @@ impl Deployments {
     async fn ready(&self, worker: &str, versions: Vec<Stored>) -> Result<(Vec<Stored>, Served), DeployError> {
         let mut workers = Vec::new();
         for stored in &versions {
+            self.secrets().are_there(stored)?;
             let known = self.serving().version(worker, stored.number);
             workers.push(match known {
                 Some(worker) => worker,
                 None => {
                     let (activator, stored) = (Arc::clone(&self.activator), stored.clone());
-                    blocking(move || activator.prepare_stored(&stored)).await?
+                    let configuration = Arc::clone(&stored.configuration);
+                    let made = blocking(move || activator.prepare_stored(&stored)).await?;
+                    self.secrets().tell(&made, &configuration);
+                    made
                 }
             });
         }
@@ -243,10 +273,8 @@ impl Deployments {
         let (mut versions, mut shares) = (Vec::new(), Vec::new());
         for (number, basis_points) in &asked.shares {
             let found = self.store.version_numbered(&asked.worker, *number).await?;
-            let version = found.ok_or_else(|| StoreError::NoVersion {
-                worker: asked.worker.clone(),
-                version: number.to_string(),
-            })?;
+            let version = found
+                .ok_or_else(|| StoreError::NoVersion { worker: asked.worker.clone(), version: number.to_string() })?;
             shares.push(Share { version: version.id, weight: crate::store::Weight::new(*basis_points)? });
             versions.push(version);
         }
@@ -266,7 +294,9 @@ impl Deployments {
             const PAGE: u32 = 50;
             let page = self.store.deployments(worker, before, PAGE).await?;
             let skipped = usize::from(before.is_none());
-            let Some(oldest) = page.last() else { return Err(DeployError::NothingBefore { worker: worker.to_owned() }) };
+            let Some(oldest) = page.last() else {
+                return Err(DeployError::NothingBefore { worker: worker.to_owned() });
+            };
             before = Some(oldest.id);
             let good = page.iter().skip(skipped).find_map(|deployment| match &deployment.plan {
                 Plan::Serve { shares, .. } => {
@@ -284,6 +314,11 @@ impl Deployments {
                 return Ok(numbers);
             }
         }
+    }
+
+    fn secrets(&self) -> MutexGuard<'_, Secrets> {
+        // A value is there or not.
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serving(&self) -> MutexGuard<'_, Serving> {

@@ -7,7 +7,7 @@ use super::super::active::Worker;
 use super::super::assemble::Served;
 use super::super::deployed::{Deployed, LeftOut, Stored};
 use super::watch::Trial;
-use crate::config::Diagnostics;
+use crate::config::{self, Diagnostics};
 use crate::store::{Deployment, DeploymentId, Plan};
 
 /// All deployed workers.
@@ -68,6 +68,19 @@ impl Serving {
         let one = self.workers.get(worker)?;
         let at = one.versions.iter().position(|stored| stored.number == number)?;
         one.served.versions.get(at).map(|(worker, _)| Arc::clone(worker))
+    }
+
+    /// The versions of a worker that serve.
+    pub(super) fn versions(&self, worker: &str) -> impl Iterator<Item = (&Worker, &config::Worker)> {
+        let one = self.workers.get(worker).into_iter();
+        one.flat_map(|one| one.served.versions.iter().zip(&one.versions))
+            .map(|((worker, _), stored)| (&**worker, &*stored.configuration))
+    }
+
+    /// The version that serves and asks for a secret of this name, if one does.
+    pub(super) fn user_of(&self, worker: &str, secret: &str) -> Option<u32> {
+        let asks = |stored: &&Stored| stored.configuration.secrets.iter().any(|name| name == secret);
+        self.workers.get(worker)?.versions.iter().find(asks).map(|stored| stored.number)
     }
 
     /// From now on this serves, or nothing.

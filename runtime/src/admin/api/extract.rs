@@ -1,6 +1,6 @@
 //! Parts of requests as handlers take them: what is wrong with one is a problem like any other.
 
-use axum::extract::{FromRequest, FromRequestParts};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 
 use super::problem::Problem;
 
@@ -20,6 +20,12 @@ pub(super) struct Path<T>(pub(super) T);
 pub(super) struct Query<T>(pub(super) T);
 
 /// A form with files.
-#[derive(FromRequest)]
-#[from_request(via(axum::extract::Multipart), rejection(Problem))]
 pub(super) struct Multipart(pub(super) axum::extract::Multipart);
+
+impl<S: Send + Sync> FromRequest<S> for Multipart {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        Ok(Self(axum::extract::Multipart::from_request(request, state).await?))
+    }
+}

@@ -129,6 +129,8 @@ impl From<DeployError> for Problem {
             DeployError::Denied(_) => Self::forbidden(detail),
             DeployError::Shares(_) | DeployError::NothingToServe => Self::invalid(detail),
             DeployError::NothingBefore { .. } => Self::new(StatusCode::CONFLICT, "nothing_before", detail),
+            DeployError::NoKey => Self::new(StatusCode::SERVICE_UNAVAILABLE, "secrets_unavailable", detail),
+            DeployError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),
             DeployError::Secret(error) => error.into(),
             DeployError::Vault(error) => error.into(),
             DeployError::Store(error) => error.into(),
@@ -146,7 +148,7 @@ impl From<StoreError> for Problem {
             StoreError::Pruned { .. } => conflict("pruned", detail),
             StoreError::Raced { .. } => conflict("raced", detail),
             StoreError::KeyReused { .. } => conflict("idempotency_key_reused", detail),
-            StoreError::TooMany { .. } => conflict("too_many", detail),
+            StoreError::TooManySecrets { .. } | StoreError::TooManyTokens { .. } => conflict("too_many", detail),
             _ => {
                 tracing::error!("a change or a question of the admin API failed: {detail}");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)

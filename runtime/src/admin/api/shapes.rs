@@ -217,9 +217,8 @@ pub struct SecretValue {
 }
 
 /// What a token lets do. Each lets do what those before it do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(not(test), derive(clap::ValueEnum))]
 pub enum Scope {
     /// Look.
     Read,

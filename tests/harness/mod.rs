@@ -301,6 +301,15 @@ impl Node {
         }
     }
 
+    /// Ends it by a signal and starts it again in its folder, with the configuration that lies there.
+    pub fn again(mut self, signal: &str) -> Self {
+        self.stop(signal);
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
+        let mut command = eyot();
+        command.args(["serve", "--access-log", "off", "--config"]).arg(folder.path().join("node.toml"));
+        Self::spawn(command, folder, 4 * PATIENCE)
+    }
+
     /// Whether the process has ended.
     pub fn ended(&mut self) -> bool {
         let ended = self.child.try_wait().expect("a child").is_some();

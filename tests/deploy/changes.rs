@@ -132,14 +132,14 @@ fn shares_that_do_not_come_to_everything_are_refused() {
 
 #[test]
 fn a_worker_of_node_toml_is_not_taken_over() {
-    let manifest_of_own = fixtures::worker("own", &fixtures::fixture(), "[[route]]\npath = \"/own\"");
+    let manifest_of_own = fixtures::worker("own", &fixtures::fixture(), "[[route]]\npath = \"/env\"");
     let configuration = crate::operator::configuration("[[worker]]\npath = \"own\"\n");
     let node = crate::harness::Node::start(&configuration, &[("own/eyot.toml", &manifest_of_own)]);
     let operator = Operator::first(&node);
     let answer = operator.add("own", &manifest("own", "two", ""), &fixtures::fixture());
     assert_eq!(answer.status, 422, "{}", answer.body);
     operator.serve("shop", operator.version("shop", "one"));
-    assert_eq!((asked(&node, "shop").as_str(), node.get("/own").status), ("one", 200));
+    assert_eq!((asked(&node, "shop").as_str(), node.get("/env").status), ("one", 200));
 }
 
 #[test]

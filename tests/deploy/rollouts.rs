@@ -56,20 +56,25 @@ fn a_client_that_sticks_stays_with_its_version_and_keeps_the_new_one_while_its_s
 fn a_version_that_fails_one_request_of_five_is_rolled_back_and_the_deployment_says_why() {
     let node = node("");
     let operator = Operator::first(&node);
-    let rollout = "rollout = { max_failures = \"5%\", window = \"20s\", min_requests = 20 }";
+    let rollout =
+        "rollout = { sticky = \"header:user\", max_failures = \"10%\", window = \"20s\", min_requests = 20 }";
     let (old, new) = (operator.version_with("shop", "one", rollout), operator.version_with("shop", "two", rollout));
     operator.serve("shop", old);
     assert_eq!(operator.deploy("shop", &[(old, 50.0), (new, 50.0)]).status, 201);
+    let ask = |user: usize, path: &str| {
+        let request = node.request("GET", path).header("host", "shop.example").header("user", user.to_string());
+        Answer::of(request)
+    };
+    let with_new: Vec<usize> = (0..40).filter(|user| ask(*user, "/config?key=is").json() == "two").collect();
     let began = Instant::now();
     let deployment = || operator.get("/v1/workers/shop").json()["deployment"].clone();
     let mut count = 0;
     until("the node goes back", || {
-        for _ in 0..10 {
-            count += 1;
-            let which = node.get_from("shop.example", "/config?key=is").json() == "two";
-            // Only where the new version would answer, one of five fails: the old one answers 404 to such a mode.
-            let path = if which && count % 5 == 0 { "/trap" } else { "/config?key=is" };
-            node.get_from("shop.example", path);
+        for user in 0..40 {
+            // One of five requests to the new version meets its fault; none of those to the old one does.
+            count += usize::from(with_new.contains(&user));
+            let fails = with_new.contains(&user) && count % 5 == 0;
+            ask(user, if fails { "/trap" } else { "/config?key=is" });
         }
         deployment()["why"] == "automatic rollback"
     });
@@ -77,7 +82,35 @@ fn a_version_that_fails_one_request_of_five_is_rolled_back_and_the_deployment_sa
     let deployment = deployment();
     let note = deployment["note"].as_str().unwrap();
     assert!(note.contains("version 2 failed") && note.contains("may fail"), "{note}");
-    assert_eq!(deployment["versions"][0]["version"], old);
-    assert_eq!(deployment["who"], "eyot");
+    assert_eq!((&deployment["versions"][0]["version"], &deployment["who"]), (&old.into(), &"eyot".into()));
     assert_eq!(asked(&node, "shop"), "one");
+}
+
+#[test]
+fn a_new_version_that_fails_alone_is_rolled_back_after_a_plain_deploy_too() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let rollout = "rollout = { window = \"20s\", min_requests = 5 }";
+    let (old, new) = (operator.version_with("shop", "one", rollout), operator.version_with("shop", "two", rollout));
+    operator.serve("shop", old);
+    operator.serve("shop", new);
+    until("the node goes back", || {
+        node.get_from("shop.example", "/trap");
+        operator.get("/v1/workers/shop").json()["deployment"]["why"] == "automatic rollback"
+    });
+    assert_eq!(asked(&node, "shop"), "one");
+}
+
+#[test]
+fn a_first_version_that_fails_has_nothing_to_go_back_to_and_serves_on() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let rollout = "rollout = { window = \"2s\", min_requests = 1 }";
+    operator.serve("shop", operator.version_with("shop", "one", rollout));
+    for _ in 0..20 {
+        node.get_from("shop.example", "/trap");
+    }
+    assert_eq!(asked(&node, "shop"), "one");
+    let back = operator.send("POST", "/v1/workers/shop/rollback", &serde_json::json!({}));
+    assert_eq!((back.status, back.json()["code"].as_str()), (409, Some("nothing_before")));
 }

@@ -73,7 +73,11 @@ pub(super) async fn add(
     Path(worker): Path<String>,
     Multipart(form): Multipart,
 ) -> Result<(StatusCode, Json<Version>), Problem> {
-    caller.may_with(Scope::Deploy, &worker)?;
+    if let Err(refused) = caller.may_with(Scope::Deploy, &worker) {
+        // Who is known is read to the end: in the middle of sending, many clients do not hear an answer.
+        read(form).await?;
+        return Err(refused);
+    }
     let (manifest, component, message) = read(form).await?;
     let digest = Digest::of(&component).to_string();
     let by = caller.by(&("version", &worker, &manifest, digest, &message));

@@ -4,6 +4,10 @@ mod harness;
 
 #[path = "deploy/changes.rs"]
 mod changes;
+#[path = "deploy/generated.rs"]
+mod generated;
+#[path = "deploy/kills.rs"]
+mod kills;
 #[path = "deploy/operator.rs"]
 mod operator;
 #[path = "deploy/restarts.rs"]
@@ -14,3 +18,5 @@ mod rollouts;
 mod secrets;
 #[path = "deploy/tenants.rs"]
 mod tenants;
+#[path = "deploy/thousand.rs"]
+mod thousand;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,7 +16,7 @@ use crate::activate::{
 use crate::admin::{Access, Api, Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
-use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, watch_process};
+use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, Previews, watch_process};
 use crate::egress::{self, Own};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
@@ -26,6 +26,7 @@ use crate::sandbox::{self, Engines};
 
 mod certificates;
 mod confine;
+mod errands;
 mod kept;
 mod room;
 
@@ -120,6 +121,7 @@ impl Node {
             unrouted: metrics.target(observe::Target::None),
             tracer: Tracer::start(&node.telemetry, metrics.span_losses())
                 .map_err(|error| internal("the span exporter", &error))?,
+            previews: OnceLock::new(),
         });
         let access = match options.access {
             Some((destination, form)) => AccessLogs::start(&destination, form, metrics.access_log_dropped())
@@ -130,14 +132,22 @@ impl Node {
         activator.loader.load_ahead(to_load);
         activator.loader.compile_ahead(to_compile);
         let certificates = Certificates::new(credentials, metrics.certificates());
+        let (errands, errands_of_cores) = errands::desk();
         let deployments = kept.map(|Kept { store, deployed, secrets, left_out }| {
             kept::tell(&left_out);
-            let (own, dispatcher) = (Arc::clone(&activator), Arc::clone(&dispatcher));
-            let switch = move |active| dispatcher.active.store(Arc::new(active));
-            Deployments::new(store, own, node.clone(), (deployed, Found { ground, served, left_out, secrets }), switch)
+            let (own, shared) = (Arc::clone(&activator), Arc::clone(&dispatcher));
+            let switch = Box::new(move |active| shared.active.store(Arc::new(active)));
+            let found = Found { ground, served, left_out, secrets };
+            let deployments = Deployments::new(store, own, node.clone(), (deployed, found), switch, errands.ask());
+            if let Some(suffix) = node.preview.clone() {
+                let previews = Previews { suffix, deployments: Arc::clone(&deployments) };
+                // It is new, so nobody has set it before.
+                let _ = dispatcher.previews.set(previews);
+            }
+            deployments
         });
         let ready = Ready::default();
-        let cores = serve(&dispatcher, &access, &limits)?;
+        let cores = serve(&dispatcher, &access, &limits, errands_of_cores)?;
         let admin_core = match operator {
             Some(operator) => {
                 let connections = cores.counter();
@@ -362,12 +372,19 @@ impl Handle for Entry {
     }
 }
 
-fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
+fn serve(
+    dispatcher: &Arc<Dispatcher>,
+    access: &AccessLogs,
+    limits: &NodeLimits,
+    errands: errands::Desk,
+) -> Result<Cores, Diagnostics> {
     let (dispatcher, proxies) = (Arc::clone(dispatcher), dispatcher.trusted_proxies.clone());
     let logs: Vec<_> = (0..ingress::available()).map(|_| access.core()).collect();
     let build = move |index: usize| {
         let access = logs[index].clone();
-        Entry(Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access }))
+        let core = Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access });
+        errands.take(&core);
+        Entry(core)
     };
     Cores::start("eyot-core", ingress::available(), limits, &proxies, sandbox::at_rest, build)
         .map_err(|error| internal("the threads", &error))

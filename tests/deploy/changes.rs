@@ -169,3 +169,43 @@ fn every_change_stands_in_the_audit_with_its_author() {
     assert_eq!(actions[..3], ["deployment.add", "version.add", "worker.add"]);
     assert!(entries[0]["actor"].as_str().unwrap().starts_with("first ("), "{audit:#}");
 }
+
+#[test]
+fn a_version_that_does_not_pass_its_probe_is_never_served() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    operator.serve("shop", operator.version("shop", "one"));
+    let second = operator.version("shop", "two");
+    let deploy = |probe: &str| {
+        let versions = json!([{ "version": second, "percent": 100 }]);
+        operator.send("POST", "/v1/workers/shop/deployments", &json!({ "versions": versions, "probe": probe }))
+    };
+    for bad in ["/trap", "/no-response", "/status?code=503"] {
+        let answer = deploy(bad);
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (409, Some("probe_failed")),
+            "{bad}: {}",
+            answer.body
+        );
+        assert_eq!(asked(&node, "shop"), "one");
+    }
+    assert_eq!(operator.get("/v1/workers/shop/deployments").json()["deployments"].as_array().unwrap().len(), 1);
+    assert_eq!(deploy("/env").status, 201);
+    assert_eq!(asked(&node, "shop"), "two");
+}
+
+#[test]
+fn a_version_that_does_not_serve_is_tried_at_its_preview_address() {
+    let node = node("preview = \"preview.example\"");
+    let operator = Operator::first(&node);
+    operator.serve("shop", operator.version("shop", "one"));
+    operator.version("shop", "two");
+    let tried = |host: &str| node.get_from(host, "/config?key=is");
+    assert_eq!(tried("2-shop.preview.example").json(), "two");
+    assert_eq!(tried("1-shop.preview.example").json(), "one");
+    assert_eq!(asked(&node, "shop"), "one");
+    for host in ["3-shop.preview.example", "2-shop.xpreview.example", "2-nobody.preview.example", "preview.example"] {
+        assert_eq!(tried(host).status, 404, "{host}");
+    }
+}

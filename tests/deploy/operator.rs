@@ -59,9 +59,13 @@ impl Operator {
 
     /// Adds a version of a worker.
     pub fn add(&self, worker: &str, manifest: &str, component: &Path) -> Answer {
+        Answer::of(self.upload(worker, manifest, component))
+    }
+
+    pub fn upload(&self, worker: &str, manifest: &str, component: &Path) -> reqwest::blocking::RequestBuilder {
         let component = std::fs::read(component).expect("a component");
         let form = Form::new().text("manifest", manifest.to_owned()).part("component", Part::bytes(component));
-        Answer::of(self.request("POST", &format!("/v1/workers/{worker}/versions")).multipart(form))
+        self.request("POST", &format!("/v1/workers/{worker}/versions")).multipart(form)
     }
 
     /// Adds a version of a worker whose `/config?key=is` answers this, and gives its number.

@@ -56,8 +56,7 @@ fn a_client_that_sticks_stays_with_its_version_and_keeps_the_new_one_while_its_s
 fn a_version_that_fails_one_request_of_five_is_rolled_back_and_the_deployment_says_why() {
     let node = node("");
     let operator = Operator::first(&node);
-    let rollout =
-        "rollout = { sticky = \"header:user\", max_failures = \"10%\", window = \"20s\", min_requests = 20 }";
+    let rollout = "rollout = { sticky = \"header:user\", max_failures = \"10%\", window = \"20s\", min_requests = 20 }";
     let (old, new) = (operator.version_with("shop", "one", rollout), operator.version_with("shop", "two", rollout));
     operator.serve("shop", old);
     assert_eq!(operator.deploy("shop", &[(old, 50.0), (new, 50.0)]).status, 201);

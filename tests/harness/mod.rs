@@ -303,7 +303,9 @@ impl Node {
 
     /// Ends it by a signal and starts it again in its folder, with the configuration that lies there.
     pub fn again(mut self, signal: &str) -> Self {
-        self.stop(signal);
+        if !self.ended() {
+            self.stop(signal);
+        }
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
         let mut command = eyot();
         command.args(["serve", "--access-log", "off", "--config"]).arg(folder.path().join("node.toml"));
@@ -373,6 +375,14 @@ impl Answer {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.bytes().expect("a whole body");
         Self { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+    }
+
+    /// The same; `None` where the connection broke before all of it was there.
+    pub fn try_of(request: reqwest::blocking::RequestBuilder) -> Option<Self> {
+        let answer = request.send().ok()?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.bytes().ok()?;
+        Some(Self { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
     /// A header's value, or nothing.

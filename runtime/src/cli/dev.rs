@@ -151,6 +151,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         state: None,
         store: None,
         secrets_key: None,
+        preview: None,
         trusted_proxies: Vec::new(),
         origins: origins.into_iter().map(open_origin).collect::<anyhow::Result<_>>()?,
         workers,

@@ -208,6 +208,7 @@ pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) ->
         state: None,
         store: None,
         secrets_key: None,
+        preview: None,
         trusted_proxies: Vec::new(),
         workers: vec![worker],
         routes: vec![route],

@@ -4,6 +4,8 @@
 //! One change is made after the other, each by a task of its own: whoever asked may go, and it is still made as a whole.
 
 mod error;
+mod preview;
+mod probe;
 mod secrets;
 mod serving;
 mod upload;
@@ -16,9 +18,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use error::DeployError;
+pub use preview::preview_host;
+pub use probe::Ask;
 pub use serving::Standing;
 pub use upload::Upload;
 
+use self::preview::Previews;
 use self::serving::Serving;
 use super::activator::Activator;
 use super::active::Active;
@@ -50,8 +55,13 @@ pub struct Deployments {
     turn: Arc<Semaphore>,
     /// Who brings a component: each has all of it in memory.
     uploads: Arc<Semaphore>,
-    switch: Box<dyn Fn(Active) + Send + Sync>,
+    switch: Switch,
+    ask: Ask,
+    previews: Previews,
 }
+
+/// Has a snapshot served from the next request on.
+pub type Switch = Box<dyn Fn(Active) + Send + Sync>;
 
 /// So many components are received and compiled at once; further ones wait.
 const UPLOADS: usize = 2;
@@ -94,24 +104,39 @@ pub struct Asked {
     pub after: After,
     /// What is said of it.
     pub note: String,
+    /// A path that versions which do not serve yet must answer first.
+    pub probe: Option<String>,
 }
 
 impl Deployments {
-    /// Takes over what a start has made of a store. `switch` has a snapshot served from the next request on.
+    /// Takes over what a start has made of a store.
     #[must_use]
     pub fn new(
         store: Store,
         activator: Arc<Activator>,
         node: config::Node,
         (deployed, found): (Vec<Deployed>, Found),
-        switch: impl Fn(Active) + Send + Sync + 'static,
+        switch: Switch,
+        ask: Ask,
     ) -> Arc<Self> {
         let Found { ground, mut served, left_out, secrets } = found;
         let more = served.split_off(node.workers.len());
         let serving = Mutex::new(Serving::new(deployed, more, left_out));
         let (turn, uploads) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(UPLOADS)));
-        let (switch, secrets) = (Box::new(switch), Mutex::new(secrets));
-        let own = Self { store, activator, node, ground, configured: served, serving, secrets, turn, uploads, switch };
+        let own = Self {
+            store,
+            activator,
+            ground,
+            configured: served,
+            serving,
+            secrets: Mutex::new(secrets),
+            turn,
+            uploads,
+            switch,
+            ask,
+            previews: Previews::new(&node),
+            node,
+        };
         own.tell_all_secrets();
         Arc::new(own)
     }
@@ -127,7 +152,11 @@ impl Deployments {
         for version in &stored {
             may(&version.configuration).map_err(DeployError::Denied)?;
         }
-        let Asked { worker: name, why, after, note, .. } = asked;
+        let Asked { worker: name, why, after, note, probe, .. } = asked;
+        if let Some(path) = probe {
+            let numbers: Vec<_> = stored.iter().map(|stored| stored.number).collect();
+            self.probe(&name, &numbers, &path).await?;
+        }
         let new = NewDeployment { worker: name, shares, why, after, note };
         self.change(
             "deploy",
@@ -152,7 +181,7 @@ impl Deployments {
             Some(number) => vec![(number, 10_000)],
             None => self.before(worker, None).await?,
         };
-        let asked = Asked { worker: worker.to_owned(), shares, why: Why::Rollback, after, note };
+        let asked = Asked { worker: worker.to_owned(), shares, why: Why::Rollback, after, note, probe: None };
         self.deploy(by, asked, may).await
     }
 

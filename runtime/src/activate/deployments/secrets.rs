@@ -26,6 +26,7 @@ impl Deployments {
             };
             own.store.set_secret(by, &worker, name.clone(), sealed).await?;
             own.secrets().set(&worker, &name, Some(value));
+            own.previews.forget(&worker);
             own.tell_secrets(&worker);
             let secrets = own.store.secrets(Some(&worker)).await?;
             let set = secrets.into_iter().find(|secret| secret.name == name);

@@ -153,7 +153,8 @@ impl Deployments {
         let shares = self.before(worker, bad).await?;
         tracing::warn!(worker, version, "going back: {reason}");
         let after = After::This(deployment);
-        let asked = Asked { worker: worker.to_owned(), shares, why: Why::AutomaticRollback, after, note: reason };
+        let why = Why::AutomaticRollback;
+        let asked = Asked { worker: worker.to_owned(), shares, why, after, note: reason, probe: None };
         self.deploy(By::new("eyot"), asked, &|_| Ok(())).await.map(drop)
     }
 }

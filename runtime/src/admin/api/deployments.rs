@@ -68,7 +68,12 @@ pub(super) async fn add(
     let shares = new.versions.iter().map(|share| Ok((share.version, basis_points(share.percent)?)));
     let shares = shares.collect::<Result<_, Problem>>()?;
     let after = after(new.after.as_deref())?;
-    let asked = Asked { worker, shares, why, after, note: new.note };
+    if new.probe.as_ref().is_some_and(|path| !is_path(path)) {
+        return Err(Problem::invalid(
+            "`probe` is a path: it begins with `/` and is visible ASCII, 1,000 characters at most",
+        ));
+    }
+    let asked = Asked { worker, shares, why, after, note: new.note, probe: new.probe };
     let deployment = shared.deployments.deploy(by, asked, &|worker| caller.may_have(worker)).await?;
     made(&shared, deployment).await
 }
@@ -94,6 +99,10 @@ pub(super) async fn roll_back(
     let may = |worker: &_| caller.may_have(worker);
     let deployment = shared.deployments.roll_back(by, &worker, back.version, how, &may).await?;
     made(&shared, deployment).await
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.len() <= 1_000 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 async fn made(shared: &Shared, made: store::Deployment) -> Result<(StatusCode, Json<Deployment>), Problem> {

@@ -32,8 +32,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
     caller.may(Scope::Admin)?;
     let grant = Grant::parse(new.scope.into(), &new.workers, &new.hosts)?;
-    if let Some(own) = caller.grant().filter(|own| !own.includes(&grant)) {
-        let _ = own;
+    if caller.grant().is_some_and(|own| !own.includes(&grant)) {
         return Err(Problem::forbidden("the new token would let do more than yours; name fewer workers or hosts"));
     }
     let (token, kept) = operator::issue(&new.name, &grant, new.expires)?;
@@ -54,6 +53,10 @@ pub(super) async fn revoke(
 ) -> Result<Json<Token>, Problem> {
     caller.may(Scope::Admin)?;
     let parsed = TokenId::parse(&id).ok_or_else(|| Problem::bad(format!("{id:?} is not the id of a token")))?;
+    if caller.token() == Some(parsed) {
+        let detail = "a token does not revoke itself, lest nobody be left who can make others; ask with another one";
+        return Err(Problem::new(StatusCode::CONFLICT, "own_token", detail));
+    }
     let revoked = shared.deployments.store.revoke_token(caller.by_without_key(), parsed).await?;
     Ok(Json(shape(revoked)))
 }

@@ -1,5 +1,7 @@
 //! Versions of workers: immutable, and added before anything serves them.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -34,7 +36,7 @@ pub(super) async fn list(
     caller.may_with(Scope::Read, &worker)?;
     workers::find(&shared, &worker).await?;
     let limit = limit(page.limit)?;
-    let found = shared.deployments.store.versions(&worker, page.before, limit).await?;
+    let found = shared.deployments.store.versions(&worker, page.before.map(NonZeroU32::get), limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|oldest| oldest.number);
     let next = next.filter(|number| *number > 1);
     Ok(Json(Versions { versions: found.into_iter().map(|version| shape(version, false)).collect(), next }))

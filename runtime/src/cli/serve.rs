@@ -15,7 +15,7 @@ use crate::config::{self, Diagnostics};
 use crate::dispatch::Detail;
 use crate::ingress::Given;
 use crate::life::{Handover, Supervisor, Watchdog};
-use crate::node::{self, Arrival, Node, Options};
+use crate::node::{self, Node, Options};
 use crate::observe::{AccessForm, Destination, Format, GuestLog, LogGuard, logs};
 use crate::sandbox::Confined;
 

@@ -47,7 +47,7 @@ use crate::http::{Body, Client};
 
 pub use cores::{Cores, available};
 pub use descriptors::raise_descriptors;
-pub use given::{Given, GivenError};
+pub use given::Given;
 pub use listener::{ListenError, Listening};
 pub use tls::{Credentials, Known, load as load_tls};
 

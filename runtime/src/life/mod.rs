@@ -24,9 +24,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use claim::{Claim, ClaimError};
+pub use claim::Claim;
 pub use handover::{Handover, Heir, State};
 pub use notify::Supervisor;
 pub use starter::{HELPER, Starter, run_helper};
-pub use takeover::{TakeOver, TakeOverError};
+pub use takeover::TakeOver;
 pub use watchdog::Watchdog;

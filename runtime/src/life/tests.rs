@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::handover::{Giver, State};
+use super::takeover::TakeOverError;
 use super::wire::{Door, Heard, Line, PROTOCOL, Word};
 use super::*;
 use crate::ingress::Given;

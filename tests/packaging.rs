@@ -21,7 +21,8 @@ fn text(path: &str) -> String {
 /// The lines of a unit, by their keys.
 fn unit(path: &str) -> BTreeMap<String, Vec<String>> {
     let mut keys = BTreeMap::<_, Vec<_>>::new();
-    for (key, value) in text(path).lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')) {
+    for (key, value) in text(path).lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='))
+    {
         keys.entry(key.to_owned()).or_default().push(value.to_owned());
     }
     keys

@@ -20,10 +20,10 @@ mod relay;
 mod supervisor;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use certificates::Authority;
-use harness::{Node, PATIENCE, client, eyot, until};
+use harness::{Node, client, eyot, until};
 
 /// A folder with a node.toml of two listeners, one with TLS, an operator's, and a state folder.
 struct Site {
@@ -131,7 +131,7 @@ impl Successor {
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-KILL", &self.0.to_string()]).status();
+        let _ = Command::new("kill").args(["-KILL", &self.0.to_string()]).stderr(Stdio::null()).status();
         // Nobody waits for it: its parent is gone with the node.
         until("it is gone", || !self.is_running() || std::thread::panicking());
     }

@@ -69,9 +69,10 @@ fn one_upgrade_follows_another() {
 
 /// SIGUSR2 to a node that cannot be replaced: it says why, and serves on.
 fn stays(node: &mut Node, why: &str) {
-    let before = node.log().matches("no process has taken over").count();
+    let ended = |node: &Node| node.log().matches("the process that was to take over has ended: exit status: 2").count();
+    let before = ended(node);
     node.signal("-USR2");
-    until("it is told", || node.log().matches("no process has taken over").count() > before);
+    until("it is told", || ended(node) > before);
     node.wait_for_log(why);
     assert_eq!(answer(node).as_deref(), Some("old"));
     assert!(!node.ended());
@@ -85,8 +86,11 @@ fn what_is_wrong_leaves_the_process_that_serves_as_it_was() {
     stays(&mut node, "nobody");
     std::fs::create_dir(site.folder.path().join("bad")).expect("a folder");
     std::fs::write(site.folder.path().join("bad/bad.wasm"), b"\0asm no component").expect("a file");
-    std::fs::write(site.folder.path().join("bad/eyot.toml"), "name = \"bad\"\ncomponent = \"bad.wasm\"\n[[route]]\npath = \"/bad\"\n")
-        .expect("a file");
+    std::fs::write(
+        site.folder.path().join("bad/eyot.toml"),
+        "name = \"bad\"\ncomponent = \"bad.wasm\"\n[[route]]\npath = \"/bad\"\n",
+    )
+    .expect("a file");
     site.configure("new", "[[worker]]\npath = \"bad\"\n");
     stays(&mut node, "bad.wasm");
     std::fs::write(site.folder.path().join("tls/shop.key"), "no key").expect("a file");

@@ -98,7 +98,7 @@ fn in_an_upgrade_the_old_process_names_the_new_one_and_then_only_that_one_speaks
     supervisor.hears("READY=1");
     site.configure("new", "[[route]]\npath = \"/x\"\nworker = \"nobody\"\n");
     node.signal("-USR2");
-    node.wait_for_log("no process has taken over");
+    node.wait_for_log("the process that was to take over has ended");
     assert_eq!(supervisor.heard(), [""; 0], "nothing has changed");
     site.configure("new", "");
     let successor = Successor::of(&mut node);

@@ -32,8 +32,8 @@ mod watch;
 use rustix::thread::disable_transparent_huge_pages;
 
 use crate::activate::compiler;
-use crate::life;
 use crate::config::Diagnostics;
+use crate::life;
 use crate::observe::logs::LogError;
 
 /// Run sandboxed WebAssembly handlers at the edge: one request, one capped isolate.

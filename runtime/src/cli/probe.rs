@@ -53,9 +53,10 @@ const LONGEST: usize = 4096;
 impl Probe {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let asked = runtime.block_on(timeout(self.timeout, self.ask()));
-        let (status, said) = asked
-            .map_err(|_| anyhow!("{} does not answer within {}", self.admin, humantime::format_duration(self.timeout)))??;
+        let asked = runtime.block_on(async { timeout(self.timeout, self.ask()).await });
+        let waited = humantime::format_duration(self.timeout);
+        let late = |_| anyhow!("{} does not answer within {waited}", self.admin);
+        let (status, said) = asked.map_err(late)??;
         match status {
             StatusCode::OK => say::result(&said),
             _ => Err(anyhow!("{status}: {}", said.trim_end())),
@@ -71,12 +72,12 @@ impl Probe {
         let socket = reached.with_context(|| format!("{} cannot be reached", self.admin))?;
         let (mut sender, connection) = handshake(TokioIo::new(socket)).await?;
         let request = Request::builder().uri(path).header(HOST, self.admin.to_string()).body(Empty::<Bytes>::new())?;
-        let asked = async {
+        // Takes the sender with it, whose end is the connection's.
+        let asked = async move {
             let (head, body) = sender.send_request(request).await?.into_parts();
             let body = Limited::new(body, LONGEST).collect().await.map_err(|error| anyhow!(error))?.to_bytes();
             anyhow::Ok((head.status, String::from_utf8_lossy(&body).into_owned()))
         };
-        // The connection ends with the answer.
         let (answer, _) = tokio::join!(asked, connection);
         answer
     }

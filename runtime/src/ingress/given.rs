@@ -46,7 +46,9 @@ pub enum GivenError {
 impl From<GivenError> for Diagnostic {
     fn from(error: GivenError) -> Self {
         let help = match &error {
-            GivenError::Unusable { .. } => "write ListenStream= with an IP address and a port in the .socket unit".to_owned(),
+            GivenError::Unusable { .. } => {
+                "write ListenStream= with an IP address and a port in the .socket unit".to_owned()
+            }
             GivenError::Unnamed { address, .. } => {
                 format!("write address = \"{address}\" in node.toml, or the listener's address in the .socket unit")
             }
@@ -95,9 +97,8 @@ impl Given {
     pub fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let named = |one: &One| one.name.is_some() && one.bound == address;
         let of = |wanted: &dyn Fn(&One) -> bool| self.0.iter().position(wanted);
-        let at = of(&named)
-            .or_else(|| of(&|one| one.configured == address))
-            .or_else(|| of(&|one| one.bound == address))?;
+        let at =
+            of(&named).or_else(|| of(&|one| one.configured == address)).or_else(|| of(&|one| one.bound == address))?;
         let taken = self.0.remove(at);
         // Both may have given it, as a process that systemd started passes on what it was given.
         self.0.retain(|one| one.name.is_some() || one.bound != taken.bound);

@@ -67,7 +67,7 @@ fn tell(words: impl BufRead) {
     for word in words.lines().map_while(Result::ok) {
         match word.strip_prefix(STARTED) {
             Some(process) => tracing::info!(process, "a process that is to take over has been started"),
-            None => tracing::error!("no process has taken over, this one serves on: {word}"),
+            None => tracing::error!("this process serves on: {word}"),
         }
     }
 }

@@ -109,7 +109,12 @@ fn free(folder: &Path) {
 #[test]
 fn a_process_that_is_gone_at_any_step_leaves_the_state_where_it_was() {
     let steps: [&[Word]; 4] = [&[], &[Word::Give], &[Word::Give, Word::Ready], &[Word::Give, Word::Bye]];
-    for (words, asked) in steps.into_iter().zip([&[] as &[_], &["released", "resumed"], &["released", "resumed"], &["released", "resumed"]]) {
+    for (words, asked) in steps.into_iter().zip([
+        &[] as &[_],
+        &["released", "resumed"],
+        &["released", "resumed"],
+        &["released", "resumed"],
+    ]) {
         let (folder, state) = (tempfile::tempdir().unwrap(), Recorded::default());
         let giver = giver(folder.path(), &state, vec![]);
         let (given, ()) = between(&giver, |line| {
@@ -155,7 +160,8 @@ fn who_speaks_another_protocol_or_comes_too_late_is_told() {
     given.unwrap_err();
     assert!(matches!(word, Word::Refused { why } if why.contains("9.0.0")));
     giver.sockets.lock().unwrap().take();
-    let (given, refused) = between(&giver, |line| TakeOver::ask(line, folder.path(), &mut Given::default()).unwrap_err());
+    let (given, refused) =
+        between(&giver, |line| TakeOver::ask(line, folder.path(), &mut Given::default()).unwrap_err());
     given.unwrap_err();
     assert!(refused.to_string().contains("about to end"), "{refused}");
 }

@@ -119,13 +119,12 @@ impl Line {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let received =
-            match again(|| recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)) {
-                Ok(received) => received,
-                Err(Errno::AGAIN) => return Ok(Heard::Nothing),
-                Err(Errno::CONNRESET | Errno::PIPE | Errno::NOTCONN) => return Ok(Heard::Gone),
-                Err(error) => return Err(error.into()),
-            };
+        let received = match again(|| recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)) {
+            Ok(received) => received,
+            Err(Errno::AGAIN) => return Ok(Heard::Nothing),
+            Err(Errno::CONNRESET | Errno::PIPE | Errno::NOTCONN) => return Ok(Heard::Gone),
+            Err(error) => return Err(error.into()),
+        };
         let mut file = None;
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(mut files) = message {

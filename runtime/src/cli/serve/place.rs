@@ -69,7 +69,10 @@ impl Place {
 const NO_FOLDER: &str = "write state = \"/var/lib/eyot\" in node.toml, or give --state DIR";
 
 fn no_folder() -> anyhow::Error {
-    wrong("--take-over: this node has no state folder of its own, by which the one before could be found".to_owned(), NO_FOLDER)
+    wrong(
+        "--take-over: this node has no state folder of its own, by which the one before could be found".to_owned(),
+        NO_FOLDER,
+    )
 }
 
 fn claim(folder: &Path, take_over: bool, given: &mut Given) -> Result<(Claim, Option<TakeOver>), Diagnostics> {

@@ -121,8 +121,7 @@ impl Node {
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
-        let given = &mut arrival.given;
-        let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics, given)?;
+        let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics, &mut arrival.given)?;
         let Made { node, activator, activated, listening, operator, credentials } = made;
         let limits = node.limits.node_limits();
         let Activated { active, to_load, to_compile } = activated;

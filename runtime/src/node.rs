@@ -83,7 +83,7 @@ pub struct Cut {
 
 /// How a node ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum Leaving {
     /// Nobody serves here any more.
     Down,
     /// Another process does.
@@ -243,18 +243,18 @@ impl Node {
     /// `drain`, and ends; at once when `at_once` resolves. Blocks while threads end, so it is nothing to do on a core.
     pub async fn drain(self, at_once: impl Future<Output = ()>) -> Cut {
         self.ready.set(false);
-        self.end(Ending::Down, at_once).await
+        self.end(Leaving::Down, at_once).await
     }
 
     /// The same where another process has begun to serve from the same sockets: there is nobody to whom `/readyz` would have to say no, and
     /// connections may ask once more within half of limit `drain`.
     pub async fn hand_over(self, at_once: impl Future<Output = ()>) -> Cut {
-        self.end(Ending::Over, at_once).await
+        self.end(Leaving::Over, at_once).await
     }
 
-    async fn end(mut self, ending: Ending, at_once: impl Future<Output = ()>) -> Cut {
+    async fn end(mut self, leaving: Leaving, at_once: impl Future<Output = ()>) -> Cut {
         tokio::select! {
-            () = self.finish(ending) => {}
+            () = self.finish(leaving) => {}
             () = at_once => {}
         }
         let cut = Cut { connections: self.cores.connections(), isolates: self.dispatcher.gate.inside() };
@@ -268,12 +268,12 @@ impl Node {
     }
 
     /// Returns when everything is done, or when its time is over.
-    async fn finish(&self, ending: Ending) {
-        if ending == Ending::Down {
+    async fn finish(&self, leaving: Leaving) {
+        if leaving == Leaving::Down {
             tokio::time::sleep(self.drain_delay).await;
         }
         let done = async {
-            if ending == Ending::Over {
+            if leaving == Leaving::Over {
                 self.part().await;
             }
             self.cores.drain().await;

@@ -67,6 +67,40 @@ fn one_upgrade_follows_another() {
     assert_eq!(answer(&second).as_deref(), Some("2"));
 }
 
+/// The processes that this one has started, and theirs.
+fn descendants(process: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("processes").flatten();
+    let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |id: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // proc(5): the parent is the second field behind the name, which stands in parentheses.
+        let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
+        behind.split_whitespace().nth(1) == Some(&process.to_string())
+    };
+    let children: Vec<u32> = ids.filter(is_child).collect();
+    let theirs: Vec<u32> = children.iter().flat_map(|child| descendants(*child)).collect();
+    [children, theirs].concat()
+}
+
+#[test]
+fn a_signal_to_all_processes_of_a_node_is_for_the_one_that_serves() {
+    let site = Site::new("old");
+    let mut node = site.start(confined());
+    let others = descendants(node.id());
+    assert!(others.len() >= 2, "{others:?}");
+    // As `systemctl kill` does it where nobody says otherwise.
+    for signal in ["-HUP", "-USR2"] {
+        for other in &others {
+            let kill = std::process::Command::new("kill").args([signal, &other.to_string()]).status();
+            assert!(kill.expect("kill runs").success(), "{other} is there");
+        }
+    }
+    site.configure("new", "");
+    let _successor = Successor::of(&mut node);
+    until("the one before has ended", || node.ended());
+    assert_eq!(answer(&node).as_deref(), Some("new"));
+}
+
 /// SIGUSR2 to a node that cannot be replaced: it says why, and serves on.
 fn stays(node: &mut Node, why: &str) {
     let ended = |node: &Node| node.log().matches("the process that was to take over has ended: exit status: 2").count();

@@ -97,7 +97,11 @@ pub fn main() -> ExitCode {
     // The allocator asks for huge pages. A node of some MiB needs a part of each: 17 of 41 MiB were resident for nothing, and to clear
     // them was a tenth of a start. Where that is refused, it has them.
     let _ = disable_transparent_huge_pages(true);
-    let result = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if let Command::SuccessorHelper { .. } | Command::CompileHelper | Command::CompileChild { .. } = command {
+        life::deaf_to_operators();
+    }
+    let result = match command {
         Command::Dev(dev) => dev.run(),
         Command::Serve(serve) => serve.run(),
         Command::Build(build) => build.run(),

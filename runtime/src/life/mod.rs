@@ -27,6 +27,6 @@ mod tests;
 pub use claim::Claim;
 pub use handover::{Handover, Heir, State};
 pub use notify::Supervisor;
-pub use starter::{HELPER, Starter, run_helper};
+pub use starter::{HELPER, Starter, deaf_to_operators, run_helper};
 pub use takeover::TakeOver;
 pub use watchdog::Watchdog;

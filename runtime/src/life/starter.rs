@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::sys::signal::{SigSet, Signal};
+
 /// The hidden subcommand of the helper.
 pub const HELPER: &str = "successor-helper";
 
@@ -73,6 +75,16 @@ fn tell(words: impl BufRead) {
 }
 
 const STARTED: &str = "started ";
+
+/// What an operator sends to all processes of a node is for the one that serves, and must not end those that work for it. Whoever they
+/// start hears everything again: the standard library sees to that.
+pub fn deaf_to_operators() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGHUP);
+    signals.add(Signal::SIGUSR2);
+    // Then they end it, as they would anyhow.
+    let _ = signals.thread_block();
+}
 
 /// Starts this program once more for each line that comes, until their end.
 ///

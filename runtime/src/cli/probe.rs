@@ -30,7 +30,7 @@ pub(super) struct Probe {
     #[arg(value_enum)]
     what: What,
 
-    /// The operator's listener of the node: [admin] of its node.toml.
+    /// The operator's listener of the node: `admin` of its node.toml.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090", value_parser = address)]
     admin: SocketAddr,
 

@@ -1,6 +1,6 @@
 //! The wiring: a configuration becomes a running node.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -20,18 +20,20 @@ use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, Previews, watch_proces
 use crate::egress::{self, Own};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
-use crate::ingress::{self, Closed, Cores, Credentials, Handle, Listening};
+use crate::ingress::{self, Closed, Cores, Credentials, Given, Handle, ListenError, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
 use crate::sandbox::{self, Engines};
 
 mod certificates;
 mod confine;
 mod errands;
+mod handover;
 mod kept;
 mod room;
 
 use certificates::Certificates;
 pub use confine::{confine, confinement};
+pub use handover::{Arrival, NoState};
 use kept::Kept;
 
 /// How a node runs, besides its configuration.
@@ -65,6 +67,10 @@ pub struct Node {
     certificates: Certificates,
     /// Bound; connections wait in them until [`Node::listen`].
     bound: Mutex<Vec<Listening>>,
+    /// The operator's, where another process answers until then.
+    quiet: Mutex<Option<Listening>>,
+    /// All sockets once more, for a process that takes over.
+    shared: Mutex<Vec<(SocketAddr, TcpListener)>>,
     /// Where it listens for requests, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     /// Where the operator's listener is.
@@ -78,6 +84,15 @@ pub struct Cut {
     pub connections: usize,
     /// Isolates, those at work after their response included.
     pub isolates: u64,
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// Nobody serves here any more.
+    Down,
+    /// Another process does.
+    Over,
 }
 
 /// What is left of logs and spans has this long to be written at the end.
@@ -99,16 +114,27 @@ impl Node {
     /// # Errors
     /// Every fault of the configuration and of the components, together.
     pub fn open(read: &config::Read, options: Options) -> Result<Self, Diagnostics> {
+        Self::arrive(read, options, Arrival::default())
+    }
+
+    /// The same with what was there before. Where another process still answers, health and metrics wait for [`Node::listen`], too.
+    ///
+    /// # Errors
+    /// Every fault of the configuration and of the components, together; or the other process keeps its place.
+    pub fn arrive(read: &config::Read, options: Options, mut arrival: Arrival<'_>) -> Result<Self, Diagnostics> {
         let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
-        let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics)?;
+        // From here on state may be opened, and not before.
+        arrival.take_state()?;
+        let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics, &mut arrival.given)?;
         let Made { node, activator, activated, kept, listening, operator, credentials } = made;
         let (limits, activator) = (node.limits.node_limits(), Arc::new(activator));
         let Activated { active, served, ground, to_load, to_compile } = activated;
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
         let admin = operator.as_ref().map(Listening::address);
+        let shared = handover::shared(listening.iter().chain(&operator), &arrival)?;
         let dispatcher = Arc::new(Dispatcher {
             active: ArcSwap::from_pointee(active),
             gate: node_gate(&limits, activator.shares.node())?,
@@ -148,6 +174,7 @@ impl Node {
         });
         let ready = Ready::default();
         let cores = serve(&dispatcher, &access, &limits, errands_of_cores)?;
+        let mut quiet = None;
         let admin_core = match operator {
             Some(operator) => {
                 let connections = cores.counter();
@@ -157,7 +184,13 @@ impl Node {
                     metrics.render()
                 };
                 let api = deployments.clone().map(|own| Api::new(own, Access::Tokens, ready.clone()));
-                Some(serve_admin(operator, Panel::new(ready.clone(), page).with(api), deployments, &limits)?)
+                let panel = Panel::new(ready.clone(), page).with(api);
+                let admin_core = serve_admin(panel, deployments.clone(), &limits)?;
+                match arrival.predecessor {
+                    Some(_) => quiet = Some(operator),
+                    None => admin_core.listen([operator]),
+                }
+                Some(admin_core)
             }
             None => None,
         };
@@ -172,6 +205,8 @@ impl Node {
             admin_core,
             certificates,
             bound: Mutex::new(listening),
+            quiet: Mutex::new(quiet),
+            shared: Mutex::new(shared),
             addresses,
             admin,
         })
@@ -182,6 +217,9 @@ impl Node {
         let bound = std::mem::take(&mut *self.bound.lock().unwrap_or_else(PoisonError::into_inner));
         self.cores.listen(bound);
         self.ready.set(true);
+        if let Some(admin) = &self.admin_core {
+            admin.listen(self.quiet.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
         egress::read_roots_ahead();
     }
 
@@ -225,10 +263,20 @@ impl Node {
 
     /// Is no longer ready, serves on for limit `drain_delay`, then takes no further connection, lets what runs finish within limit
     /// `drain`, and ends; at once when `at_once` resolves. Blocks while threads end, so it is nothing to do on a core.
-    pub async fn drain(mut self, at_once: impl Future<Output = ()>) -> Cut {
+    pub async fn drain(self, at_once: impl Future<Output = ()>) -> Cut {
         self.ready.set(false);
+        self.end(Leaving::Down, at_once).await
+    }
+
+    /// The same where another process has begun to serve from the same sockets: there is nobody to whom `/readyz` would have to say no, and
+    /// connections may ask once more within half of limit `drain`.
+    pub async fn hand_over(self, at_once: impl Future<Output = ()>) -> Cut {
+        self.end(Leaving::Over, at_once).await
+    }
+
+    async fn end(mut self, leaving: Leaving, at_once: impl Future<Output = ()>) -> Cut {
         tokio::select! {
-            () = self.finish() => {}
+            () = self.finish(leaving) => {}
             () = at_once => {}
         }
         let cut = Cut { connections: self.cores.connections(), isolates: self.dispatcher.gate.inside() };
@@ -242,9 +290,14 @@ impl Node {
     }
 
     /// Returns when everything is done, or when its time is over.
-    async fn finish(&self) {
-        tokio::time::sleep(self.drain_delay).await;
+    async fn finish(&self, leaving: Leaving) {
+        if leaving == Leaving::Down {
+            tokio::time::sleep(self.drain_delay).await;
+        }
         let done = async {
+            if leaving == Leaving::Over {
+                self.part().await;
+            }
             self.cores.drain().await;
             self.dispatcher.gate.empty().await;
         };
@@ -269,7 +322,8 @@ pub struct Checked {
 pub fn check(read: &config::Read) -> Result<Checked, Diagnostics> {
     let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
     let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone())) };
-    let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler(node), &metrics)?;
+    let (compiler, given) = (compiler(node), &mut Given::default());
+    let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler, &metrics, given)?;
     let workers = made.activated.active.workers.iter();
     let lines = workers.map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect();
     let warnings = certificates::warnings(&made.credentials);
@@ -303,12 +357,13 @@ fn make<'a>(
     egress: Mode,
     compiler: Compiler,
     metrics: &Arc<Metrics>,
+    given: &mut Given,
 ) -> Result<Made<'a>, Diagnostics> {
     let mut faults = read.faults.clone();
     let Some(node) = &read.node else { return Err(Diagnostics::together(faults)) };
     let limits = node.limits.node_limits();
     let credentials = credentials(node, &mut faults);
-    let (listening, operator) = bind(node, &credentials, purpose, &mut faults);
+    let (listening, operator) = bind(node, &credentials, purpose, given, &mut faults);
     let credentials: Vec<_> = credentials.into_iter().flatten().flatten().collect();
     let own = Own::new(listening.iter().chain(&operator).map(Listening::address));
     let room = room::look(node).map_err(|fault| faults.push(fault)).ok();
@@ -392,7 +447,6 @@ fn serve(
 
 /// The operator's listener has a thread of its own: it answers while the cores are busy. What is deployed is looked after there, too.
 fn serve_admin(
-    operator: Listening,
     panel: Panel,
     deployments: Option<Arc<Deployments>>,
     limits: &NodeLimits,
@@ -405,9 +459,7 @@ fn serve_admin(
         panel.clone()
     };
     let cores = Cores::start("eyot-admin", 1, limits, &[], || {}, build);
-    let cores = cores.map_err(|error| internal("the admin thread", &error))?;
-    cores.listen([operator]);
-    Ok(cores)
+    cores.map_err(|error| internal("the admin thread", &error))
 }
 
 /// What is wrong at one place of a file has been said by who found it first: a file that is not there is no certificate either.
@@ -429,22 +481,32 @@ fn credentials(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Vec<Option<
     node.listeners.iter().map(&mut load).collect()
 }
 
-/// Binds every listener whose certificates and keys are good, to serve.
+/// Binds every listener whose certificates and keys are good, or takes the socket that was given for it, to serve.
 fn bind(
     node: &config::Node,
     credentials: &[Option<Option<Credentials>>],
     purpose: Purpose,
+    given: &mut Given,
     faults: &mut Vec<Diagnostic>,
 ) -> (Vec<Listening>, Option<Listening>) {
-    let mut bind = |address, tls| match purpose {
-        Purpose::Check => None,
-        Purpose::Serve => Listening::bind(address, tls)
-            .map_err(|error| faults.push(Diagnostic { place: node.mentions.address(address), ..error.into() }))
-            .ok(),
+    let mut bind = |address, tls| {
+        let listening = match (purpose, given.take(address)) {
+            (Purpose::Check, _) => return None,
+            (Purpose::Serve, Some(socket)) => Listening::given(socket, address, tls),
+            (Purpose::Serve, None) => Listening::bind(address, tls),
+        };
+        let fault = |error: ListenError| Diagnostic { place: node.mentions.address(address), ..error.into() };
+        listening.map_err(|error| faults.push(fault(error))).ok()
     };
     let usable = node.listeners.iter().zip(credentials);
     let listening = usable.filter_map(|(listener, tls)| bind(listener.address, tls.clone()?)).collect();
     let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None));
+    if purpose == Purpose::Serve {
+        faults.extend(given.unnamed().map(Diagnostic::from));
+        for address in given.left() {
+            tracing::warn!(%address, "the process before listens there, and this one will not");
+        }
+    }
     (listening, operator)
 }
 

@@ -124,6 +124,12 @@ impl Node {
         Self::spawn(command, folder, patience)
     }
 
+    /// Starts a node from a node.toml that is there already, in another one's folder, by a command that ends in the binary.
+    pub fn start_beside(mut command: Command, configuration: &Path, arguments: &[&str]) -> Self {
+        command.args(["serve", "--access-log", "off", "--config"]).arg(configuration).args(arguments);
+        Self::spawn(command, tempfile::tempdir().expect("a folder"), 4 * PATIENCE)
+    }
+
     /// Serves one component as `wasmtime serve` would.
     pub fn single(component: &Path, arguments: &[&str]) -> Self {
         Self::single_with(eyot(), component, arguments)

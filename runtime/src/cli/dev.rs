@@ -81,7 +81,7 @@ impl Dev {
         std::thread::scope(|scope| {
             let workers = Workers::new(&self, &running, demo, limits, &ended);
             scope.spawn(move || serve(workers, watch));
-            let waited = ending.wait(|| {});
+            let waited = ending.wait();
             ended.end();
             stop.stop();
             waited

@@ -4,6 +4,7 @@
 //! Invariants: what is wrong with input is said in full and ends with exit code 2; what goes wrong later ends with 1; results go to
 //! stdout, everything else to stderr.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ mod dev;
 mod find;
 mod limits;
 mod options;
+mod probe;
 mod rules;
 mod say;
 mod schema;
@@ -31,6 +33,7 @@ use rustix::thread::disable_transparent_huge_pages;
 
 use crate::activate::compiler;
 use crate::config::Diagnostics;
+use crate::life;
 use crate::observe::logs::LogError;
 
 /// Run sandboxed WebAssembly handlers at the edge: one request, one capped isolate.
@@ -52,6 +55,7 @@ const EXAMPLES: &str = "Examples:
   eyot serve hello.wasm                serve one component, with wasmtime serve's flags
   eyot serve --config node.toml        run a node
   eyot check --config node.toml        report what is wrong with a configuration
+  eyot probe ready                     ask a node on this machine whether it takes requests
   eyot limits                          show every limit, its value, and where it came from
   eyot schema node                     print the JSON Schema of node.toml, for editors
   eyot bench hello.wasm                measure what a request costs
@@ -67,12 +71,17 @@ enum Command {
     Serve(Box<serve::Serve>),
     Build(build::Build),
     Check(check::Check),
+    Probe(probe::Probe),
     Limits(limits::Limits),
     Schema(schema::Schema),
     Bench(Box<bench::Bench>),
     #[command(name = CHILD_OF_BENCH, hide = true)]
     BenchChild {
         setup: String,
+    },
+    #[command(name = life::HELPER, hide = true)]
+    SuccessorHelper {
+        arguments: Vec<OsString>,
     },
     #[command(name = compiler::HELPER, hide = true)]
     CompileHelper,
@@ -88,15 +97,21 @@ pub fn main() -> ExitCode {
     // The allocator asks for huge pages. A node of some MiB needs a part of each: 17 of 41 MiB were resident for nothing, and to clear
     // them was a tenth of a start. Where that is refused, it has them.
     let _ = disable_transparent_huge_pages(true);
-    let result = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if let Command::SuccessorHelper { .. } | Command::CompileHelper | Command::CompileChild { .. } = command {
+        life::deaf_to_operators();
+    }
+    let result = match command {
         Command::Dev(dev) => dev.run(),
         Command::Serve(serve) => serve.run(),
         Command::Build(build) => build.run(),
         Command::Check(check) => check.run(),
+        Command::Probe(probe) => probe.run(),
         Command::Limits(limits) => limits.run(),
         Command::Schema(schema) => schema.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchChild { setup } => bench::child::run(&setup),
+        Command::SuccessorHelper { arguments } => life::run_helper(&arguments).map_err(Into::into),
         Command::CompileHelper => compile::helper(),
         Command::CompileChild { job } => return compile::child(&job).unwrap_or_else(|error| fail(&error)),
     };

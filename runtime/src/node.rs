@@ -33,7 +33,7 @@ mod room;
 
 use certificates::Certificates;
 pub use confine::{confine, confinement};
-pub use handover::{Arrival, NoState};
+pub use handover::Arrival;
 use kept::Kept;
 
 /// How a node runs, besides its configuration.
@@ -65,6 +65,7 @@ pub struct Node {
     cores: Cores,
     admin_core: Option<Cores>,
     certificates: Certificates,
+    deployments: Option<Arc<Deployments>>,
     /// Bound; connections wait in them until [`Node::listen`].
     bound: Mutex<Vec<Listening>>,
     /// The operator's, where another process answers until then.
@@ -204,6 +205,7 @@ impl Node {
             cores,
             admin_core,
             certificates,
+            deployments,
             bound: Mutex::new(listening),
             quiet: Mutex::new(quiet),
             shared: Mutex::new(shared),
@@ -446,11 +448,7 @@ fn serve(
 }
 
 /// The operator's listener has a thread of its own: it answers while the cores are busy. What is deployed is looked after there, too.
-fn serve_admin(
-    panel: Panel,
-    deployments: Option<Arc<Deployments>>,
-    limits: &NodeLimits,
-) -> Result<Cores, Diagnostics> {
+fn serve_admin(panel: Panel, deployments: Option<Arc<Deployments>>, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
     let build = move |_| {
         if let Some(deployments) = &deployments {
             observe::spawn("rollouts", Arc::clone(deployments).watch());

@@ -1,10 +1,11 @@
 //! From one process to the next: what a node comes by, and what it passes on.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Node, internal};
+use crate::activate::Deployments;
 use crate::config::{Diagnostic, Diagnostics};
 use crate::ingress::{Given, Listening};
 use crate::life::{State, TakeOver};
@@ -20,17 +21,16 @@ pub struct Arrival<'a> {
     pub shares: bool,
 }
 
-/// What a node has alone. Nothing yet: compiled code may be shared, and what runs stands in node.toml.
-#[derive(Clone, Copy, Debug)]
-pub struct NoState;
+/// What a node has alone: its store. Compiled code may be shared.
+pub struct Alone(Option<Arc<Deployments>>);
 
-impl State for NoState {
+impl State for Alone {
     fn release(&self) -> Result<(), String> {
-        Ok(())
+        self.0.as_ref().map_or(Ok(()), |deployments| deployments.release()).map_err(|error| error.to_string())
     }
 
     fn resume(&self) -> Result<(), String> {
-        Ok(())
+        self.0.as_ref().map_or(Ok(()), |deployments| deployments.resume()).map_err(|error| error.to_string())
     }
 }
 
@@ -60,6 +60,11 @@ impl Node {
     /// them closes before they do.
     pub fn shared(&self) -> Vec<(SocketAddr, TcpListener)> {
         std::mem::take(&mut *self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What another process must have to itself before it can take the place of this one.
+    pub fn alone(&self) -> Alone {
+        Alone(self.deployments.clone())
     }
 
     /// Whether every core, the operator's included, comes to what it is asked within this time. `None`: they have ended.

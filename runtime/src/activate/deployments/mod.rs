@@ -4,6 +4,7 @@
 //! One change is made after the other, each by a task of its own: whoever asked may go, and it is still made as a whole.
 
 mod error;
+mod kept;
 mod preview;
 mod probe;
 mod secrets;
@@ -23,6 +24,7 @@ pub use probe::Ask;
 pub use serving::Standing;
 pub use upload::Upload;
 
+use self::kept::Kept;
 use self::preview::Previews;
 use self::serving::Serving;
 use super::activator::Activator;
@@ -42,8 +44,7 @@ pub type May<'a> = &'a (dyn Fn(&config::Worker) -> Result<(), String> + Sync);
 
 /// What a node does about deployed workers, for whoever asks.
 pub struct Deployments {
-    /// What is kept of them.
-    pub store: Store,
+    kept: Kept,
     activator: Arc<Activator>,
     node: config::Node,
     ground: Ground,
@@ -51,8 +52,6 @@ pub struct Deployments {
     configured: Vec<Served>,
     serving: Mutex<Serving>,
     secrets: Mutex<Secrets>,
-    /// Who changes what serves.
-    turn: Arc<Semaphore>,
     /// Who brings a component: each has all of it in memory.
     uploads: Arc<Semaphore>,
     switch: Switch,
@@ -122,15 +121,14 @@ impl Deployments {
         let Found { ground, mut served, left_out, secrets } = found;
         let more = served.split_off(node.workers.len());
         let serving = Mutex::new(Serving::new(deployed, more, left_out));
-        let (turn, uploads) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(UPLOADS)));
+        let uploads = Arc::new(Semaphore::new(UPLOADS));
         let own = Self {
-            store,
+            kept: Kept::new(store),
             activator,
             ground,
             configured: served,
             serving,
             secrets: Mutex::new(secrets),
-            turn,
             uploads,
             switch,
             ask,
@@ -158,10 +156,9 @@ impl Deployments {
             self.probe(&name, &numbers, &path).await?;
         }
         let new = NewDeployment { worker: name, shares, why, after, note };
-        self.change(
-            "deploy",
-            move |own| async move { own.serve(&worker, Some(stored), || own.store.deploy(by, new)).await },
-        )
+        self.change("deploy", move |own| async move {
+            own.serve(&worker, Some(stored), |store| async move { store.deploy(by, new).await }).await
+        })
         .await
     }
 
@@ -190,9 +187,9 @@ impl Deployments {
     /// # Errors
     /// When it does not serve, when somebody was faster, and when it cannot be kept.
     pub async fn remove(self: &Arc<Self>, by: By, worker: &str, after: After) -> Result<Deployment, DeployError> {
-        let worker = worker.to_owned();
+        let (worker, name) = (worker.to_owned(), worker.to_owned());
         self.change("remove", move |own| async move {
-            own.serve(&worker, None, || own.store.remove_worker(by, &worker, after)).await
+            own.serve(&worker, None, |store| async move { store.remove_worker(by, &name, after).await }).await
         })
         .await
     }
@@ -201,7 +198,11 @@ impl Deployments {
     pub async fn prune(self: Arc<Self>) {
         loop {
             tokio::time::sleep(PRUNED_EVERY).await;
-            match self.store.prune(By::new("eyot"), KEEP).await {
+            let pruned = match self.store() {
+                Ok(store) => store.prune(By::new("eyot"), KEEP).await,
+                Err(error) => Err(error),
+            };
+            match pruned {
                 Ok(pruned) if pruned == Pruned::default() => {}
                 Ok(pruned) => tracing::info!(versions = pruned.versions, bytes = pruned.bytes, "pruned"),
                 Err(error) => tracing::error!("nothing is pruned: {error}"),
@@ -221,6 +222,30 @@ impl Deployments {
         &self.node
     }
 
+    /// What is kept, unless another process has it by now.
+    ///
+    /// # Errors
+    /// Then nothing can be changed or looked up here.
+    pub fn store(&self) -> Result<Arc<Store>, StoreError> {
+        self.kept.store()
+    }
+
+    /// Lets another process have what is kept: nothing is changed here any more. Blocks until a change that runs is made.
+    ///
+    /// # Errors
+    /// When it takes too long; then this process has it still.
+    pub fn release(&self) -> Result<(), StoreError> {
+        self.kept.release()
+    }
+
+    /// Has what is kept back.
+    ///
+    /// # Errors
+    /// When it cannot be opened; then nothing can be changed here.
+    pub fn resume(&self) -> Result<(), StoreError> {
+        self.kept.resume(self.node.store.as_deref())
+    }
+
     /// Makes a change in its turn, in a task of its own.
     async fn change<T, F>(
         self: &Arc<Self>,
@@ -233,8 +258,7 @@ impl Deployments {
     {
         let own = Arc::clone(self);
         let made = observe::spawn(name, async move {
-            // Never closed.
-            let _turn = own.turn.acquire().await;
+            let _turn = own.kept.turn().await?;
             change(Arc::clone(&own)).await
         });
         made.await.unwrap_or(Err(DeployError::Store(StoreError::Panicked)))
@@ -245,7 +269,7 @@ impl Deployments {
         &self,
         worker: &str,
         versions: Option<Vec<Stored>>,
-        keep: impl FnOnce() -> F,
+        keep: impl FnOnce(Arc<Store>) -> F,
     ) -> Result<Deployment, DeployError>
     where
         F: Future<Output = Result<Deployment, StoreError>>,
@@ -263,8 +287,9 @@ impl Deployments {
             let all: Vec<_> = self.configured.iter().cloned().chain(others).collect();
             self.activator.assemble_on(&self.node, Some(&self.ground), &all)?.unwrap_or_default()
         };
-        let deployment = keep().await?;
-        let newest = self.store.worker(worker).await?.and_then(|worker| worker.deployment);
+        let store = self.store()?;
+        let deployment = keep(Arc::clone(&store)).await?;
+        let newest = store.worker(worker).await?.and_then(|worker| worker.deployment);
         if newest.is_some_and(|newest| newest.id != deployment.id) {
             // Its key was used before, and something else was deployed since.
             return Ok(deployment);
@@ -301,7 +326,7 @@ impl Deployments {
     async fn named(&self, asked: &Asked) -> Result<(Vec<Version>, Shares), DeployError> {
         let (mut versions, mut shares) = (Vec::new(), Vec::new());
         for (number, basis_points) in &asked.shares {
-            let found = self.store.version_numbered(&asked.worker, *number).await?;
+            let found = self.store()?.version_numbered(&asked.worker, *number).await?;
             let version = found
                 .ok_or_else(|| StoreError::NoVersion { worker: asked.worker.clone(), version: number.to_string() })?;
             shares.push(Share { version: version.id, weight: crate::store::Weight::new(*basis_points)? });
@@ -311,9 +336,12 @@ impl Deployments {
         Ok((versions, Shares::new(shares)?))
     }
 
-    fn read(&self, versions: &[Version], shares: &Shares) -> Result<Vec<Stored>, Diagnostics> {
+    fn read(&self, versions: &[Version], shares: &Shares) -> Result<Vec<Stored>, DeployError> {
+        let store = self.store()?;
         let read = versions.iter().zip(shares.iter());
-        read.map(|(version, share)| Stored::read(version, share.weight, &self.store, &self.node)).collect()
+        Ok(read
+            .map(|(version, share)| Stored::read(version, share.weight, &store, &self.node))
+            .collect::<Result<_, _>>()?)
     }
 
     /// What served before the newest deployment, in numbers of versions; without a version that is not to come back.
@@ -321,7 +349,7 @@ impl Deployments {
         let mut before: Option<DeploymentId> = None;
         loop {
             const PAGE: u32 = 50;
-            let page = self.store.deployments(worker, before, PAGE).await?;
+            let page = self.store()?.deployments(worker, before, PAGE).await?;
             let skipped = usize::from(before.is_none());
             let Some(oldest) = page.last() else {
                 return Err(DeployError::NothingBefore { worker: worker.to_owned() });
@@ -337,7 +365,7 @@ impl Deployments {
             if let Some(shares) = good {
                 let mut numbers = Vec::new();
                 for share in shares.iter() {
-                    let found = self.store.version(share.version).await?;
+                    let found = self.store()?.version(share.version).await?;
                     numbers.extend(found.map(|version| (version.number, share.weight.basis_points())));
                 }
                 return Ok(numbers);

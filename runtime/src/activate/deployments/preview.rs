@@ -71,10 +71,10 @@ impl Deployments {
         if let Some(active) = self.previews.find(&key) {
             return Ok(active);
         }
-        let found = self.store.version_numbered(worker, number).await?;
+        let found = self.store()?.version_numbered(worker, number).await?;
         let version =
             found.ok_or_else(|| StoreError::NoVersion { worker: key.0.clone(), version: number.to_string() })?;
-        let stored = Stored::read(&version, Weight::WHOLE, &self.store, &self.node)?;
+        let stored = Stored::read(&version, Weight::WHOLE, &*self.store()?, &self.node)?;
         self.secrets().are_there(&stored)?;
         let (activator, configuration) = (Arc::clone(&self.activator), at(&stored.configuration, host));
         let made = blocking(move || activator.prepare_stored(&stored)).await?;

@@ -149,7 +149,7 @@ impl Deployments {
         version: u32,
         reason: String,
     ) -> Result<(), DeployError> {
-        let bad = self.store.version_numbered(worker, version).await?.map(|version| version.id);
+        let bad = self.store()?.version_numbered(worker, version).await?.map(|version| version.id);
         let shares = self.before(worker, bad).await?;
         tracing::warn!(worker, version, "going back: {reason}");
         let after = After::This(deployment);

@@ -21,7 +21,7 @@ pub(super) async fn list(
     caller.may(Scope::Admin)?;
     let limit = limit(page.limit)?;
     let before = page.before.map(|number| i64::from(number.get()));
-    let found = shared.deployments.store.audit(before, limit).await?;
+    let found = shared.deployments.store()?.audit(before, limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|oldest| oldest.number);
     let entries = found.into_iter().map(|entry| AuditEntry {
         number: entry.number,

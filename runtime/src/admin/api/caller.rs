@@ -38,7 +38,7 @@ impl FromRequestParts<Shared> for Caller {
         let (who, token) = match shared.access {
             Access::Open => ("local".to_owned(), None),
             Access::Tokens => {
-                let operator = operator::authenticate(&shared.deployments.store, &parts.headers).await?;
+                let operator = operator::authenticate(&*shared.deployments.store()?, &parts.headers).await?;
                 let who = operator.who();
                 let Operator { token, grant, .. } = operator;
                 (who, Some((token, grant)))

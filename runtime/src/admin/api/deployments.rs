@@ -35,7 +35,7 @@ pub(super) async fn list(
     workers::find(&shared, &worker).await?;
     let limit = limit(page.limit)?;
     let before = page.before.as_deref().map(id).transpose()?;
-    let found = shared.deployments.store.deployments(&worker, before, limit).await?;
+    let found = shared.deployments.store()?.deployments(&worker, before, limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|oldest| oldest.id.to_string());
     let numbers = numbers(&shared, &found).await?;
     Ok(Json(Deployments { deployments: found.iter().map(|one| shape(one, &numbers)).collect(), next }))
@@ -115,7 +115,7 @@ async fn numbers(shared: &Shared, deployments: &[store::Deployment]) -> Result<H
     let mut numbers = HashMap::new();
     for share in deployments.iter().filter_map(store::Deployment::shares).flat_map(store::Shares::iter) {
         if let std::collections::hash_map::Entry::Vacant(free) = numbers.entry(share.version)
-            && let Some(version) = shared.deployments.store.version(share.version).await?
+            && let Some(version) = shared.deployments.store()?.version(share.version).await?
         {
             free.insert(version.number);
         }

@@ -24,7 +24,7 @@ pub(super) async fn list(
     Path(worker): Path<String>,
 ) -> Result<Json<Secrets>, Problem> {
     caller.may_with(Scope::Read, &worker)?;
-    let found = shared.deployments.store.secrets(Some(&worker)).await?;
+    let found = shared.deployments.store()?.secrets(Some(&worker)).await?;
     Ok(Json(Secrets { secrets: found.into_iter().map(shape).collect() }))
 }
 

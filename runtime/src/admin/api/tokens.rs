@@ -16,7 +16,7 @@ use crate::store::{Scope, TokenId, TokenRow};
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses((status = 200, body = Tokens), Refused))]
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result<Json<Tokens>, Problem> {
     caller.may(Scope::Admin)?;
-    let tokens = shared.deployments.store.tokens().await?;
+    let tokens = shared.deployments.store()?.tokens().await?;
     Ok(Json(Tokens { tokens: tokens.into_iter().map(shape).collect() }))
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn create(
     }
     let (token, kept) = operator::issue(&new.name, &grant, new.expires)?;
     // A token is never shown twice, so asking twice makes two.
-    let kept = shared.deployments.store.add_token(caller.by_without_key(), kept).await?;
+    let kept = shared.deployments.store()?.add_token(caller.by_without_key(), kept).await?;
     Ok((StatusCode::CREATED, Json(CreatedToken { token: token.reveal().to_owned(), kept: shape(kept) })))
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn revoke(
         let detail = "a token does not revoke itself, lest nobody be left who can make others; ask with another one";
         return Err(Problem::new(StatusCode::CONFLICT, "own_token", detail));
     }
-    let revoked = shared.deployments.store.revoke_token(caller.by_without_key(), parsed).await?;
+    let revoked = shared.deployments.store()?.revoke_token(caller.by_without_key(), parsed).await?;
     Ok(Json(shape(revoked)))
 }
 

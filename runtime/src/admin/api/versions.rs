@@ -36,7 +36,7 @@ pub(super) async fn list(
     caller.may_with(Scope::Read, &worker)?;
     workers::find(&shared, &worker).await?;
     let limit = limit(page.limit)?;
-    let found = shared.deployments.store.versions(&worker, page.before.map(NonZeroU32::get), limit).await?;
+    let found = shared.deployments.store()?.versions(&worker, page.before.map(NonZeroU32::get), limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|oldest| oldest.number);
     let next = next.filter(|number| *number > 1);
     Ok(Json(Versions { versions: found.into_iter().map(|version| shape(version, false)).collect(), next }))
@@ -57,7 +57,7 @@ pub(super) async fn show(
     Path((worker, number)): Path<(String, u32)>,
 ) -> Result<Json<Version>, Problem> {
     caller.may_with(Scope::Read, &worker)?;
-    let found = shared.deployments.store.version_numbered(&worker, number).await?;
+    let found = shared.deployments.store()?.version_numbered(&worker, number).await?;
     let version = found.ok_or_else(|| Problem::missing(format!("worker `{worker}` has no version {number}")))?;
     Ok(Json(shape(version, true)))
 }

@@ -6,7 +6,7 @@ use super::wrong;
 use crate::config::{self, Diagnostic, Diagnostics};
 use crate::ingress::Given;
 use crate::life::{Claim, Handover, Starter, TakeOver};
-use crate::node::{Arrival, NoState, Node};
+use crate::node::{Arrival, Node};
 
 /// What a node has besides its configuration. One without a state folder of its own has nothing that another could take.
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl Place {
             tracing::info!(process = predecessor.process, "taken over");
             predecessor.serves();
         }
-        let offered = Handover::offer(self.claim.as_ref()?, node.shared(), NoState);
+        let offered = Handover::offer(self.claim.as_ref()?, node.shared(), node.alone());
         let told = |error: &std::io::Error| tracing::error!(%error, "no process can take over from this one");
         offered.inspect_err(told).ok()
     }

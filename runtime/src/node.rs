@@ -13,7 +13,7 @@ use prometheus::IntCounter;
 use crate::activate::{
     Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Deployments, Found, Loader, Mode, Worker,
 };
-use crate::admin::{Access, Api, Panel, Ready};
+use crate::admin::{Api, Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, Previews, watch_process};
@@ -21,7 +21,7 @@ use crate::egress::{self, Own};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Credentials, Given, Handle, ListenError, Listening};
-use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
+use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tails, Tracer};
 use crate::sandbox::{self, Engines};
 
 mod certificates;
@@ -48,6 +48,8 @@ pub struct Options {
     pub access: Option<(Destination, AccessForm)>,
     /// Counts the lines of guests that the log had to drop.
     pub log_lost: IntCounter,
+    /// Whether whoever reaches the operator's listener may look on, where there is no store.
+    pub open_tail: bool,
     /// Fields that replace those of every request.
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     /// Who compiles components.
@@ -123,6 +125,7 @@ impl Node {
     /// # Errors
     /// Every fault of the configuration and of the components, together; or the other process keeps its place.
     pub fn arrive(read: &config::Read, options: Options, mut arrival: Arrival<'_>) -> Result<Self, Diagnostics> {
+        let tails = options.log.tails().clone();
         let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
         // What is wrong anyhow takes no port, not even for a moment.
@@ -148,6 +151,7 @@ impl Node {
             unrouted: metrics.target(observe::Target::None),
             tracer: Tracer::start(&node.telemetry, metrics.span_losses())
                 .map_err(|error| internal("the span exporter", &error))?,
+            tails: tails.clone(),
             previews: OnceLock::new(),
         });
         let access = match options.access {
@@ -184,7 +188,10 @@ impl Node {
                     metrics.isolates_waiting(sandbox::waiting());
                     metrics.render()
                 };
-                let api = deployments.clone().map(|own| Api::new(own, Access::Tokens, ready.clone()));
+                let api = match deployments.clone() {
+                    Some(own) => Some(Api::new(own, tails, ready.clone())),
+                    None => options.open_tail.then(|| Api::open(tails)),
+                };
                 let panel = Panel::new(ready.clone(), page).with(api);
                 let admin_core = serve_admin(panel, deployments.clone(), &limits)?;
                 match arrival.predecessor {
@@ -277,12 +284,17 @@ impl Node {
     }
 
     async fn end(mut self, leaving: Leaving, at_once: impl Future<Output = ()>) -> Cut {
+        if leaving == Leaving::Over {
+            // What is to be seen is seen at the other process.
+            self.dispatcher.tails.end();
+        }
         tokio::select! {
             () = self.finish(leaving) => {}
             () = at_once => {}
         }
         let cut = Cut { connections: self.cores.connections(), isolates: self.dispatcher.gate.inside() };
         drop(self.cores);
+        end_tails(&self.dispatcher.tails, self.admin_core.as_ref()).await;
         drop(self.admin_core);
         self.access.get_mut().unwrap_or_else(PoisonError::into_inner).close(LAST_WORDS);
         if let Some(tracer) = &self.dispatcher.tracer {
@@ -305,6 +317,16 @@ impl Node {
         };
         // What is not done by then is counted and cut.
         let _ = tokio::time::timeout(self.drain, done).await;
+    }
+}
+
+/// Whoever looks on has seen the last requests, and is told that they were the last.
+async fn end_tails(tails: &Tails, admin: Option<&Cores>) {
+    if tails.end() > 0
+        && let Some(admin) = admin
+    {
+        // Those who do not read are cut.
+        let _ = tokio::time::timeout(LAST_WORDS, admin.drain()).await;
     }
 }
 

@@ -6,14 +6,14 @@
 //! it answers when the others have all the work and all the connections they may have. It hands what begins with `/v1/` to its [`Api`].
 //!
 //! Invariants: answers only to loopback names, so that no page in the operator's browser can ask it through a name
-//! that it made point here (DNS rebinding); holds no lock while it answers; nothing is changed or shown of workers without a token, but in
-//! `eyot dev`.
+//! that it made point here (DNS rebinding); holds no lock while it answers; nothing is changed or shown of workers without a token, but what
+//! happens in `eyot dev`.
 
 pub mod api;
 mod host;
 mod root;
 
-pub use api::{Access, Api};
+pub use api::Api;
 pub use root::first_token;
 
 use std::fmt::Write as _;

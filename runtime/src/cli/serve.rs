@@ -142,6 +142,7 @@ impl Serve {
             log: GuestLog::events(),
             access,
             log_lost: log.lost(),
+            open_tail: false,
             request_headers: Vec::new(),
             compiler,
         };
@@ -175,6 +176,7 @@ impl Serve {
             log: self.single.guest_log(&log.lost())?,
             access,
             log_lost: log.lost(),
+            open_tail: false,
             request_headers: headers,
             compiler,
         };

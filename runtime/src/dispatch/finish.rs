@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST};
 use http::uri::Authority;
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use jiff::Timestamp;
 
@@ -39,6 +39,8 @@ pub(super) struct Exchange {
     host: String,
     asked: Option<HeaderValue>,
     port: u16,
+    /// The head, while somebody looks for one.
+    head: Option<Box<HeaderMap>>,
     target: Option<Arc<TargetMetrics>>,
     route: Option<Arc<str>>,
     run: Option<Run>,
@@ -71,6 +73,7 @@ impl Exchange {
             host: String::new(),
             asked: request.headers().get(HOST).cloned(),
             port: client.local.port(),
+            head: core.dispatcher.tails.keep(request.headers()),
             target: None,
             route: None,
             run: None,
@@ -228,6 +231,7 @@ impl Exchange {
             route: self.route.as_deref(),
         };
         self.core.access.record(&record);
+        self.core.dispatcher.tails.request(&record, self.head.as_deref());
         if let Some(tracer) = &self.core.dispatcher.tracer {
             tracer.request(&self.trace, &record);
         }

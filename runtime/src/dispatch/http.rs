@@ -22,7 +22,7 @@ use crate::config::{NodeLimits, held};
 use crate::failure::Failure;
 use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, TargetMetrics, TraceId, Tracer};
+use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, Tails, TargetMetrics, TraceId, Tracer};
 use crate::sandbox::{self, Invocation, Ledger};
 
 /// What all cores share.
@@ -47,6 +47,8 @@ pub struct Dispatcher {
     pub unrouted: Arc<TargetMetrics>,
     /// Where spans go, if anywhere.
     pub tracer: Option<Tracer>,
+    /// Those who look at requests while they come.
+    pub tails: Tails,
     /// Where versions are tried that do not serve, if anywhere.
     pub previews: OnceLock<Previews>,
 }

@@ -207,7 +207,7 @@ impl Display for Or {
     }
 }
 
-fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     short(&format_args!("{time:.6}"), serializer)
 }
 
@@ -215,7 +215,7 @@ fn as_text<S: Serializer>(id: &RequestId, serializer: S) -> Result<S::Ok, S::Err
     serializer.serialize_str(id.as_str())
 }
 
-fn hexadecimal<S: Serializer>(id: &TraceId, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn hexadecimal<S: Serializer>(id: &TraceId, serializer: S) -> Result<S::Ok, S::Error> {
     let mut text = [0; 32];
     // The room is what sixteen bytes take.
     let _ = hex::encode_to_slice(id.to_bytes(), &mut text);

@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use serde::Serialize;
 use tracing::Level;
 
-use super::{Destination, EscapedBytes, Lane, RequestId, TraceId, Writer};
+use super::tail::Said;
+use super::{Destination, EscapedBytes, Lane, RequestId, Tails, TraceId, Writer};
 
 /// The target of guests' events, for filters.
 pub const TARGET: &str = "guest";
@@ -21,7 +23,8 @@ pub const TARGET: &str = "guest";
 const MAX_LINE: usize = 8 * 1024;
 
 /// Which of the two streams of a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// Standard output.
     Stdout,
@@ -36,6 +39,7 @@ pub struct GuestLog(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     sink: Sink,
+    tails: Tails,
     next: AtomicU64,
 }
 
@@ -79,7 +83,13 @@ impl GuestLog {
     }
 
     fn to(sink: Sink) -> Self {
-        Self(Arc::new(Shared { sink, next: AtomicU64::new(0) }))
+        Self(Arc::new(Shared { sink, tails: Tails::default(), next: AtomicU64::new(0) }))
+    }
+
+    /// Those who look at lines while they are written. A console has none: it shows bytes, not lines.
+    #[must_use]
+    pub fn tails(&self) -> &Tails {
+        &self.0.tails
     }
 
     /// Numbers the invocations that write something, from 0, as `wasmtime serve` numbers its requests.
@@ -163,6 +173,8 @@ impl GuestStream {
         let (worker, request_id) = (&*self.worker, self.request.as_str());
         let (trace_id, stream) = (tracing::field::display(self.trace), self.stream.name());
         let (level, line) = level(line);
+        let Self { request, trace, .. } = self;
+        self.log.0.tails.line(Said { worker, request, trace: *trace, stream: self.stream }, level, line);
         macro_rules! log {
             ($level:expr) => {
                 tracing::event!(target: TARGET, $level, worker, request_id, trace_id, stream, "{}", EscapedBytes(line))

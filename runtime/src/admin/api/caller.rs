@@ -1,17 +1,28 @@
 //! Who asks, what that one may do, and whether it was asked before.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::problem::Problem;
-use super::{Access, Shared};
+use crate::activate::Deployments;
 use crate::auth::operator::{self, Grant, Operator};
 use crate::config;
 use crate::store::{By, Digest, Once, Scope, TokenId};
+
+/// Who may use the API.
+#[derive(Clone)]
+pub(super) enum Access {
+    /// Whoever has a token that these know.
+    Tokens(Arc<Deployments>),
+    /// Whoever reaches the listener: `eyot dev`, which listens on loopback.
+    Open,
+}
 
 /// Who asks.
 pub(super) struct Caller {
@@ -31,20 +42,31 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// What a program chooses as a key is no longer than this.
 const LONGEST_KEY: usize = 255;
 
-impl FromRequestParts<Shared> for Caller {
+impl<S> FromRequestParts<S> for Caller
+where
+    Access: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let (who, token) = match shared.access {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Self::find(&Access::from_ref(state), &parts.headers).await
+    }
+}
+
+impl Caller {
+    /// Who asks with these headers.
+    pub(super) async fn find(access: &Access, headers: &HeaderMap) -> Result<Self, Problem> {
+        let (who, token) = match access {
             Access::Open => ("local".to_owned(), None),
-            Access::Tokens => {
-                let operator = operator::authenticate(&*shared.deployments.store()?, &parts.headers).await?;
+            Access::Tokens(deployments) => {
+                let operator = operator::authenticate(&*deployments.store()?, headers).await?;
                 let who = operator.who();
                 let Operator { token, grant, .. } = operator;
                 (who, Some((token, grant)))
             }
         };
-        let key = match parts.headers.get(KEY) {
+        let key = match headers.get(KEY) {
             None => None,
             Some(value) => Some(key(value.as_bytes()).ok_or_else(|| {
                 Problem::bad(format!("Idempotency-Key is 1 to {LONGEST_KEY} visible ASCII characters"))
@@ -52,14 +74,12 @@ impl FromRequestParts<Shared> for Caller {
         };
         Ok(Self { who, token, key })
     }
-}
 
-fn key(bytes: &[u8]) -> Option<String> {
-    let fits = (1..=LONGEST_KEY).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-    fits.then(|| String::from_utf8_lossy(bytes).into_owned())
-}
+    /// As it stands in the audit.
+    pub(super) fn who(&self) -> &str {
+        &self.who
+    }
 
-impl Caller {
     /// Whether this one may do so much at all.
     pub(super) fn may(&self, scope: Scope) -> Result<(), Problem> {
         match self.grant() {
@@ -124,4 +144,9 @@ impl Caller {
         });
         By { who: self.who.clone(), once }
     }
+}
+
+fn key(bytes: &[u8]) -> Option<String> {
+    let fits = (1..=LONGEST_KEY).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    fits.then(|| String::from_utf8_lossy(bytes).into_owned())
 }

@@ -1,7 +1,7 @@
 //! The admin API: what is deployed, and how that is changed (HTTP and JSON, all below `/v1`).
 //!
 //! One file for each noun; `shapes.rs` has what goes over the wire, for the command line, too. Each path stands once, with its handler
-//! and its description, so that `/openapi.json` says what is so.
+//! and its description, so that `/openapi.json` says what is so. Where there is no store (`eyot dev`), there is the tail alone.
 
 mod audit;
 mod caller;
@@ -11,6 +11,7 @@ mod problem;
 mod secrets;
 pub mod shapes;
 mod status;
+mod tail;
 mod tokens;
 mod versions;
 mod workers;
@@ -18,8 +19,8 @@ mod workers;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use hyper::Request;
 use tower_service::Service as _;
@@ -28,26 +29,25 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::caller::Access;
+use self::tail::Watching;
 use super::Ready;
 use crate::activate::Deployments;
 use crate::http::Body;
+use crate::observe::Tails;
 
-/// Who may use the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Whoever has a token.
-    Tokens,
-    /// Whoever reaches the listener: `eyot dev`, which listens on loopback.
-    Open,
-}
-
-/// What all handlers share.
+/// What all handlers share that need a store.
 #[derive(Clone)]
 pub(super) struct Shared {
     deployments: Arc<Deployments>,
-    access: Access,
     ready: Ready,
     began: Instant,
+}
+
+impl FromRef<Shared> for Access {
+    fn from_ref(shared: &Shared) -> Self {
+        Self::Tokens(Arc::clone(&shared.deployments))
+    }
 }
 
 /// The API as one handler.
@@ -81,18 +81,29 @@ impl Modify for Bearer {
 }
 
 impl Api {
-    /// Answers for these deployments.
-    pub fn new(deployments: Arc<Deployments>, access: Access, ready: Ready) -> Self {
+    /// Answers for these deployments, and whoever has a token that they know.
+    pub fn new(deployments: Arc<Deployments>, tails: Tails, ready: Ready) -> Self {
         let most = deployments.node().limits.node_limits().component_size.saturating_add(BESIDE_COMPONENT);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let (router, description) = paths().split_for_parts();
-        let shared = Shared { deployments, access, ready, began: Instant::now() };
+        let watching = Watching { tails, access: Access::Tokens(Arc::clone(&deployments)) };
+        let shared = Shared { deployments, ready, began: Instant::now() };
+        let router = paths().with_state(shared).merge(tail::paths().with_state(watching));
+        Self::of(router, most, get(problem::no_such_path))
+    }
+
+    /// Answers whoever asks, and has no store: all that there is to do is to look on.
+    pub fn open(tails: Tails) -> Self {
+        let router = tail::paths().with_state(Watching { tails, access: Access::Open });
+        Self::of(router, 0, get(problem::no_store).fallback(problem::no_store))
+    }
+
+    fn of(router: OpenApiRouter, most: usize, otherwise: MethodRouter) -> Self {
+        let (router, description) = router.split_for_parts();
         let router = router
             .route("/openapi.json", get(move || async move { Json(description) }))
-            .fallback(problem::no_such_path)
+            .fallback_service(otherwise)
             .method_not_allowed_fallback(problem::no_such_method)
-            .layer(DefaultBodyLimit::max(most))
-            .with_state(shared);
+            .layer(DefaultBodyLimit::max(most));
         Self(router)
     }
 
@@ -113,7 +124,9 @@ impl Api {
 /// The OpenAPI document.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
-    paths().into_openapi()
+    let mut description = paths().into_openapi();
+    description.merge(tail::paths().into_openapi());
+    description
 }
 
 fn paths() -> OpenApiRouter<Shared> {

@@ -111,6 +111,14 @@ pub(super) async fn no_such_path() -> Problem {
     Problem::missing("there is nothing at this path; /openapi.json lists what there is")
 }
 
+pub(super) async fn no_store() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_store",
+        "this node has no store, so that nothing is deployed to it: `eyot dev` serves what is in its folders; there is /v1/tail",
+    )
+}
+
 pub(super) async fn no_such_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,

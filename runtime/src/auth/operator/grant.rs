@@ -121,6 +121,12 @@ impl Grant {
         self.workers.iter().any(|glob| glob.matcher.is_match(name))
     }
 
+    /// Whether it is for all workers, whatever they are called.
+    #[must_use]
+    pub fn covers_all_workers(&self) -> bool {
+        self.workers.iter().any(|glob| glob.text == "*")
+    }
+
     /// Whether it is for every host that a route with this pattern would get; `None` is any host.
     #[must_use]
     pub fn covers_host(&self, pattern: Option<&HostPattern>) -> bool {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue, Method};
+
 use super::*;
 use crate::observe::{Start, Trace};
 

@@ -82,7 +82,7 @@ impl Sample {
         }
     }
 
-    fn has(self, request: &RequestId) -> bool {
+    pub(super) fn has(self, request: &RequestId) -> bool {
         self.0.is_none_or(|bound| {
             let mut hasher = DefaultHasher::new();
             request.as_str().hash(&mut hasher);

@@ -9,26 +9,35 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod admin;
 mod bench;
 mod build;
 mod check;
 mod compile;
 mod curl;
 mod demo_origin;
+mod deploy;
+mod deployments;
 mod dev;
 mod find;
 mod limits;
 mod options;
+mod rollback;
+mod rollout;
 mod rules;
 mod say;
 mod schema;
 mod serve;
 mod show;
 mod single;
+mod status;
+mod versions;
 mod watch;
+mod workers;
 
 use rustix::thread::disable_transparent_huge_pages;
 
+use self::admin::{Refusal, Shown};
 use crate::activate::compiler;
 use crate::config::Diagnostics;
 use crate::observe::logs::LogError;
@@ -70,6 +79,13 @@ enum Command {
     Limits(limits::Limits),
     Schema(schema::Schema),
     Bench(Box<bench::Bench>),
+    Deploy(deploy::Deploy),
+    Workers(workers::Workers),
+    Versions(versions::Versions),
+    Deployments(deployments::Deployments),
+    Rollout(rollout::Rollout),
+    Rollback(rollback::Rollback),
+    Status(status::Status),
     #[command(name = CHILD_OF_BENCH, hide = true)]
     BenchChild {
         setup: String,
@@ -96,6 +112,13 @@ pub fn main() -> ExitCode {
         Command::Limits(limits) => limits.run(),
         Command::Schema(schema) => schema.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Workers(workers) => workers.run(),
+        Command::Versions(versions) => versions.run(),
+        Command::Deployments(deployments) => deployments.run(),
+        Command::Rollout(rollout) => rollout.run(),
+        Command::Rollback(rollback) => rollback.run(),
+        Command::Status(status) => status.run(),
         Command::BenchChild { setup } => bench::child::run(&setup),
         Command::CompileHelper => compile::helper(),
         Command::CompileChild { job } => return compile::child(&job).unwrap_or_else(|error| fail(&error)),
@@ -108,12 +131,16 @@ pub fn main() -> ExitCode {
 
 /// Input that is wrong ends with 2, as with clap's own errors; everything else with 1.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    if let Some(diagnostics) = error.downcast_ref::<Diagnostics>() {
+    let found = error.downcast_ref::<Shown>().map(|shown| &shown.faults);
+    if let Some(diagnostics) = found.or_else(|| error.downcast_ref::<Diagnostics>()) {
         say::line(diagnostics.render().trim_end());
         return ExitCode::from(2);
     }
     let style = anstyle::AnsiColor::Red.on_default().bold();
     say::line(format_args!("{style}error{style:#}: {error:#}"));
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return refusal.exit_code();
+    }
     match error.downcast_ref::<LogError>() {
         Some(LogError::Filter { .. }) => ExitCode::from(2),
         _ => ExitCode::FAILURE,

@@ -15,6 +15,8 @@ mod tokens;
 mod versions;
 mod workers;
 
+pub use problem::Problem;
+
 use std::sync::Arc;
 use std::time::Instant;
 

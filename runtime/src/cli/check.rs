@@ -1,6 +1,6 @@
 //! `eyot check`: everything that starting would find wrong, without binding a port.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -9,15 +9,17 @@ use super::serve::wrong;
 use super::{build, find, say};
 use crate::config::{self, Diagnostic, Diagnostics, LimitTable, Place};
 use crate::node::{self, Checked};
+use crate::store::{DATABASE, Store, StoreError};
 
 /// Report what is wrong with a configuration and its components, without binding a port.
 #[derive(Args)]
 #[command(
-    override_usage = "eyot check [OPTIONS] --config <FILE>\n       eyot check [OPTIONS] <PATHS>...",
+    override_usage = "eyot check [OPTIONS] --config <FILE>\n       eyot check [OPTIONS] <PATHS>...\n       eyot check [OPTIONS] --store <DIR>",
     after_help = "Examples:
   eyot check --config node.toml
   eyot check examples/hello
   eyot check --json --config node.toml
+  eyot check --store /var/lib/eyot/store
 
 Exit codes: 0 when everything is valid, 1 when the result cannot be written, 2 when something is wrong."
 )]
@@ -28,6 +30,10 @@ pub(super) struct Check {
 
     /// Workers: folders that contain an eyot.toml, directly or below. They are built first if necessary.
     paths: Vec<PathBuf>,
+
+    /// A node's store, while no node runs on it: every row, and every byte of every component. One of an older Eyot is brought up to date.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "paths", "limits", "state"])]
+    store: Option<PathBuf>,
 
     /// File that overrides individual limits.
     #[arg(long, value_name = "FILE")]
@@ -74,6 +80,9 @@ impl Check {
 
     /// A line for each worker that is well, and what else there is to say.
     fn look(&self) -> anyhow::Result<Checked> {
+        if let Some(folder) = &self.store {
+            return look_at_store(folder);
+        }
         let mut read: config::Read = match &self.config {
             Some(path) => config::Node::read(path, self.limits.as_deref()),
             None if self.paths.is_empty() => {
@@ -103,5 +112,26 @@ impl Check {
         }
         lines.push(format!("`eyot serve` is confined here {}", node::confinement()?));
         Ok(checked)
+    }
+}
+
+/// Whether all of a store is what was written.
+fn look_at_store(folder: &Path) -> anyhow::Result<Checked> {
+    const HELP: &str = "a backup can take its place: eyot restore FROM INTO";
+    let told = |error: &StoreError| Diagnostics::from(Diagnostic::new(Place::file(folder), error.to_string(), HELP));
+    if !folder.join(DATABASE).is_file() {
+        return Err(wrong(
+            format!("{} is no store: it has no {DATABASE}", folder.display()),
+            "name the folder of a store",
+        ));
+    }
+    let store = Store::open(folder).map_err(|error| told(&error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let faults = runtime.block_on(store.check()).map_err(|error| told(&error))?;
+    let faults: Vec<_> =
+        faults.iter().map(|fault| Diagnostic::new(Place::file(folder), fault.to_string(), HELP)).collect();
+    match faults.is_empty() {
+        true => Ok(Checked { lines: vec![format!("{} is whole", folder.display())], warnings: Vec::new() }),
+        false => Err(Diagnostics(faults).into()),
     }
 }

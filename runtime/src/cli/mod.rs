@@ -10,27 +10,34 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod admin;
+mod audit;
+mod backup;
 mod bench;
 mod build;
 mod check;
 mod compile;
 mod curl;
+mod delete;
 mod demo_origin;
 mod deploy;
 mod deployments;
 mod dev;
 mod find;
 mod limits;
+mod new;
 mod options;
+mod restore;
 mod rollback;
 mod rollout;
 mod rules;
 mod say;
 mod schema;
+mod secret;
 mod serve;
 mod show;
 mod single;
 mod status;
+mod token;
 mod versions;
 mod watch;
 mod workers;
@@ -72,6 +79,7 @@ const CHILD_OF_BENCH: &str = "bench-child";
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::New),
     Dev(dev::Dev),
     Serve(Box<serve::Serve>),
     Build(build::Build),
@@ -85,7 +93,13 @@ enum Command {
     Deployments(deployments::Deployments),
     Rollout(rollout::Rollout),
     Rollback(rollback::Rollback),
+    Delete(delete::Delete),
+    Secret(secret::Secret),
+    Token(token::Token),
+    Audit(audit::Audit),
     Status(status::Status),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     #[command(name = CHILD_OF_BENCH, hide = true)]
     BenchChild {
         setup: String,
@@ -105,6 +119,7 @@ pub fn main() -> ExitCode {
     // them was a tenth of a start. Where that is refused, it has them.
     let _ = disable_transparent_huge_pages(true);
     let result = match Arguments::parse().command {
+        Command::New(new) => new.run(),
         Command::Dev(dev) => dev.run(),
         Command::Serve(serve) => serve.run(),
         Command::Build(build) => build.run(),
@@ -118,7 +133,13 @@ pub fn main() -> ExitCode {
         Command::Deployments(deployments) => deployments.run(),
         Command::Rollout(rollout) => rollout.run(),
         Command::Rollback(rollback) => rollback.run(),
+        Command::Delete(delete) => delete.run(),
+        Command::Secret(secret) => secret.run(),
+        Command::Token(token) => token.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Status(status) => status.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::BenchChild { setup } => bench::child::run(&setup),
         Command::CompileHelper => compile::helper(),
         Command::CompileChild { job } => return compile::child(&job).unwrap_or_else(|error| fail(&error)),

@@ -4,6 +4,7 @@
 //! and its description, so that `/openapi.json` says what is so.
 
 mod audit;
+mod backups;
 mod caller;
 mod deployments;
 mod extract;
@@ -132,4 +133,5 @@ fn paths() -> OpenApiRouter<Shared> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(backups::make))
 }

@@ -18,6 +18,8 @@ pub(super) struct Node {
     state: Option<File>,
     /// Where deployed workers are kept, and what is known of them. Without it: none can be deployed.
     store: Option<File>,
+    /// Where `eyot backup` makes copies of the store. Without it: a folder beside the store, named like it with `-backups` behind.
+    backups: Option<File>,
     /// The file with the key under which secrets of deployed workers are kept. Without it: EYOT_SECRETS_KEY of the environment.
     secrets_key: Option<File>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Without it: nobody's.

@@ -25,7 +25,7 @@ fn a_version_comes_step_by_step_and_the_others_share_the_rest() {
     machine.deployed("shop", 1);
     let folder = machine.worker("shop", "two", "");
     let ran = machine.eyot(&["deploy", &folder, "--percent", "10%"]).done();
-    assert_eq!(ran.out, "shop: version 1 (90%), version 2 (10%) serves\n");
+    assert_eq!(ran.out, "shop: version 1 (90%) and version 2 (10%) serve\n");
     machine.eyot(&["rollout", "shop", "2", "50%", "--note", "no errors"]).done();
     assert_eq!(machine.serving("shop"), [(1, 50.0), (2, 50.0)]);
     machine.worker("shop", "three", "");

@@ -42,7 +42,7 @@ impl Delete {
                 }
                 let worker: Worker = connection.get(&["workers", name], &())?;
                 let serving = worker.deployment.map(|deployment| deployment.versions).unwrap_or_default();
-                say::line(format_args!("{name}: {} serves. Take it out of service? [y/N]", admin::named(&serving)));
+                say::line(format_args!("{name}: {}. Take it out of service? [y/N]", admin::serves(&serving)));
                 if !is_yes()? {
                     bail!("nothing was changed");
                 }

@@ -90,8 +90,8 @@ impl Deploy {
             })?;
             let deployed = Deployed { version, deployment: Some(deployment) };
             self.admin.print(&deployed, |deployed| {
-                let versions = deployed.deployment.as_ref().map(|made| admin::named(&made.versions));
-                format!("{name}: {} serves\n", versions.unwrap_or_default())
+                let versions = deployed.deployment.as_ref().map(|made| made.versions.as_slice());
+                format!("{name}: {}\n", admin::serves(versions.unwrap_or_default()))
             })
         })
     }

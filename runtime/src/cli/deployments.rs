@@ -34,6 +34,8 @@ impl Deployments {
 fn text(list: &List) -> String {
     let row = |deployment: &Deployment| {
         let Deployment { created, who, why, note, versions, .. } = deployment.clone();
+        // The id behind the name is in the audit.
+        let who = who.split(" (").next().unwrap_or_default().to_owned();
         [when(created), shown(&versions), why, who, note]
     };
     table(["since", "versions", "why", "who", "note"], list.deployments.iter().map(row))

@@ -31,7 +31,7 @@ impl Rollback {
             let connection = self.admin.connect()?;
             let back = Back { version: self.version, after: None, note: self.note.clone() };
             let made: Deployment = connection.post(&["workers", &self.worker, "rollback"], &Once::keyed(), &back)?;
-            self.admin.print(&made, |made| format!("{}: {} serves\n", self.worker, admin::named(&made.versions)))
+            self.admin.print(&made, |made| format!("{}: {}\n", self.worker, admin::serves(&made.versions)))
         })
     }
 }

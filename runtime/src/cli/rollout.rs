@@ -46,7 +46,7 @@ impl Rollout {
             let (after, note) = (before.map(|before| before.id.clone()), self.note.clone());
             let new = NewDeployment { versions, why: Some(Purpose::Rollout), after, note };
             let made: Deployment = connection.post(&["workers", name, "deployments"], &Once::keyed(), &new)?;
-            self.admin.print(&made, |made| format!("{name}: {} serves\n", admin::named(&made.versions)))
+            self.admin.print(&made, |made| format!("{name}: {}\n", admin::serves(&made.versions)))
         })
     }
 }

@@ -14,7 +14,7 @@ mod upload;
 pub(super) use connection::{Connection, Once};
 pub(super) use page::Pages;
 pub(super) use refusal::{Refusal, Shown};
-pub(super) use shares::{Percent, named, shown, with};
+pub(super) use shares::{Percent, serves, shown, with};
 pub(super) use table::{plain, table, when};
 pub(super) use upload::Upload;
 

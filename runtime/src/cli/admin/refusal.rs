@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use http::StatusCode;
 use url::Url;
 
+use super::table::plain;
 use crate::admin::api::Problem;
 use crate::admin::api::shapes::Fault;
 use crate::config::{Diagnostic, Diagnostics, Place};
@@ -15,7 +16,7 @@ use crate::config::{Diagnostic, Diagnostics, Place};
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum Refusal {
     /// The node says so.
-    #[error("{}{}", .0.detail, advice(.0))]
+    #[error("{}", told(.0))]
     Told(Box<Problem>),
     /// There is nobody, or the connection broke.
     #[error("{}", no_answer(url, error))]
@@ -72,14 +73,17 @@ pub(in crate::cli) struct Shown {
     pub(in crate::cli) faults: Diagnostics,
 }
 
-/// What the node cannot know: how this program is told.
-fn advice(problem: &Problem) -> &'static str {
+/// What the node cannot know is how this program is told.
+fn told(problem: &Problem) -> String {
+    let detail = plain(&problem.detail);
     match problem.code.as_str() {
         "unauthenticated" => {
-            "; name the file of a token, --token-file FILE, or set EYOT_TOKEN. A node writes its first token to admin.token in its store"
+            "the node accepts no token that it was shown; name the file of one, --token-file FILE, or set EYOT_TOKEN. \
+                              A node writes its first token to admin.token in the folder of its store"
+                .to_owned()
         }
-        "raced" => "; look at it, `eyot deployments WORKER`, and try again",
-        _ => "",
+        "raced" => format!("{detail}; look at `eyot deployments` and try again"),
+        _ => detail,
     }
 }
 

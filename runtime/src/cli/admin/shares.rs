@@ -67,15 +67,13 @@ pub(in crate::cli) fn with(serving: &[Share], version: u32, percent: Percent) ->
     Some(shares)
 }
 
-/// As a text: `version 3 10%, version 2 90%`.
-pub(in crate::cli) fn named(shares: &[Share]) -> String {
-    match shares {
-        [] => "nothing".to_owned(),
-        [one] => format!("version {}", one.version),
-        _ => {
-            let each = shares.iter().map(|share| format!("version {} ({}%)", share.version, share.percent));
-            each.collect::<Vec<_>>().join(", ")
-        }
+/// As a sentence: `version 2 (90%) and version 3 (10%) serve`.
+pub(in crate::cli) fn serves(shares: &[Share]) -> String {
+    let named: Vec<_> = shares.iter().map(|share| format!("version {} ({}%)", share.version, share.percent)).collect();
+    match (shares, named.split_last()) {
+        ([one], _) => format!("version {} serves", one.version),
+        (_, Some((last, others))) => format!("{} and {last} serve", others.join(", ")),
+        (_, None) => "nothing serves".to_owned(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The wiring: a configuration becomes a running node.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,21 +16,24 @@ use crate::activate::{
 use crate::admin::{Access, Api, Panel, Ready};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
-use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, watch_process};
+use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, Previews, watch_process};
 use crate::egress::{self, Own};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
-use crate::ingress::{self, Closed, Cores, Credentials, Handle, Listening};
+use crate::ingress::{self, Closed, Cores, Credentials, Given, Handle, ListenError, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tracer};
 use crate::sandbox::{self, Engines};
 
 mod certificates;
 mod confine;
+mod errands;
+mod handover;
 mod kept;
 mod room;
 
 use certificates::Certificates;
 pub use confine::{confine, confinement};
+pub use handover::Arrival;
 use kept::Kept;
 
 /// How a node runs, besides its configuration.
@@ -62,8 +65,13 @@ pub struct Node {
     cores: Cores,
     admin_core: Option<Cores>,
     certificates: Certificates,
+    deployments: Option<Arc<Deployments>>,
     /// Bound; connections wait in them until [`Node::listen`].
     bound: Mutex<Vec<Listening>>,
+    /// The operator's, where another process answers until then.
+    quiet: Mutex<Option<Listening>>,
+    /// All sockets once more, for a process that takes over.
+    shared: Mutex<Vec<(SocketAddr, TcpListener)>>,
     /// Where it listens for requests, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     /// Where the operator's listener is.
@@ -77,6 +85,15 @@ pub struct Cut {
     pub connections: usize,
     /// Isolates, those at work after their response included.
     pub isolates: u64,
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// Nobody serves here any more.
+    Down,
+    /// Another process does.
+    Over,
 }
 
 /// What is left of logs and spans has this long to be written at the end.
@@ -98,16 +115,27 @@ impl Node {
     /// # Errors
     /// Every fault of the configuration and of the components, together.
     pub fn open(read: &config::Read, options: Options) -> Result<Self, Diagnostics> {
+        Self::arrive(read, options, Arrival::default())
+    }
+
+    /// The same with what was there before. Where another process still answers, health and metrics wait for [`Node::listen`], too.
+    ///
+    /// # Errors
+    /// Every fault of the configuration and of the components, together; or the other process keeps its place.
+    pub fn arrive(read: &config::Read, options: Options, mut arrival: Arrival<'_>) -> Result<Self, Diagnostics> {
         let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
-        let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics)?;
+        // From here on state may be opened, and not before.
+        arrival.take_state()?;
+        let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics, &mut arrival.given)?;
         let Made { node, activator, activated, kept, listening, operator, credentials } = made;
         let (limits, activator) = (node.limits.node_limits(), Arc::new(activator));
         let Activated { active, served, ground, to_load, to_compile } = activated;
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
         let admin = operator.as_ref().map(Listening::address);
+        let shared = handover::shared(listening.iter().chain(&operator), &arrival)?;
         let dispatcher = Arc::new(Dispatcher {
             active: ArcSwap::from_pointee(active),
             gate: node_gate(&limits, activator.shares.node())?,
@@ -120,6 +148,7 @@ impl Node {
             unrouted: metrics.target(observe::Target::None),
             tracer: Tracer::start(&node.telemetry, metrics.span_losses())
                 .map_err(|error| internal("the span exporter", &error))?,
+            previews: OnceLock::new(),
         });
         let access = match options.access {
             Some((destination, form)) => AccessLogs::start(&destination, form, metrics.access_log_dropped())
@@ -130,14 +159,23 @@ impl Node {
         activator.loader.load_ahead(to_load);
         activator.loader.compile_ahead(to_compile);
         let certificates = Certificates::new(credentials, metrics.certificates());
+        let (errands, errands_of_cores) = errands::desk();
         let deployments = kept.map(|Kept { store, deployed, secrets, left_out }| {
             kept::tell(&left_out);
-            let (own, dispatcher) = (Arc::clone(&activator), Arc::clone(&dispatcher));
-            let switch = move |active| dispatcher.active.store(Arc::new(active));
-            Deployments::new(store, own, node.clone(), (deployed, Found { ground, served, left_out, secrets }), switch)
+            let (own, shared) = (Arc::clone(&activator), Arc::clone(&dispatcher));
+            let switch = Box::new(move |active| shared.active.store(Arc::new(active)));
+            let found = Found { ground, served, left_out, secrets };
+            let deployments = Deployments::new(store, own, node.clone(), (deployed, found), switch, errands.ask());
+            if let Some(suffix) = node.preview.clone() {
+                let previews = Previews { suffix, deployments: Arc::clone(&deployments) };
+                // It is new, so nobody has set it before.
+                let _ = dispatcher.previews.set(previews);
+            }
+            deployments
         });
         let ready = Ready::default();
-        let cores = serve(&dispatcher, &access, &limits)?;
+        let cores = serve(&dispatcher, &access, &limits, errands_of_cores)?;
+        let mut quiet = None;
         let admin_core = match operator {
             Some(operator) => {
                 let connections = cores.counter();
@@ -147,7 +185,13 @@ impl Node {
                     metrics.render()
                 };
                 let api = deployments.clone().map(|own| Api::new(own, Access::Tokens, ready.clone()));
-                Some(serve_admin(operator, Panel::new(ready.clone(), page).with(api), deployments, &limits)?)
+                let panel = Panel::new(ready.clone(), page).with(api);
+                let admin_core = serve_admin(panel, deployments.clone(), &limits)?;
+                match arrival.predecessor {
+                    Some(_) => quiet = Some(operator),
+                    None => admin_core.listen([operator]),
+                }
+                Some(admin_core)
             }
             None => None,
         };
@@ -161,7 +205,10 @@ impl Node {
             cores,
             admin_core,
             certificates,
+            deployments,
             bound: Mutex::new(listening),
+            quiet: Mutex::new(quiet),
+            shared: Mutex::new(shared),
             addresses,
             admin,
         })
@@ -172,6 +219,9 @@ impl Node {
         let bound = std::mem::take(&mut *self.bound.lock().unwrap_or_else(PoisonError::into_inner));
         self.cores.listen(bound);
         self.ready.set(true);
+        if let Some(admin) = &self.admin_core {
+            admin.listen(self.quiet.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
         egress::read_roots_ahead();
     }
 
@@ -215,10 +265,20 @@ impl Node {
 
     /// Is no longer ready, serves on for limit `drain_delay`, then takes no further connection, lets what runs finish within limit
     /// `drain`, and ends; at once when `at_once` resolves. Blocks while threads end, so it is nothing to do on a core.
-    pub async fn drain(mut self, at_once: impl Future<Output = ()>) -> Cut {
+    pub async fn drain(self, at_once: impl Future<Output = ()>) -> Cut {
         self.ready.set(false);
+        self.end(Leaving::Down, at_once).await
+    }
+
+    /// The same where another process has begun to serve from the same sockets: there is nobody to whom `/readyz` would have to say no, and
+    /// connections may ask once more within half of limit `drain`.
+    pub async fn hand_over(self, at_once: impl Future<Output = ()>) -> Cut {
+        self.end(Leaving::Over, at_once).await
+    }
+
+    async fn end(mut self, leaving: Leaving, at_once: impl Future<Output = ()>) -> Cut {
         tokio::select! {
-            () = self.finish() => {}
+            () = self.finish(leaving) => {}
             () = at_once => {}
         }
         let cut = Cut { connections: self.cores.connections(), isolates: self.dispatcher.gate.inside() };
@@ -232,9 +292,14 @@ impl Node {
     }
 
     /// Returns when everything is done, or when its time is over.
-    async fn finish(&self) {
-        tokio::time::sleep(self.drain_delay).await;
+    async fn finish(&self, leaving: Leaving) {
+        if leaving == Leaving::Down {
+            tokio::time::sleep(self.drain_delay).await;
+        }
         let done = async {
+            if leaving == Leaving::Over {
+                self.part().await;
+            }
             self.cores.drain().await;
             self.dispatcher.gate.empty().await;
         };
@@ -259,7 +324,8 @@ pub struct Checked {
 pub fn check(read: &config::Read) -> Result<Checked, Diagnostics> {
     let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
     let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone())) };
-    let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler(node), &metrics)?;
+    let (compiler, given) = (compiler(node), &mut Given::default());
+    let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler, &metrics, given)?;
     let workers = made.activated.active.workers.iter();
     let lines = workers.map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect();
     let warnings = certificates::warnings(&made.credentials);
@@ -293,12 +359,13 @@ fn make<'a>(
     egress: Mode,
     compiler: Compiler,
     metrics: &Arc<Metrics>,
+    given: &mut Given,
 ) -> Result<Made<'a>, Diagnostics> {
     let mut faults = read.faults.clone();
     let Some(node) = &read.node else { return Err(Diagnostics::together(faults)) };
     let limits = node.limits.node_limits();
     let credentials = credentials(node, &mut faults);
-    let (listening, operator) = bind(node, &credentials, purpose, &mut faults);
+    let (listening, operator) = bind(node, &credentials, purpose, given, &mut faults);
     let credentials: Vec<_> = credentials.into_iter().flatten().flatten().collect();
     let own = Own::new(listening.iter().chain(&operator).map(Listening::address));
     let room = room::look(node).map_err(|fault| faults.push(fault)).ok();
@@ -362,24 +429,26 @@ impl Handle for Entry {
     }
 }
 
-fn serve(dispatcher: &Arc<Dispatcher>, access: &AccessLogs, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
+fn serve(
+    dispatcher: &Arc<Dispatcher>,
+    access: &AccessLogs,
+    limits: &NodeLimits,
+    errands: errands::Desk,
+) -> Result<Cores, Diagnostics> {
     let (dispatcher, proxies) = (Arc::clone(dispatcher), dispatcher.trusted_proxies.clone());
     let logs: Vec<_> = (0..ingress::available()).map(|_| access.core()).collect();
     let build = move |index: usize| {
         let access = logs[index].clone();
-        Entry(Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access }))
+        let core = Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access });
+        errands.take(&core);
+        Entry(core)
     };
     Cores::start("eyot-core", ingress::available(), limits, &proxies, sandbox::at_rest, build)
         .map_err(|error| internal("the threads", &error))
 }
 
 /// The operator's listener has a thread of its own: it answers while the cores are busy. What is deployed is looked after there, too.
-fn serve_admin(
-    operator: Listening,
-    panel: Panel,
-    deployments: Option<Arc<Deployments>>,
-    limits: &NodeLimits,
-) -> Result<Cores, Diagnostics> {
+fn serve_admin(panel: Panel, deployments: Option<Arc<Deployments>>, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
     let build = move |_| {
         if let Some(deployments) = &deployments {
             observe::spawn("rollouts", Arc::clone(deployments).watch());
@@ -388,9 +457,7 @@ fn serve_admin(
         panel.clone()
     };
     let cores = Cores::start("eyot-admin", 1, limits, &[], || {}, build);
-    let cores = cores.map_err(|error| internal("the admin thread", &error))?;
-    cores.listen([operator]);
-    Ok(cores)
+    cores.map_err(|error| internal("the admin thread", &error))
 }
 
 /// What is wrong at one place of a file has been said by who found it first: a file that is not there is no certificate either.
@@ -412,22 +479,32 @@ fn credentials(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Vec<Option<
     node.listeners.iter().map(&mut load).collect()
 }
 
-/// Binds every listener whose certificates and keys are good, to serve.
+/// Binds every listener whose certificates and keys are good, or takes the socket that was given for it, to serve.
 fn bind(
     node: &config::Node,
     credentials: &[Option<Option<Credentials>>],
     purpose: Purpose,
+    given: &mut Given,
     faults: &mut Vec<Diagnostic>,
 ) -> (Vec<Listening>, Option<Listening>) {
-    let mut bind = |address, tls| match purpose {
-        Purpose::Check => None,
-        Purpose::Serve => Listening::bind(address, tls)
-            .map_err(|error| faults.push(Diagnostic { place: node.mentions.address(address), ..error.into() }))
-            .ok(),
+    let mut bind = |address, tls| {
+        let listening = match (purpose, given.take(address)) {
+            (Purpose::Check, _) => return None,
+            (Purpose::Serve, Some(socket)) => Listening::given(socket, address, tls),
+            (Purpose::Serve, None) => Listening::bind(address, tls),
+        };
+        let fault = |error: ListenError| Diagnostic { place: node.mentions.address(address), ..error.into() };
+        listening.map_err(|error| faults.push(fault(error))).ok()
     };
     let usable = node.listeners.iter().zip(credentials);
     let listening = usable.filter_map(|(listener, tls)| bind(listener.address, tls.clone()?)).collect();
     let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None));
+    if purpose == Purpose::Serve {
+        faults.extend(given.unnamed().map(Diagnostic::from));
+        for address in given.left() {
+            tracing::warn!(%address, "the process before listens there, and this one will not");
+        }
+    }
     (listening, operator)
 }
 

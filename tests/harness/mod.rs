@@ -124,6 +124,12 @@ impl Node {
         Self::spawn(command, folder, patience)
     }
 
+    /// Starts a node from a node.toml that is there already, in another one's folder, by a command that ends in the binary.
+    pub fn start_beside(mut command: Command, configuration: &Path, arguments: &[&str]) -> Self {
+        command.args(["serve", "--access-log", "off", "--config"]).arg(configuration).args(arguments);
+        Self::spawn(command, tempfile::tempdir().expect("a folder"), 4 * PATIENCE)
+    }
+
     /// Serves one component as `wasmtime serve` would.
     pub fn single(component: &Path, arguments: &[&str]) -> Self {
         Self::single_with(eyot(), component, arguments)
@@ -301,6 +307,17 @@ impl Node {
         }
     }
 
+    /// Ends it by a signal and starts it again in its folder, with the configuration that lies there.
+    pub fn again(mut self, signal: &str) -> Self {
+        if !self.ended() {
+            self.stop(signal);
+        }
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
+        let mut command = eyot();
+        command.args(["serve", "--access-log", "off", "--config"]).arg(folder.path().join("node.toml"));
+        Self::spawn(command, folder, 4 * PATIENCE)
+    }
+
     /// Whether the process has ended.
     pub fn ended(&mut self) -> bool {
         let ended = self.child.try_wait().expect("a child").is_some();
@@ -364,6 +381,14 @@ impl Answer {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.bytes().expect("a whole body");
         Self { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+    }
+
+    /// The same; `None` where the connection broke before all of it was there.
+    pub fn try_of(request: reqwest::blocking::RequestBuilder) -> Option<Self> {
+        let answer = request.send().ok()?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.bytes().ok()?;
+        Some(Self { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
     /// A header's value, or nothing.

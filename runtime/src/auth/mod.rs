@@ -15,8 +15,6 @@ pub mod fuzz;
 mod identity;
 mod json;
 mod keys;
-// Its caller is the next step: the admin API.
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the admin API comes next"))]
 pub mod operator;
 mod token;
 mod verifier;

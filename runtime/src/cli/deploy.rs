@@ -20,6 +20,7 @@ use crate::config::{Diagnostics, LimitTable};
 #[command(after_help = after_help!("  eyot deploy
   eyot deploy workers/shop --message 'prices in CHF'
   eyot deploy workers/shop --percent 10%              the others share the rest; go on with `eyot rollout`
+  eyot deploy workers/shop --probe /health            it serves only if it answers
   eyot deploy workers/shop --add-only                 add the version, and leave what serves as it is"))]
 pub(super) struct Deploy {
     /// The worker's folder, or its eyot.toml.
@@ -33,6 +34,10 @@ pub(super) struct Deploy {
     /// Which part of the requests the version gets at first; the versions that serve share the rest.
     #[arg(long, value_name = "PERCENT", conflicts_with = "add_only")]
     percent: Option<Percent>,
+
+    /// Ask the version for this path before it serves; it does only if it answers with a status below 500.
+    #[arg(long, value_name = "PATH", conflicts_with = "add_only")]
+    probe: Option<String>,
 
     /// Only add the version; what serves stays.
     #[arg(long)]
@@ -131,13 +136,13 @@ impl Deploy {
     }
 
     fn deployment(&self, version: u32, serving: Option<(Percent, Deployment)>) -> anyhow::Result<NewDeployment> {
-        let note = self.message.clone();
+        let (note, probe) = (self.message.clone(), self.probe.clone());
         let Some((percent, before)) = serving else {
             let versions = vec![Share { version, percent: 100.0 }];
-            return Ok(NewDeployment { versions, why: Some(Purpose::Deploy), after: None, note });
+            return Ok(NewDeployment { versions, why: Some(Purpose::Deploy), after: None, note, probe });
         };
         let versions = admin::with(&before.versions, version, percent).context("nothing serves")?;
-        Ok(NewDeployment { versions, why: Some(Purpose::Rollout), after: Some(before.id), note })
+        Ok(NewDeployment { versions, why: Some(Purpose::Rollout), after: Some(before.id), note, probe })
     }
 }
 

@@ -81,7 +81,7 @@ impl Dev {
         std::thread::scope(|scope| {
             let workers = Workers::new(&self, &running, demo, limits, &ended);
             scope.spawn(move || serve(workers, watch));
-            let waited = ending.wait(|| {});
+            let waited = ending.wait();
             ended.end();
             stop.stop();
             waited
@@ -152,6 +152,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         store: None,
         backups: None,
         secrets_key: None,
+        preview: None,
         trusted_proxies: Vec::new(),
         origins: origins.into_iter().map(open_origin).collect::<anyhow::Result<_>>()?,
         workers,

@@ -4,6 +4,7 @@
 //! Invariants: what is wrong with input is said in full and ends with exit code 2; what goes wrong later ends with 1; results go to
 //! stdout, everything else to stderr.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ mod find;
 mod limits;
 mod new;
 mod options;
+mod probe;
 mod restore;
 mod rollback;
 mod rollout;
@@ -47,6 +49,7 @@ use rustix::thread::disable_transparent_huge_pages;
 use self::admin::{Refusal, Shown};
 use crate::activate::compiler;
 use crate::config::Diagnostics;
+use crate::life;
 use crate::observe::logs::LogError;
 
 /// Run sandboxed WebAssembly handlers at the edge: one request, one capped isolate.
@@ -64,10 +67,15 @@ const VERSION: &str = match cfg!(feature = "bench-without-limits") {
 };
 
 const EXAMPLES: &str = "Examples:
+  eyot new shop                        make a worker that builds, from a template
   eyot dev examples                    build every worker below a folder and serve it, with reload
   eyot serve hello.wasm                serve one component, with wasmtime serve's flags
   eyot serve --config node.toml        run a node
   eyot check --config node.toml        report what is wrong with a configuration
+  eyot deploy shop                     bring a worker to a node, and have it serve
+  eyot rollout shop 7 10%              give a version a part of the requests
+  eyot rollback shop                   go back to what served before
+  eyot probe ready                     ask a node on this machine whether it takes requests
   eyot limits                          show every limit, its value, and where it came from
   eyot schema node                     print the JSON Schema of node.toml, for editors
   eyot bench hello.wasm                measure what a request costs
@@ -84,6 +92,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Build(build::Build),
     Check(check::Check),
+    Probe(probe::Probe),
     Limits(limits::Limits),
     Schema(schema::Schema),
     Bench(Box<bench::Bench>),
@@ -104,6 +113,10 @@ enum Command {
     BenchChild {
         setup: String,
     },
+    #[command(name = life::HELPER, hide = true)]
+    SuccessorHelper {
+        arguments: Vec<OsString>,
+    },
     #[command(name = compiler::HELPER, hide = true)]
     CompileHelper,
     #[command(name = compiler::CHILD, hide = true)]
@@ -118,12 +131,17 @@ pub fn main() -> ExitCode {
     // The allocator asks for huge pages. A node of some MiB needs a part of each: 17 of 41 MiB were resident for nothing, and to clear
     // them was a tenth of a start. Where that is refused, it has them.
     let _ = disable_transparent_huge_pages(true);
-    let result = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if let Command::SuccessorHelper { .. } | Command::CompileHelper | Command::CompileChild { .. } = command {
+        life::deaf_to_operators();
+    }
+    let result = match command {
         Command::New(new) => new.run(),
         Command::Dev(dev) => dev.run(),
         Command::Serve(serve) => serve.run(),
         Command::Build(build) => build.run(),
         Command::Check(check) => check.run(),
+        Command::Probe(probe) => probe.run(),
         Command::Limits(limits) => limits.run(),
         Command::Schema(schema) => schema.run(),
         Command::Bench(bench) => bench.run(),
@@ -141,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),
         Command::BenchChild { setup } => bench::child::run(&setup),
+        Command::SuccessorHelper { arguments } => life::run_helper(&arguments).map_err(Into::into),
         Command::CompileHelper => compile::helper(),
         Command::CompileChild { job } => return compile::child(&job).unwrap_or_else(|error| fail(&error)),
     };

@@ -26,6 +26,10 @@ pub(super) struct Rollout {
     #[arg(long, value_name = "TEXT", default_value = "")]
     note: String,
 
+    /// Ask the version for this path before it serves, if it does not yet; it does only if it answers with a status below 500.
+    #[arg(long, value_name = "PATH")]
+    probe: Option<String>,
+
     #[command(flatten)]
     admin: Admin,
 }
@@ -44,7 +48,8 @@ impl Rollout {
                 wrong(message, "write 100%")
             })?;
             let (after, note) = (before.map(|before| before.id.clone()), self.note.clone());
-            let new = NewDeployment { versions, why: Some(Purpose::Rollout), after, note };
+            let probe = self.probe.clone();
+            let new = NewDeployment { versions, why: Some(Purpose::Rollout), after, note, probe };
             let made: Deployment = connection.post(&["workers", name, "deployments"], &Once::keyed(), &new)?;
             self.admin.print(&made, |made| format!("{name}: {}\n", admin::serves(&made.versions)))
         })

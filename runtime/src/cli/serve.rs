@@ -1,20 +1,27 @@
 //! `eyot serve`: a node from its configuration, or one component with wasmtime serve's command line.
 
-use std::net::SocketAddr;
+mod ending;
+mod place;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::say;
 use super::single::{self, Parsed};
 use crate::activate::{Compiler, Mode};
 use crate::config::{self, Diagnostics};
 use crate::dispatch::Detail;
-use crate::node::{self, Cut, Node, Options};
+use crate::ingress::Given;
+use crate::life::{Handover, Supervisor, Watchdog};
+use crate::node::{self, Node, Options};
 use crate::observe::{AccessForm, Destination, Format, GuestLog, LogGuard, logs};
 use crate::sandbox::Confined;
+
+pub(super) use ending::Ending;
+use ending::{Asked, Why};
+use place::Place;
 
 /// Run a node from node.toml, or serve one component.
 #[derive(Args)]
@@ -27,6 +34,8 @@ use crate::sandbox::Confined;
   eyot serve hello.wasm --egress deny
 
 SIGHUP makes a node read its certificates again. Connections stay, and so does what was in use if a file is bad.
+SIGUSR2 starts this command once more, with the binary, node.toml and components that are there now, to take the place of the node
+that runs: no connection is refused or cut, and if anything is wrong the node serves on. It needs a state folder of the node's own.
 
 Exit codes: 0 after a signal, 1 when serving failed, 2 when the input is wrong."
 )]
@@ -50,6 +59,10 @@ pub(super) struct Serve {
     /// Give up the rights that serving does not need, by Landlock and seccomp.
     #[arg(long, value_enum, default_value_t = Confine::Auto)]
     confine: Confine,
+
+    /// Take the place of the node that runs from the same state folder, if there is one, without a lost request.
+    #[arg(long, requires = "config")]
+    take_over: bool,
 
     #[command(flatten)]
     single: single::Single,
@@ -110,8 +123,15 @@ impl Serve {
 
     fn node(&self, read: config::Read) -> anyhow::Result<()> {
         let access = self.access_log.clone().unwrap_or(AccessLog::To(Destination::Stdout)).sink();
+        let given = given()?;
+        let supervisor = Arc::new(supervisor()?);
         let mut ending = Ending::prepare(None)?;
-        ending.hear_hangups()?;
+        ending.hear_operators()?;
+        // What is wrong is told without asking anybody for anything.
+        let mut place = match &read.node {
+            Some(node) if read.faults.is_empty() => Place::take(node, self.take_over, given)?,
+            _ => Place::default(),
+        };
         let Begun { compiler, mut log, warning } = self.begin(&read, access.as_ref())?;
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
@@ -125,19 +145,21 @@ impl Serve {
             request_headers: Vec::new(),
             compiler,
         };
-        let running = ending.unless_it_comes(&mut log, || Node::start(&read, options))?;
+        let arrival = place.arrival();
+        let running = ending.unless_it_comes(&mut log, || Node::arrive(&read, options, arrival))?;
         // What was written down for thousands of workers is of no more use.
         drop(read);
+        place.may_serve()?;
+        running.listen();
         for address in &running.addresses {
             tracing::info!(%address, workers = running.workers(), "listening");
         }
         if let Some(address) = running.admin {
             tracing::info!(%address, "admin");
         }
+        let handover = place.serves(&running);
         tracing::info!("ready");
-        ending.wait(|| running.read_certificates_again())?;
-        ending.end(running);
-        Ok(())
+        serve_on(running, ending, &place, handover, &supervisor)
     }
 
     fn single(&self, component: &Path) -> anyhow::Result<()> {
@@ -167,10 +189,68 @@ impl Serve {
         for note in warning.into_iter().chain(notes) {
             say::line(note);
         }
-        ending.wait(|| {})?;
+        ending.wait()?;
         ending.end(running);
         Ok(())
     }
+}
+
+/// Until a signal comes, or another process serves; and then to the end.
+fn serve_on(
+    running: Node,
+    mut ending: Ending,
+    place: &Place,
+    mut handover: Option<Handover>,
+    supervisor: &Arc<Supervisor>,
+) -> anyhow::Result<()> {
+    let watchdog = Watchdog::start(supervisor, running.answering())?;
+    let status = format!("serving {} workers", running.workers());
+    supervisor.ready(&status);
+    let asked = |asked| match asked {
+        Asked::ReadAgain => {
+            supervisor.reloading();
+            running.read_certificates_again();
+            supervisor.ready(&status);
+        }
+        Asked::Upgrade => place.start_successor(),
+    };
+    let taken = async {
+        match &mut handover {
+            Some(handover) => handover.taken().await,
+            None => std::future::pending().await,
+        }
+    };
+    match ending.wait_or(asked, taken)? {
+        Why::Signal => {
+            supervisor.stopping();
+            if let Some(handover) = handover {
+                handover.withdraw();
+            }
+            ending.end(running);
+        }
+        Why::Taken(heir) => {
+            // Whoever waits for the end of this process should know by then that it is not the node's.
+            supervisor.main_process(heir.process);
+            drop(watchdog);
+            heir.farewell();
+            ending.hand_over(running);
+        }
+    }
+    Ok(())
+}
+
+/// The sockets that systemd has given to this process.
+fn given() -> Result<Given, Diagnostics> {
+    Given::by_systemd().map_err(|faults| Diagnostics::together(faults.into_iter().map(Into::into).collect()))
+}
+
+fn supervisor() -> anyhow::Result<Supervisor> {
+    Supervisor::of_environment().map_err(|error| {
+        wrong(
+            format!("the supervisor that NOTIFY_SOCKET names cannot be reached: {error}"),
+            "start this process by it, or without that variable",
+        )
+    })
 }
 
 /// What stands before the first component is read.
@@ -216,116 +296,6 @@ fn access_log(text: &str) -> Result<AccessLog, String> {
         "stderr" => AccessLog::To(Destination::Stderr),
         file => AccessLog::To(Destination::File(file.into())),
     })
-}
-
-/// What ends a process that serves: SIGINT or SIGTERM, or a connection to an address, as with wasmtime serve. Prepared before anything
-/// is said to be ready, so that whoever waits for that may end it at once.
-pub(super) struct Ending {
-    runtime: tokio::runtime::Runtime,
-    interrupt: Signal,
-    terminate: Signal,
-    /// Where SIGHUP, too, is ours; else it ends the process.
-    hangup: Option<Signal>,
-    listener: Option<TcpListener>,
-}
-
-impl Ending {
-    pub(super) fn prepare(shutdown: Option<SocketAddr>) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let entered = runtime.enter();
-        let listener = match shutdown.map(|address| (address, runtime.block_on(TcpListener::bind(address)))) {
-            None => None,
-            Some((_, Ok(listener))) => Some(listener),
-            Some((address, Err(error))) => {
-                return Err(wrong(
-                    format!("--shutdown-addr {address}: {error}"),
-                    "give an address of this machine that is free",
-                ));
-            }
-        };
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        drop(entered);
-        Ok(Self { runtime, interrupt, terminate, hangup: None, listener })
-    }
-
-    /// Takes SIGHUP for [`Self::wait`]. One that comes before is not lost.
-    pub(super) fn hear_hangups(&mut self) -> std::io::Result<()> {
-        let _entered = self.runtime.enter();
-        self.hangup = Some(signal(SignalKind::hangup())?);
-        Ok(())
-    }
-
-    /// Where a connection would end this process.
-    pub(super) fn address(&self) -> std::io::Result<Option<SocketAddr>> {
-        self.listener.as_ref().map(TcpListener::local_addr).transpose()
-    }
-
-    /// Does what has to be done before there is anything to drain: a signal that comes meanwhile ends the process at once, with the
-    /// status that a shell gives to it. The handlers stand already, since the first process of a container has no default ones.
-    fn unless_it_comes<T: Send>(&mut self, log: &mut LogGuard, work: impl FnOnce() -> T + Send) -> T {
-        let Self { runtime, interrupt, terminate, .. } = self;
-        std::thread::scope(|scope| {
-            let (done, is_done) = tokio::sync::oneshot::channel::<()>();
-            let worker = scope.spawn(move || {
-                let _done = done;
-                work()
-            });
-            let signal = runtime.block_on(async {
-                tokio::select! {
-                    _ = is_done => None,
-                    _ = interrupt.recv() => Some(SignalKind::interrupt()),
-                    _ = terminate.recv() => Some(SignalKind::terminate()),
-                }
-            });
-            if let Some(signal) = signal {
-                log.close();
-                std::process::exit(128 + signal.as_raw_value());
-            }
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-
-    /// Waits for one of them; meanwhile, does this whenever a SIGHUP comes.
-    pub(super) fn wait(&mut self, hung_up: impl Fn()) -> anyhow::Result<()> {
-        let Self { runtime, interrupt, terminate, hangup, listener } = self;
-        let asked = async {
-            match listener {
-                Some(listener) => listener.accept().await.map(|_| ()),
-                None => std::future::pending().await,
-            }
-        };
-        let hangups = async {
-            let Some(hangup) = hangup else { return std::future::pending().await };
-            while hangup.recv().await.is_some() {
-                hung_up();
-            }
-            std::future::pending::<()>().await;
-        };
-        runtime.block_on(async {
-            tokio::select! {
-                () = signalled(interrupt, terminate) => {}
-                () = hangups => {}
-                asked = asked => asked?,
-            }
-            Ok(())
-        })
-    }
-
-    /// Ends the node in good order; a second signal ends it at once.
-    pub(super) fn end(self, node: Node) {
-        let Self { runtime, mut interrupt, mut terminate, .. } = self;
-        let Cut { connections, isolates } = runtime.block_on(node.drain(signalled(&mut interrupt, &mut terminate)));
-        if connections > 0 || isolates > 0 {
-            tracing::warn!(connections, isolates, "ended before all work was done");
-        }
-    }
-}
-
-async fn signalled(interrupt: &mut Signal, terminate: &mut Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }
 
 /// Diagnostics of one message, for faults of arguments.

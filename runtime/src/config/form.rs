@@ -35,8 +35,14 @@ pub(super) fn secret(text: &str) -> Result<String, Wrong> {
     }
 }
 
-pub(crate) fn is_secret_name(text: &str) -> bool {
+fn is_secret_name(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+}
+
+/// Whether a worker can have this name.
+#[must_use]
+pub fn is_worker_name(text: &str) -> bool {
+    name(text).is_ok()
 }
 
 pub(super) fn is_identifier(name: &str) -> bool {

@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::auth::{Auth, read_auth};
 use super::diagnostic::{Diagnostic, Place};
 use super::form;
+use super::host::HostPattern;
 use super::limit_table::{LimitTable, Source as LimitSource};
 use super::listener::{Addresses, Admin, Listener};
 use super::mention::Mentions;
@@ -32,6 +33,8 @@ pub struct Node {
     pub backups: Option<PathBuf>,
     /// The file with the key under which secrets of deployed workers are kept. `None`: EYOT_SECRETS_KEY, if it is there, is the key.
     pub secrets_key: Option<PathBuf>,
+    /// Below which host versions are tried that do not serve: `7-shop.HOST` is version 7 of worker `shop`. `None`: nowhere.
+    pub preview: Option<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Empty: nobody's. `Forwarded` is passed on, not read.
     pub trusted_proxies: Vec<IpNet>,
     /// The workers of this node, each with its limits resolved.
@@ -108,6 +111,7 @@ const STATE: Key = key("state", "the path of a folder", "\"/var/lib/eyot\"");
 const STORE: Key = key("store", "the path of a folder", "\"/var/lib/eyot/store\"");
 const BACKUPS: Key = key("backups", "the path of a folder", "\"/var/backups/eyot\"");
 const SECRETS_KEY: Key = key("secrets_key", "the path of a file", "\"/etc/eyot/secrets.key\"");
+const PREVIEW: Key = key("preview", "a host", "\"preview.example.com\"");
 const PROXIES: Key = key("trusted_proxies", "a list of address blocks", "[\"10.0.0.0/8\"]");
 const PATH: Key = key("path", "the folder of a worker or its eyot.toml", "\"workers/api\"");
 const COMPONENT: Key = key("component", "the path of a component", "\"api.wasm\"");
@@ -164,6 +168,7 @@ impl Reading {
                 .optional::<String>(SECRETS_KEY)
                 .map(|path| existing_file(root.source, SECRETS_KEY.name, &path)),
             admin,
+            preview: root.optional_with(PREVIEW, preview).map(Spanned::into_inner),
             trusted_proxies: trusted_proxies.into_iter().flatten().map(Spanned::into_inner).collect(),
             workers,
             routes,
@@ -247,6 +252,13 @@ fn defined<T>(
         item
     });
     read.collect()
+}
+
+fn preview(text: &str) -> Result<String, Wrong> {
+    match HostPattern::parse(text)? {
+        HostPattern::Exact(host) => Ok(host.into()),
+        HostPattern::Below(_) => Err(Wrong::new("all hosts below it are meant anyhow", "leave `*.` out")),
+    }
 }
 
 fn read_folder(root: &Table<'_>, key: Key) -> Option<PathBuf> {

@@ -1,6 +1,6 @@
 //! A request from top to bottom: one function, in the order in which it is decided.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -15,7 +15,7 @@ use super::finish::Exchange;
 use super::forward::Asked;
 use super::respond::Detail;
 use super::{head, pace, redirect, respond};
-use crate::activate::{Active, Target, Worker};
+use crate::activate::{Active, Deployments, Target, Worker};
 use crate::auth::Identity;
 use crate::bindings::{Capabilities, Event, Usage};
 use crate::config::{NodeLimits, held};
@@ -47,6 +47,33 @@ pub struct Dispatcher {
     pub unrouted: Arc<TargetMetrics>,
     /// Where spans go, if anywhere.
     pub tracer: Option<Tracer>,
+    /// Where versions are tried that do not serve, if anywhere.
+    pub previews: OnceLock<Previews>,
+}
+
+/// The hosts at which versions are tried that do not serve.
+pub struct Previews {
+    /// What stands behind the version and its worker.
+    pub suffix: String,
+    /// Who knows the versions.
+    pub deployments: Arc<Deployments>,
+}
+
+impl Previews {
+    /// What answers at this host, if it is one of them.
+    fn of<'a>(&'a self, host: &'a str) -> Option<impl Future<Output = Result<Arc<Active>, Failure>> + 'a> {
+        let is_below = host.strip_suffix(&*self.suffix)?.ends_with('.');
+        is_below.then(|| async move {
+            match self.deployments.preview_at(&self.suffix, host).await {
+                Some(Ok(active)) => Ok(active),
+                Some(Err(error)) => {
+                    tracing::info!(host, "nothing can be tried here: {error}");
+                    Err(Failure::RouteNotFound)
+                }
+                None => Err(Failure::RouteNotFound),
+            }
+        })
+    }
 }
 
 /// One core's way into the dispatcher.
@@ -75,10 +102,22 @@ impl Core {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Gone> {
         let version = request.version();
-        let request = request.map(|body| Body::received(body, version));
+        self.ask(client, request.map(|body| Body::received(body, version)), None).await
+    }
+
+    /// The same for a request that need not come from a connection, and that another snapshot may answer than the one that serves.
+    ///
+    /// # Errors
+    /// When the client went away before there was an answer.
+    pub async fn ask(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        request: Request<Body>,
+        by: Option<Arc<Active>>,
+    ) -> Result<Response<Body>, Gone> {
         let (request, last) = Arrival::of(request, self.dispatcher.limits.header_timeout);
         let mut exchange = Exchange::begin(self, client, &request);
-        let result = self.answer(&mut exchange, client, request).await;
+        let result = self.answer(&mut exchange, client, request, by).await;
         let mut response = exchange.finish(result)?;
         last.tell(&mut response);
         Ok(response)
@@ -95,6 +134,7 @@ impl Core {
         exchange: &mut Exchange,
         client: &Arc<Client>,
         mut request: Request<Arrival>,
+        by: Option<Arc<Active>>,
     ) -> Result<Response<Body>, Failure> {
         let shared = &*self.dispatcher;
         // First, so that a head that is refused is written down with whoever sent it.
@@ -107,7 +147,14 @@ impl Core {
         if head.path == "*" && *request.method() == Method::OPTIONS {
             return Ok(respond::options());
         }
-        let active = shared.active.load_full();
+        let active = match by {
+            Some(active) => active,
+            None => match shared.previews.get().and_then(|previews| previews.of(host)) {
+                // Boxed: few are tried, and the future of each request has room for this.
+                Some(preview) => Box::pin(preview).await?,
+                None => shared.active.load_full(),
+            },
+        };
         let found = active.routes.find(host, request.method(), &head.path)?;
         let destination = &active.destinations[found];
         exchange.leads_to(destination);

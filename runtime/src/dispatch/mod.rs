@@ -19,6 +19,6 @@ mod redirect;
 mod respond;
 
 pub use admission::NodeGate;
-pub use http::{Core, Dispatcher};
+pub use http::{Core, Dispatcher, Previews};
 pub use pressure::watch_process;
 pub use respond::Detail;

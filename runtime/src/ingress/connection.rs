@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{HttpService, service_fn};
 use hyper::{Request, server::conn as hyper_conn};
 use hyper_util::rt::TokioIo;
@@ -175,7 +176,17 @@ where
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (handler, client) = (handler.clone(), Arc::clone(&client));
                 bodies.expects_body(!request.body().is_end_stream());
-                async move { handler.handle(&client, request).await }
+                let pulse = Arc::clone(&bodies);
+                async move {
+                    let mut answer = handler.handle(&client, request).await;
+                    // hyper itself says so only where it knew before the request came.
+                    if let Ok(answer) = &mut answer
+                        && pulse.is_parting()
+                    {
+                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    answer
+                }
             });
             let connection = http1::builder(&limits, Arc::clone(pulse)).serve_connection(TokioIo::new(io), answer);
             drive(pin!(connection), broken(stream, pulse), pulse, &limits, phase).await
@@ -203,6 +214,9 @@ where
 trait Connection: Future<Output = hyper::Result<()>> {
     /// Take no further request; end when the last one is answered.
     fn finish(self: Pin<&mut Self>);
+
+    /// The same, but what the client is sending already is answered; a client that asks for nothing keeps its connection.
+    fn part(self: Pin<&mut Self>, pulse: &Pulse);
 }
 
 impl<I, S> Connection for hyper_conn::http1::Connection<TokioIo<I>, S>
@@ -214,6 +228,10 @@ where
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
+
+    fn part(self: Pin<&mut Self>, pulse: &Pulse) {
+        pulse.part();
+    }
 }
 
 impl<I, S> Connection for hyper_conn::http2::Connection<TokioIo<I>, S, Streams>
@@ -224,6 +242,11 @@ where
     S::Error: Into<BodyError>,
 {
     fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+
+    /// A GOAWAY with the highest number first, and with the real one when a ping has come back (RFC 9113 §6.8).
+    fn part(self: Pin<&mut Self>, _: &Pulse) {
         self.graceful_shutdown();
     }
 }
@@ -238,17 +261,23 @@ async fn drive<C: Connection>(
     let mut broken = pin!(broken);
     let mut alarm = Alarm::new(pulse, limits);
     // A connection that was greeted while the end had begun already is told at once.
-    let mut finishing = phase.phase() >= Phase::Draining;
+    let begun = phase.phase();
+    let mut finishing = begun >= Phase::Draining;
     if finishing {
         connection.as_mut().finish();
         alarm.hurry();
+    } else if begun == Phase::Parting {
+        connection.as_mut().part(pulse);
     }
     loop {
         let finish = tokio::select! {
             biased;
             // Before the connection, so that an answer that is ready at the same time says `Connection: close`.
             next = phase.next() => match next {
-                Phase::Serving => {
+                now @ (Phase::Serving | Phase::Parting) => {
+                    if now == Phase::Parting {
+                        connection.as_mut().part(pulse);
+                    }
                     if !finishing {
                         alarm.be_patient_for(phase.patience());
                     }

@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::net::TcpStream;
@@ -37,6 +39,8 @@ pub(super) struct Accepted {
 /// What is sent to a core.
 enum Order {
     Listen(Listening),
+    /// To be answered, which tells that it turns.
+    Answer(mpsc::Sender<()>),
     Serve(std::net::TcpStream, Accepted, Place),
 }
 
@@ -89,6 +93,8 @@ impl<H: Handle> Core<H> {
                 Some(Order::Listen(listening)) => {
                     observe::spawn("listener", listener::accept(listening, self.clone()));
                 }
+                // Who asked may have lost patience.
+                Some(Order::Answer(to)) => drop(to.send(())),
                 Some(Order::Serve(socket, accepted, place)) => match TcpStream::from_std(socket) {
                     Ok(socket) => self.keep(socket, accepted, place),
                     Err(error) => tracing::warn!(peer = %accepted.peer, %error, "cannot serve a connection"),
@@ -208,10 +214,33 @@ impl Cores {
         move || links.iter().map(|link| link.connections.load(Relaxed)).sum()
     }
 
+    /// For one who outlives this value: whether every core comes to what it is asked within this time, which may be waited for. `None`:
+    /// they have ended.
+    pub fn answering(&self) -> impl Fn(Duration) -> Option<bool> + Send + Sync + use<> {
+        let links = Arc::clone(&self.links);
+        move |patience| {
+            let (answer, answers) = mpsc::channel();
+            let asked = links.iter().filter(|link| link.inbox.send(Order::Answer(answer.clone())).is_ok()).count();
+            let until = Instant::now() + patience;
+            let answered = || answers.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
+            (asked > 0).then(|| asked == links.len() && (0..asked).all(|_| answered()))
+        }
+    }
+
+    /// Another process accepts from now on. Each connection may ask once more, and is told that it is the last time.
+    pub fn part(&self) {
+        self.phases.enter(Phase::Parting);
+    }
+
     /// Closes the listening sockets, lets each connection finish what it has been asked, and resolves when none is left. The threads go
     /// on, for work after the response, until this value is dropped; that also cuts connections that are not done.
     pub async fn drain(&self) {
         self.phases.enter(Phase::Draining);
+        self.emptied().await;
+    }
+
+    /// Resolves when there is no connection.
+    pub async fn emptied(&self) {
         // Listeners and connections hold all permits that are not there. An error would say that there are no permits at all.
         let _ = self.permits.acquire_many(self.limit).await;
     }

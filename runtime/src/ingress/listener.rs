@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -76,6 +76,7 @@ impl From<ListenError> for Diagnostic {
 pub struct Listening {
     socket: std::net::TcpListener,
     address: SocketAddr,
+    configured: SocketAddr,
     pub(super) tls: Option<Credentials>,
 }
 
@@ -91,8 +92,38 @@ impl Listening {
             io::ErrorKind::AddrNotAvailable => ListenError::NotOurs(address),
             _ => ListenError::Other { address, source },
         })?;
-        let address = socket.local_addr().map_err(|source| ListenError::Other { address, source })?;
-        Ok(Self { socket, address, tls })
+        Self::of(socket, address, tls)
+    }
+
+    /// Takes a socket that listens already; `configured` is the address that it was given for.
+    ///
+    /// # Errors
+    /// The kernel refuses what every listener of ours has.
+    pub fn given(
+        socket: std::net::TcpListener,
+        configured: SocketAddr,
+        tls: Option<Credentials>,
+    ) -> Result<Self, ListenError> {
+        let other = |source| ListenError::Other { address: configured, source };
+        set_up(&SockRef::from(&socket)).map_err(other)?;
+        Self::of(socket, configured, tls)
+    }
+
+    fn of(
+        socket: std::net::TcpListener,
+        configured: SocketAddr,
+        tls: Option<Credentials>,
+    ) -> Result<Self, ListenError> {
+        let address = socket.local_addr().map_err(|source| ListenError::Other { address: configured, source })?;
+        Ok(Self { socket, address, configured, tls })
+    }
+
+    /// The same socket once more, and the address of the configuration, for a process that takes over.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn share(&self) -> io::Result<(SocketAddr, std::net::TcpListener)> {
+        Ok((self.configured, self.socket.try_clone()?))
     }
 
     /// Where it really listens.
@@ -106,14 +137,18 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted node must not wait for the old one's connections to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
+    set_up(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn set_up(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Each accepted connection has both of these from here, and needs no system call for them. Without Nagle's algorithm: what we
     // flush is meant to arrive now.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    socket.set_tcp_notsent_lowat(UNSENT)
 }
 
 /// Accepts until the cores leave [`Phase::Serving`]; then the socket is closed.
@@ -123,25 +158,33 @@ pub(super) async fn accept<H: Handle>(listening: Listening, core: Core<H>) {
     tokio::select! {
         biased;
         () = phase.reached(Phase::Draining) => {}
-        error = accept_each(listening, core) => tracing::error!(%address, %error, "cannot listen"),
+        ended = accept_each(listening, core) => {
+            if let Err(error) = ended {
+                tracing::error!(%address, %error, "cannot listen");
+            }
+        }
     }
 }
 
-/// Returns only when the listener cannot be watched at all.
-async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Error {
-    let Listening { socket, address, tls } = listening;
-    let listener = match tokio::net::TcpListener::from_std(socket) {
-        Ok(listener) => listener,
-        Err(error) => return error,
-    };
-    let (mut pause, mut accepted) = (PAUSE.0, 0_u32);
+/// An error only when the listener cannot be watched at all.
+async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Result<()> {
+    let Listening { socket, address, tls, .. } = listening;
+    let listener = tokio::net::TcpListener::from_std(socket)?;
+    let mut phase = core.service.phase.clone();
+    let (mut pause, mut so_many) = (PAUSE.0, 0_u32);
     loop {
         // Hundreds may come at once, and each takes a tenth of a millisecond: who is connected already does not wait for all.
-        accepted = accepted.wrapping_add(1);
-        if accepted.is_multiple_of(BURST) {
+        so_many = so_many.wrapping_add(1);
+        if so_many.is_multiple_of(BURST) {
             tokio::task::yield_now().await;
         }
-        match listener.accept().await {
+        // What has been accepted is served, also where it had to wait for its permit.
+        let accepted = tokio::select! {
+            biased;
+            () = phase.reached(Phase::Parting) => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((socket, peer)) => {
                 pause = PAUSE.0;
                 // Closed without a word: an answer would cost more than it is worth to whoever has so many.
@@ -151,7 +194,7 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Erro
                 };
                 // After the accept, so that a listener to which nobody comes holds no permit. What comes meanwhile waits in the
                 // kernel's queue.
-                let Some(permit) = permit(&core).await else { return io::Error::other("the permits are gone") };
+                let Some(permit) = permit(&core).await else { return Err(io::Error::other("the permits are gone")) };
                 core.share_out(socket, Accepted { peer, tls: tls.clone(), permit, counted });
             }
             Err(error) if is_of_one_connection(&error) => tracing::debug!(%address, %error, "accept"),

@@ -3,7 +3,8 @@
 //! May import: `failure`, `http`, `config`, `observe`.
 //!
 //! The way in: bind each address with [`Listening::bind`], start the threads with [`Cores::start`], hand them the addresses with
-//! [`Cores::listen`]; requests come out at a [`Handle`]. [`Cores::drain`] ends it.
+//! [`Cores::listen`]; requests come out at a [`Handle`]. [`Cores::drain`] ends it, [`Cores::part`] where another process goes on with
+//! the same sockets; those that another process gave are in [`Given`].
 //!
 //! Invariants:
 //! - No client can stop a listener: no error ends an accept loop, and nothing that a client does is awaited in one.
@@ -20,6 +21,7 @@ mod connection;
 mod cores;
 mod cut;
 mod descriptors;
+mod given;
 mod glitches;
 mod http1;
 mod http2;
@@ -45,7 +47,8 @@ use crate::http::{Body, Client};
 
 pub use cores::{Cores, available};
 pub use descriptors::raise_descriptors;
-pub use listener::Listening;
+pub use given::Given;
+pub use listener::{ListenError, Listening};
 pub use tls::{Credentials, Known, load as load_tls};
 
 /// What answers requests: the dispatcher, and the operator's own listener.

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 pub(super) enum Phase {
     /// Taking connections and requests.
     Serving,
+    /// Another process takes connections from now on. Those that are here may ask once more, and are told that it is the last time.
+    Parting,
     /// Taking nothing new.
     Draining,
     /// The threads end.

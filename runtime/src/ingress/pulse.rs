@@ -42,6 +42,8 @@ pub(super) struct Pulse {
     streams: AtomicUsize,
     resets: AtomicUsize,
     glitched: AtomicBool,
+    /// HTTP/1: the next answer is the last.
+    parting: AtomicBool,
 }
 
 /// A moment in microseconds after the connection's birth, plus one; 0 is never.
@@ -83,6 +85,7 @@ impl Pulse {
             streams: AtomicUsize::new(0),
             resets: AtomicUsize::new(0),
             glitched: AtomicBool::new(false),
+            parting: AtomicBool::new(false),
         })
     }
 
@@ -170,6 +173,16 @@ impl Pulse {
     /// HTTP/2: the client has sent more frames that bring nothing than it may.
     pub(super) fn glitched(&self) {
         self.glitched.store(true, Relaxed);
+    }
+
+    /// HTTP/1: the answer that comes next says that it is the last one.
+    pub(super) fn part(&self) {
+        self.parting.store(true, Relaxed);
+    }
+
+    /// Whether an answer has to say so.
+    pub(super) fn is_parting(&self) -> bool {
+        self.parting.load(Relaxed)
     }
 
     /// A request has been given to its handler; see [`Attempt`].

@@ -208,6 +208,9 @@ pub enum StoreError {
         /// So many are allowed.
         most: u32,
     },
+    /// Another process wants it, and what runs here takes too long.
+    #[error("the store is in use; ask again when what runs is done")]
+    Busy,
     /// The node is ending.
     #[error("the store is closed; ask again when the node has started")]
     Closed,

@@ -24,6 +24,16 @@ pub enum DeployError {
         /// Its name.
         worker: String,
     },
+    /// The version is at fault.
+    #[error("version {version} {why} when it was asked for {path}; what served before serves on")]
+    Probe {
+        /// The number of the version.
+        version: u32,
+        /// What it was asked for.
+        path: String,
+        /// What it did.
+        why: String,
+    },
     /// Whoever asked is at fault.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -4,6 +4,9 @@
 //! One change is made after the other, each by a task of its own: whoever asked may go, and it is still made as a whole.
 
 mod error;
+mod kept;
+mod preview;
+mod probe;
 mod secrets;
 mod serving;
 mod upload;
@@ -16,9 +19,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use error::DeployError;
+pub use preview::preview_host;
+pub use probe::Ask;
 pub use serving::Standing;
 pub use upload::Upload;
 
+use self::kept::Kept;
+use self::preview::Previews;
 use self::serving::Serving;
 use super::activator::Activator;
 use super::active::Active;
@@ -37,8 +44,7 @@ pub type May<'a> = &'a (dyn Fn(&config::Worker) -> Result<(), String> + Sync);
 
 /// What a node does about deployed workers, for whoever asks.
 pub struct Deployments {
-    /// What is kept of them.
-    pub store: Store,
+    kept: Kept,
     activator: Arc<Activator>,
     node: config::Node,
     ground: Ground,
@@ -46,12 +52,15 @@ pub struct Deployments {
     configured: Vec<Served>,
     serving: Mutex<Serving>,
     secrets: Mutex<Secrets>,
-    /// Who changes what serves.
-    turn: Arc<Semaphore>,
     /// Who brings a component: each has all of it in memory.
     uploads: Arc<Semaphore>,
-    switch: Box<dyn Fn(Active) + Send + Sync>,
+    switch: Switch,
+    ask: Ask,
+    previews: Previews,
 }
+
+/// Has a snapshot served from the next request on.
+pub type Switch = Box<dyn Fn(Active) + Send + Sync>;
 
 /// So many components are received and compiled at once; further ones wait.
 const UPLOADS: usize = 2;
@@ -94,24 +103,38 @@ pub struct Asked {
     pub after: After,
     /// What is said of it.
     pub note: String,
+    /// A path that versions which do not serve yet must answer first.
+    pub probe: Option<String>,
 }
 
 impl Deployments {
-    /// Takes over what a start has made of a store. `switch` has a snapshot served from the next request on.
+    /// Takes over what a start has made of a store.
     #[must_use]
     pub fn new(
         store: Store,
         activator: Arc<Activator>,
         node: config::Node,
         (deployed, found): (Vec<Deployed>, Found),
-        switch: impl Fn(Active) + Send + Sync + 'static,
+        switch: Switch,
+        ask: Ask,
     ) -> Arc<Self> {
         let Found { ground, mut served, left_out, secrets } = found;
         let more = served.split_off(node.workers.len());
         let serving = Mutex::new(Serving::new(deployed, more, left_out));
-        let (turn, uploads) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(UPLOADS)));
-        let (switch, secrets) = (Box::new(switch), Mutex::new(secrets));
-        let own = Self { store, activator, node, ground, configured: served, serving, secrets, turn, uploads, switch };
+        let uploads = Arc::new(Semaphore::new(UPLOADS));
+        let own = Self {
+            kept: Kept::new(store),
+            activator,
+            ground,
+            configured: served,
+            serving,
+            secrets: Mutex::new(secrets),
+            uploads,
+            switch,
+            ask,
+            previews: Previews::new(&node),
+            node,
+        };
         own.tell_all_secrets();
         Arc::new(own)
     }
@@ -127,12 +150,15 @@ impl Deployments {
         for version in &stored {
             may(&version.configuration).map_err(DeployError::Denied)?;
         }
-        let Asked { worker: name, why, after, note, .. } = asked;
+        let Asked { worker: name, why, after, note, probe, .. } = asked;
+        if let Some(path) = probe {
+            let numbers: Vec<_> = stored.iter().map(|stored| stored.number).collect();
+            self.probe(&name, &numbers, &path).await?;
+        }
         let new = NewDeployment { worker: name, shares, why, after, note };
-        self.change(
-            "deploy",
-            move |own| async move { own.serve(&worker, Some(stored), || own.store.deploy(by, new)).await },
-        )
+        self.change("deploy", move |own| async move {
+            own.serve(&worker, Some(stored), |store| async move { store.deploy(by, new).await }).await
+        })
         .await
     }
 
@@ -152,7 +178,7 @@ impl Deployments {
             Some(number) => vec![(number, 10_000)],
             None => self.before(worker, None).await?,
         };
-        let asked = Asked { worker: worker.to_owned(), shares, why: Why::Rollback, after, note };
+        let asked = Asked { worker: worker.to_owned(), shares, why: Why::Rollback, after, note, probe: None };
         self.deploy(by, asked, may).await
     }
 
@@ -161,9 +187,9 @@ impl Deployments {
     /// # Errors
     /// When it does not serve, when somebody was faster, and when it cannot be kept.
     pub async fn remove(self: &Arc<Self>, by: By, worker: &str, after: After) -> Result<Deployment, DeployError> {
-        let worker = worker.to_owned();
+        let (worker, name) = (worker.to_owned(), worker.to_owned());
         self.change("remove", move |own| async move {
-            own.serve(&worker, None, || own.store.remove_worker(by, &worker, after)).await
+            own.serve(&worker, None, |store| async move { store.remove_worker(by, &name, after).await }).await
         })
         .await
     }
@@ -172,7 +198,11 @@ impl Deployments {
     pub async fn prune(self: Arc<Self>) {
         loop {
             tokio::time::sleep(PRUNED_EVERY).await;
-            match self.store.prune(By::new("eyot"), KEEP).await {
+            let pruned = match self.store() {
+                Ok(store) => store.prune(By::new("eyot"), KEEP).await,
+                Err(error) => Err(error),
+            };
+            match pruned {
                 Ok(pruned) if pruned == Pruned::default() => {}
                 Ok(pruned) => tracing::info!(versions = pruned.versions, bytes = pruned.bytes, "pruned"),
                 Err(error) => tracing::error!("nothing is pruned: {error}"),
@@ -192,6 +222,30 @@ impl Deployments {
         &self.node
     }
 
+    /// What is kept, unless another process has it by now.
+    ///
+    /// # Errors
+    /// Then nothing can be changed or looked up here.
+    pub fn store(&self) -> Result<Arc<Store>, StoreError> {
+        self.kept.store()
+    }
+
+    /// Lets another process have what is kept: nothing is changed here any more. Blocks until a change that runs is made.
+    ///
+    /// # Errors
+    /// When it takes too long; then this process has it still.
+    pub fn release(&self) -> Result<(), StoreError> {
+        self.kept.release()
+    }
+
+    /// Has what is kept back.
+    ///
+    /// # Errors
+    /// When it cannot be opened; then nothing can be changed here.
+    pub fn resume(&self) -> Result<(), StoreError> {
+        self.kept.resume(self.node.store.as_deref())
+    }
+
     /// Makes a change in its turn, in a task of its own.
     async fn change<T, F>(
         self: &Arc<Self>,
@@ -204,8 +258,7 @@ impl Deployments {
     {
         let own = Arc::clone(self);
         let made = observe::spawn(name, async move {
-            // Never closed.
-            let _turn = own.turn.acquire().await;
+            let _turn = own.kept.turn().await?;
             change(Arc::clone(&own)).await
         });
         made.await.unwrap_or(Err(DeployError::Store(StoreError::Panicked)))
@@ -216,7 +269,7 @@ impl Deployments {
         &self,
         worker: &str,
         versions: Option<Vec<Stored>>,
-        keep: impl FnOnce() -> F,
+        keep: impl FnOnce(Arc<Store>) -> F,
     ) -> Result<Deployment, DeployError>
     where
         F: Future<Output = Result<Deployment, StoreError>>,
@@ -234,8 +287,9 @@ impl Deployments {
             let all: Vec<_> = self.configured.iter().cloned().chain(others).collect();
             self.activator.assemble_on(&self.node, Some(&self.ground), &all)?.unwrap_or_default()
         };
-        let deployment = keep().await?;
-        let newest = self.store.worker(worker).await?.and_then(|worker| worker.deployment);
+        let store = self.store()?;
+        let deployment = keep(Arc::clone(&store)).await?;
+        let newest = store.worker(worker).await?.and_then(|worker| worker.deployment);
         if newest.is_some_and(|newest| newest.id != deployment.id) {
             // Its key was used before, and something else was deployed since.
             return Ok(deployment);
@@ -272,7 +326,7 @@ impl Deployments {
     async fn named(&self, asked: &Asked) -> Result<(Vec<Version>, Shares), DeployError> {
         let (mut versions, mut shares) = (Vec::new(), Vec::new());
         for (number, basis_points) in &asked.shares {
-            let found = self.store.version_numbered(&asked.worker, *number).await?;
+            let found = self.store()?.version_numbered(&asked.worker, *number).await?;
             let version = found
                 .ok_or_else(|| StoreError::NoVersion { worker: asked.worker.clone(), version: number.to_string() })?;
             shares.push(Share { version: version.id, weight: crate::store::Weight::new(*basis_points)? });
@@ -282,9 +336,12 @@ impl Deployments {
         Ok((versions, Shares::new(shares)?))
     }
 
-    fn read(&self, versions: &[Version], shares: &Shares) -> Result<Vec<Stored>, Diagnostics> {
+    fn read(&self, versions: &[Version], shares: &Shares) -> Result<Vec<Stored>, DeployError> {
+        let store = self.store()?;
         let read = versions.iter().zip(shares.iter());
-        read.map(|(version, share)| Stored::read(version, share.weight, &self.store, &self.node)).collect()
+        Ok(read
+            .map(|(version, share)| Stored::read(version, share.weight, &store, &self.node))
+            .collect::<Result<_, _>>()?)
     }
 
     /// What served before the newest deployment, in numbers of versions; without a version that is not to come back.
@@ -292,7 +349,7 @@ impl Deployments {
         let mut before: Option<DeploymentId> = None;
         loop {
             const PAGE: u32 = 50;
-            let page = self.store.deployments(worker, before, PAGE).await?;
+            let page = self.store()?.deployments(worker, before, PAGE).await?;
             let skipped = usize::from(before.is_none());
             let Some(oldest) = page.last() else {
                 return Err(DeployError::NothingBefore { worker: worker.to_owned() });
@@ -308,7 +365,7 @@ impl Deployments {
             if let Some(shares) = good {
                 let mut numbers = Vec::new();
                 for share in shares.iter() {
-                    let found = self.store.version(share.version).await?;
+                    let found = self.store()?.version(share.version).await?;
                     numbers.extend(found.map(|version| (version.number, share.weight.basis_points())));
                 }
                 return Ok(numbers);

@@ -24,10 +24,11 @@ impl Deployments {
                 let vault = secrets.vault.as_ref().ok_or(DeployError::NoKey)?;
                 vault.seal(&worker, &name, &value)?
             };
-            own.store.set_secret(by, &worker, name.clone(), sealed).await?;
+            own.store()?.set_secret(by, &worker, name.clone(), sealed).await?;
             own.secrets().set(&worker, &name, Some(value));
+            own.previews.forget(&worker);
             own.tell_secrets(&worker);
-            let secrets = own.store.secrets(Some(&worker)).await?;
+            let secrets = own.store()?.secrets(Some(&worker)).await?;
             let set = secrets.into_iter().find(|secret| secret.name == name);
             Ok(set.ok_or(StoreError::NoSecret { worker, name: name.to_string() })?)
         })
@@ -45,7 +46,7 @@ impl Deployments {
             if let Some(version) = user {
                 return Err(DeployError::InUse { worker, version, name: name.to_string() });
             }
-            own.store.remove_secret(by, &worker, name.clone()).await?;
+            own.store()?.remove_secret(by, &worker, name.clone()).await?;
             own.secrets().set(&worker, &name, None);
             Ok(())
         })

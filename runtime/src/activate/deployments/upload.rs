@@ -39,9 +39,9 @@ impl Deployments {
         let activator = Arc::clone(&self.activator);
         let bytes = component.clone();
         blocking(move || Ok(activator.look_at_upload(&configuration, &bytes)?)).await?;
-        let held = self.store.put_component(component).await?;
+        let held = self.store()?.put_component(component).await?;
         let new = NewVersion { worker, component: held, manifest, message };
-        Ok(self.store.add_version(by, new).await?)
+        Ok(self.store()?.add_version(by, new).await?)
     }
 
     /// Reads an eyot.toml that was sent, for this worker.

@@ -149,11 +149,12 @@ impl Deployments {
         version: u32,
         reason: String,
     ) -> Result<(), DeployError> {
-        let bad = self.store.version_numbered(worker, version).await?.map(|version| version.id);
+        let bad = self.store()?.version_numbered(worker, version).await?.map(|version| version.id);
         let shares = self.before(worker, bad).await?;
         tracing::warn!(worker, version, "going back: {reason}");
         let after = After::This(deployment);
-        let asked = Asked { worker: worker.to_owned(), shares, why: Why::AutomaticRollback, after, note: reason };
+        let why = Why::AutomaticRollback;
+        let asked = Asked { worker: worker.to_owned(), shares, why, after, note: reason, probe: None };
         self.deploy(By::new("eyot"), asked, &|_| Ok(())).await.map(drop)
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn make(
     }
     let nowhere = || Problem::invalid("this node keeps no backups: write `backups = \"FOLDER\"` in node.toml");
     let folder = shared.deployments.node().backups.as_ref().ok_or_else(nowhere)?.join(name);
-    let made = shared.deployments.store.backup(&folder).await?;
+    let made = shared.deployments.store()?.backup(&folder).await?;
     tracing::info!(folder = %folder.display(), bytes = made.bytes, "backed up");
     let folder = folder.display().to_string();
     Ok((StatusCode::CREATED, Json(Backup { folder, components: made.components, bytes: made.bytes })))

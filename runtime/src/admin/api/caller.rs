@@ -11,14 +11,14 @@ use super::problem::Problem;
 use super::{Access, Shared};
 use crate::auth::operator::{self, Grant, Operator};
 use crate::config;
-use crate::store::{By, Digest, Once, Scope};
+use crate::store::{By, Digest, Once, Scope, TokenId};
 
 /// Who asks.
 pub(super) struct Caller {
     /// As it stands in the audit.
     who: String,
-    /// `None`: everything.
-    grant: Option<Grant>,
+    /// The token, and what it lets do. `None`: everything, without one.
+    token: Option<(TokenId, Grant)>,
     /// What was sent as `Idempotency-Key`.
     key: Option<String>,
 }
@@ -35,13 +35,13 @@ impl FromRequestParts<Shared> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
-        let (who, grant) = match shared.access {
+        let (who, token) = match shared.access {
             Access::Open => ("local".to_owned(), None),
             Access::Tokens => {
-                let operator = operator::authenticate(&shared.deployments.store, &parts.headers).await?;
+                let operator = operator::authenticate(&*shared.deployments.store()?, &parts.headers).await?;
                 let who = operator.who();
-                let Operator { grant, .. } = operator;
-                (who, Some(grant))
+                let Operator { token, grant, .. } = operator;
+                (who, Some((token, grant)))
             }
         };
         let key = match parts.headers.get(KEY) {
@@ -50,7 +50,7 @@ impl FromRequestParts<Shared> for Caller {
                 Problem::bad(format!("Idempotency-Key is 1 to {LONGEST_KEY} visible ASCII characters"))
             })?),
         };
-        Ok(Self { who, grant, key })
+        Ok(Self { who, token, key })
     }
 }
 
@@ -62,7 +62,7 @@ fn key(bytes: &[u8]) -> Option<String> {
 impl Caller {
     /// Whether this one may do so much at all.
     pub(super) fn may(&self, scope: Scope) -> Result<(), Problem> {
-        match &self.grant {
+        match self.grant() {
             Some(grant) if !grant.allows(scope) => Err(Problem::forbidden(format!(
                 "this needs a token with scope `{}`, and yours has `{}`",
                 scope.word(),
@@ -83,12 +83,12 @@ impl Caller {
 
     /// Whether this one may see a worker.
     pub(super) fn covers(&self, worker: &str) -> bool {
-        self.grant.as_ref().is_none_or(|grant| grant.covers_worker(worker))
+        self.grant().is_none_or(|grant| grant.covers_worker(worker))
     }
 
     /// Whether this one may have a worker that is reached by these routes.
     pub(super) fn may_have(&self, worker: &config::Worker) -> Result<(), String> {
-        let Some(grant) = &self.grant else { return Ok(()) };
+        let Some(grant) = self.grant() else { return Ok(()) };
         match worker.routes.iter().find(|route| !grant.covers_host(route.host.as_ref())) {
             None => Ok(()),
             Some(route) => {
@@ -101,7 +101,12 @@ impl Caller {
 
     /// What the grant of a new token must not be wider than.
     pub(super) fn grant(&self) -> Option<&Grant> {
-        self.grant.as_ref()
+        self.token.as_ref().map(|(_, grant)| grant)
+    }
+
+    /// The token itself, by its stable name.
+    pub(super) fn token(&self) -> Option<TokenId> {
+        self.token.as_ref().map(|(token, _)| *token)
     }
 
     /// Who makes a change that is made anew each time.

@@ -35,7 +35,7 @@ pub(super) async fn list(
     workers::find(&shared, &worker).await?;
     let limit = limit(page.limit)?;
     let before = page.before.as_deref().map(id).transpose()?;
-    let found = shared.deployments.store.deployments(&worker, before, limit).await?;
+    let found = shared.deployments.store()?.deployments(&worker, before, limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|oldest| oldest.id.to_string());
     let numbers = numbers(&shared, &found).await?;
     Ok(Json(Deployments { deployments: found.iter().map(|one| shape(one, &numbers)).collect(), next }))
@@ -68,7 +68,12 @@ pub(super) async fn add(
     let shares = new.versions.iter().map(|share| Ok((share.version, basis_points(share.percent)?)));
     let shares = shares.collect::<Result<_, Problem>>()?;
     let after = after(new.after.as_deref())?;
-    let asked = Asked { worker, shares, why, after, note: new.note };
+    if new.probe.as_ref().is_some_and(|path| !is_path(path)) {
+        return Err(Problem::invalid(
+            "`probe` is a path: it begins with `/` and is visible ASCII, 1,000 characters at most",
+        ));
+    }
+    let asked = Asked { worker, shares, why, after, note: new.note, probe: new.probe };
     let deployment = shared.deployments.deploy(by, asked, &|worker| caller.may_have(worker)).await?;
     made(&shared, deployment).await
 }
@@ -96,6 +101,10 @@ pub(super) async fn roll_back(
     made(&shared, deployment).await
 }
 
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.len() <= 1_000 && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 async fn made(shared: &Shared, made: store::Deployment) -> Result<(StatusCode, Json<Deployment>), Problem> {
     let numbers = numbers(shared, std::slice::from_ref(&made)).await?;
     Ok((StatusCode::CREATED, Json(shape(&made, &numbers))))
@@ -106,7 +115,7 @@ async fn numbers(shared: &Shared, deployments: &[store::Deployment]) -> Result<H
     let mut numbers = HashMap::new();
     for share in deployments.iter().filter_map(store::Deployment::shares).flat_map(store::Shares::iter) {
         if let std::collections::hash_map::Entry::Vacant(free) = numbers.entry(share.version)
-            && let Some(version) = shared.deployments.store.version(share.version).await?
+            && let Some(version) = shared.deployments.store()?.version(share.version).await?
         {
             free.insert(version.number);
         }

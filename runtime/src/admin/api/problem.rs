@@ -128,6 +128,7 @@ impl From<DeployError> for Problem {
             }
             DeployError::Denied(_) => Self::forbidden(detail),
             DeployError::Shares(_) | DeployError::NothingToServe => Self::invalid(detail),
+            DeployError::Probe { .. } => Self::new(StatusCode::CONFLICT, "probe_failed", detail),
             DeployError::NothingBefore { .. } => Self::new(StatusCode::CONFLICT, "nothing_before", detail),
             DeployError::NoKey => Self::new(StatusCode::SERVICE_UNAVAILABLE, "secrets_unavailable", detail),
             DeployError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),

@@ -9,6 +9,7 @@ use super::caller::Caller;
 use super::extract::{Json as Body, Path};
 use super::problem::{Missing, NotMade, Problem, Refused};
 use super::shapes::{Secret, SecretValue, Secrets};
+use crate::config::is_worker_name;
 use crate::store::{self, Scope, SecretName};
 
 /// The names of a worker's secrets.
@@ -23,7 +24,7 @@ pub(super) async fn list(
     Path(worker): Path<String>,
 ) -> Result<Json<Secrets>, Problem> {
     caller.may_with(Scope::Read, &worker)?;
-    let found = shared.deployments.store.secrets(Some(&worker)).await?;
+    let found = shared.deployments.store()?.secrets(Some(&worker)).await?;
     Ok(Json(Secrets { secrets: found.into_iter().map(shape).collect() }))
 }
 
@@ -46,7 +47,10 @@ pub(super) async fn set(
 ) -> Result<Json<Secret>, Problem> {
     caller.may_with(Scope::Deploy, &worker)?;
     let name = SecretName::parse(&name)?;
-    let by = caller.by(&("secret", &worker, name.as_str()));
+    if !is_worker_name(&worker) {
+        return Err(Problem::invalid(format!("{worker:?} cannot be the name of a worker")));
+    }
+    let by = caller.by_without_key();
     Ok(Json(shape(shared.deployments.set_secret(by, &worker, name, value).await?)))
 }
 
@@ -66,7 +70,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     caller.may_with(Scope::Deploy, &worker)?;
     let name = SecretName::parse(&name)?;
-    let by = caller.by(&("remove secret", &worker, name.as_str()));
+    let by = caller.by_without_key();
     shared.deployments.remove_secret(by, &worker, name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

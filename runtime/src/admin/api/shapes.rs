@@ -1,5 +1,7 @@
 //! What goes over the wire, both ways: the server writes it, the command line reads it.
 
+use std::num::NonZeroU32;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -157,6 +159,11 @@ pub struct NewDeployment {
     #[serde(default)]
     #[schema(max_length = 1000)]
     pub note: String,
+    /// A path. Each version that does not serve yet is asked for it, and the deployment is made only if all answer with a status below
+    /// 500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^/[!-~]*$", max_length = 1000)]
+    pub probe: Option<String>,
 }
 
 /// What a deployment is made for.
@@ -258,16 +265,28 @@ pub struct NewToken {
     /// What it lets do.
     pub scope: Scope,
     /// With which workers: names, with `*` for any number of characters.
-    #[schema(min_items = 1, max_items = 100)]
+    #[schema(min_items = 1, max_items = 32, value_type = Vec<WorkerGlob>)]
     pub workers: Vec<String>,
     /// With routes of which hosts: `shop.example`, `*.shop.example`, or `*` for any host.
-    #[schema(max_items = 100)]
+    #[schema(max_items = 100, value_type = Vec<HostGlob>)]
     pub hosts: Vec<String>,
     /// From when on it does not hold. Without it: it holds until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
 }
+
+/// The name of a worker, with `*` for any number of characters.
+#[derive(ToSchema)]
+#[schema(pattern = r"^[a-z0-9*-]{1,128}$")]
+#[expect(dead_code, reason = "it is described, not made")]
+pub struct WorkerGlob(String);
+
+/// A host, `*.` and a host for all below it, or `*` for any.
+#[derive(ToSchema)]
+#[schema(pattern = r"^(\*|(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?)$")]
+#[expect(dead_code, reason = "it is described, not made")]
+pub struct HostGlob(String);
 
 /// A token that was made. This is the only time that it is shown.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
@@ -392,8 +411,8 @@ pub struct Backup {
 #[into_params(parameter_in = Query)]
 pub struct NumberedPage {
     /// Only what is older than this number.
-    #[param(minimum = 1)]
-    pub before: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1)]
+    pub before: Option<NonZeroU32>,
     /// So many at most. Without it: 50.
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,

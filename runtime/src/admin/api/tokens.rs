@@ -16,7 +16,7 @@ use crate::store::{Scope, TokenId, TokenRow};
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses((status = 200, body = Tokens), Refused))]
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result<Json<Tokens>, Problem> {
     caller.may(Scope::Admin)?;
-    let tokens = shared.deployments.store.tokens().await?;
+    let tokens = shared.deployments.store()?.tokens().await?;
     Ok(Json(Tokens { tokens: tokens.into_iter().map(shape).collect() }))
 }
 
@@ -32,13 +32,12 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
     caller.may(Scope::Admin)?;
     let grant = Grant::parse(new.scope.into(), &new.workers, &new.hosts)?;
-    if let Some(own) = caller.grant().filter(|own| !own.includes(&grant)) {
-        let _ = own;
+    if caller.grant().is_some_and(|own| !own.includes(&grant)) {
         return Err(Problem::forbidden("the new token would let do more than yours; name fewer workers or hosts"));
     }
     let (token, kept) = operator::issue(&new.name, &grant, new.expires)?;
     // A token is never shown twice, so asking twice makes two.
-    let kept = shared.deployments.store.add_token(caller.by_without_key(), kept).await?;
+    let kept = shared.deployments.store()?.add_token(caller.by_without_key(), kept).await?;
     Ok((StatusCode::CREATED, Json(CreatedToken { token: token.reveal().to_owned(), kept: shape(kept) })))
 }
 
@@ -54,7 +53,11 @@ pub(super) async fn revoke(
 ) -> Result<Json<Token>, Problem> {
     caller.may(Scope::Admin)?;
     let parsed = TokenId::parse(&id).ok_or_else(|| Problem::bad(format!("{id:?} is not the id of a token")))?;
-    let revoked = shared.deployments.store.revoke_token(caller.by_without_key(), parsed).await?;
+    if caller.token() == Some(parsed) {
+        let detail = "a token does not revoke itself, lest nobody be left who can make others; ask with another one";
+        return Err(Problem::new(StatusCode::CONFLICT, "own_token", detail));
+    }
+    let revoked = shared.deployments.store()?.revoke_token(caller.by_without_key(), parsed).await?;
     Ok(Json(shape(revoked)))
 }
 

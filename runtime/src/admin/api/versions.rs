@@ -1,5 +1,7 @@
 //! Versions of workers: immutable, and added before anything serves them.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -34,7 +36,7 @@ pub(super) async fn list(
     caller.may_with(Scope::Read, &worker)?;
     workers::find(&shared, &worker).await?;
     let limit = limit(page.limit)?;
-    let found = shared.deployments.store.versions(&worker, page.before, limit).await?;
+    let found = shared.deployments.store()?.versions(&worker, page.before.map(NonZeroU32::get), limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|oldest| oldest.number);
     let next = next.filter(|number| *number > 1);
     Ok(Json(Versions { versions: found.into_iter().map(|version| shape(version, false)).collect(), next }))
@@ -55,7 +57,7 @@ pub(super) async fn show(
     Path((worker, number)): Path<(String, u32)>,
 ) -> Result<Json<Version>, Problem> {
     caller.may_with(Scope::Read, &worker)?;
-    let found = shared.deployments.store.version_numbered(&worker, number).await?;
+    let found = shared.deployments.store()?.version_numbered(&worker, number).await?;
     let version = found.ok_or_else(|| Problem::missing(format!("worker `{worker}` has no version {number}")))?;
     Ok(Json(shape(version, true)))
 }
@@ -73,7 +75,11 @@ pub(super) async fn add(
     Path(worker): Path<String>,
     Multipart(form): Multipart,
 ) -> Result<(StatusCode, Json<Version>), Problem> {
-    caller.may_with(Scope::Deploy, &worker)?;
+    if let Err(refused) = caller.may_with(Scope::Deploy, &worker) {
+        // Who is known is read to the end: in the middle of sending, many clients do not hear an answer.
+        read(form).await?;
+        return Err(refused);
+    }
     let (manifest, component, message) = read(form).await?;
     let digest = Digest::of(&component).to_string();
     let by = caller.by(&("version", &worker, &manifest, digest, &message));

@@ -19,7 +19,7 @@ use crate::store::{self, Scope};
 #[utoipa::path(get, path = "/v1/workers", tag = "workers", responses((status = 200, body = Workers), Refused))]
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result<Json<Workers>, Problem> {
     caller.may(Scope::Read)?;
-    let snapshot = shared.deployments.store.snapshot().await?;
+    let snapshot = shared.deployments.store()?.snapshot().await?;
     let standing = by_name(shared.deployments.standing());
     let covered = snapshot.workers.into_iter().filter(|worker| caller.covers(&worker.name));
     Ok(Json(Workers { workers: covered.map(|worker| shown(worker, &standing)).collect() }))
@@ -68,7 +68,7 @@ pub(super) struct Replaces {
 }
 
 pub(super) async fn find(shared: &Shared, name: &str) -> Result<store::Worker, Problem> {
-    let found = shared.deployments.store.worker(name).await?;
+    let found = shared.deployments.store()?.worker(name).await?;
     found.ok_or_else(|| Problem::missing(format!("there is no worker `{name}`")))
 }
 

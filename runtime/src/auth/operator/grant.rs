@@ -8,8 +8,11 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::config::HostPattern;
 use crate::store::Scope;
 
-/// How many globs or hosts a token names at most.
-const MOST: usize = 100;
+/// How many globs of workers a token names at most: each is compiled for each request.
+const MOST_WORKERS: usize = 32;
+
+/// How many patterns of hosts, which cost little.
+const MOST_HOSTS: usize = 100;
 
 /// How long a glob is at most; a name has 63 characters.
 const LONGEST: usize = 128;
@@ -37,10 +40,12 @@ pub enum GrantError {
     #[error("the token names no worker; name one, or give `*` for all")]
     NoWorker,
     /// Ours, so that a request is judged quickly.
-    #[error("the token names {found} {what}, and {MOST} are allowed; put several into one by `*`")]
+    #[error("the token names {found} {what}, and {most} are allowed; put several into one by `*`")]
     TooMany {
         /// `workers`, `hosts`.
         what: &'static str,
+        /// So many are allowed.
+        most: usize,
         /// So many.
         found: usize,
     },
@@ -88,9 +93,9 @@ impl Grant {
         if workers.is_empty() {
             return Err(GrantError::NoWorker);
         }
-        for (what, found) in [("workers", workers.len()), ("hosts", hosts.len())] {
-            if found > MOST {
-                return Err(GrantError::TooMany { what, found });
+        for (what, found, most) in [("workers", workers.len(), MOST_WORKERS), ("hosts", hosts.len(), MOST_HOSTS)] {
+            if found > most {
+                return Err(GrantError::TooMany { what, most, found });
             }
         }
         let workers = workers.iter().map(|glob| WorkerGlob::parse(glob.as_ref())).collect::<Result<_, _>>()?;

@@ -22,6 +22,8 @@ pub(super) struct Node {
     backups: Option<File>,
     /// The file with the key under which secrets of deployed workers are kept. Without it: EYOT_SECRETS_KEY of the environment.
     secrets_key: Option<File>,
+    /// Below which host versions are tried that do not serve: `7-shop.HOST` is version 7 of worker `shop`. Without it: nowhere.
+    preview: Option<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Without it: nobody's.
     trusted_proxies: Option<Vec<Addresses>>,
     /// The workers of this node.

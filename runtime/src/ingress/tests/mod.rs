@@ -4,12 +4,13 @@ mod accept;
 mod drain;
 mod h1;
 mod h2;
+mod part;
 mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ async fn within<F: Future>(future: F) -> F::Output {
 struct Site {
     core: usize,
     release: Arc<Notify>,
+    /// Where a request and the test meet, the core of the request waiting.
+    block: Arc<Barrier>,
     /// Requests whose handler or body is not finished.
     open: Arc<watch::Sender<usize>>,
     /// The codes of what hyper refused.
@@ -105,6 +108,10 @@ impl Handle for Site {
                 self.release.notified().await;
                 Bytes::from_static(b"done")
             }
+            "/block" => {
+                self.block.wait();
+                Bytes::from_static(b"done")
+            }
             "/core" => Bytes::from(self.core.to_string()),
             "/tls" => Bytes::from(format!("{:?} {:?}", request.version(), client.tls)),
             _ => Bytes::from(format!("{} fields", request.headers().len())),
@@ -136,6 +143,7 @@ struct Running {
     cores: Cores,
     address: SocketAddr,
     release: Arc<Notify>,
+    block: Arc<Barrier>,
     open: Arc<watch::Sender<usize>>,
     refused: Arc<watch::Sender<Vec<&'static str>>>,
 }
@@ -151,10 +159,11 @@ impl Running {
         let (release, open) = (Arc::new(Notify::new()), Arc::new(watch::Sender::new(0)));
         let refused = Arc::new(watch::Sender::default());
         let (release_, open_, refused_) = (Arc::clone(&release), Arc::clone(&open), Arc::clone(&refused));
-        let site = Site { core: 0, release: release_, open: open_, refused: refused_ };
+        let block = Arc::new(Barrier::new(2));
+        let site = Site { core: 0, release: release_, block: Arc::clone(&block), open: open_, refused: refused_ };
         let cores = Cores::start("test", cores, limits, &[], || {}, move |core| Site { core, ..site.clone() }).unwrap();
         cores.listen([listening]);
-        Self { cores, address, release, open, refused }
+        Self { cores, address, release, block, open, refused }
     }
 
     async fn connect(&self) -> TcpStream {

@@ -1,0 +1,115 @@
+//! Several versions of one worker at once: how requests are shared out, and when the node goes back by itself.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Answer, Node, until};
+use crate::operator::{Operator, asked, node};
+
+fn counted(node: &Node, requests: usize) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for _ in 0..requests {
+        *counts.entry(asked(node, "shop")).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn requests_are_shared_out_as_the_deployment_says() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let versions: Vec<u64> = ["one", "two", "three"].iter().map(|is| operator.version("shop", is)).collect();
+    let shares = [(versions[0], 50.0), (versions[1], 30.0), (versions[2], 20.0)];
+    assert_eq!(operator.deploy("shop", &shares).status, 201);
+    let counts = counted(&node, 1_000);
+    // More than six standard deviations.
+    for (is, expected) in [("one", 500), ("two", 300), ("three", 200)] {
+        let count = counts[is];
+        assert!(count.abs_diff(expected) < 100, "{counts:?}");
+    }
+}
+
+#[test]
+fn a_client_that_sticks_stays_with_its_version_and_keeps_the_new_one_while_its_share_grows() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let sticky = "rollout = { sticky = \"cookie:user\" }";
+    let (old, new) = (operator.version_with("shop", "one", sticky), operator.version_with("shop", "two", sticky));
+    let asked_by = |user: usize| {
+        let request = node.request("GET", "/config?key=is").header("host", "shop.example");
+        Answer::of(request.header("cookie", format!("a=b; user={user}"))).json().as_str().unwrap().to_owned()
+    };
+    let users = 0..400;
+    let with_new = |percent: f64| -> Vec<usize> {
+        assert_eq!(operator.deploy("shop", &[(old, 100.0 - percent), (new, percent)]).status, 201);
+        users.clone().filter(|user| asked_by(*user) == "two").collect()
+    };
+    let few = with_new(20.0);
+    assert!((30..140).contains(&few.len()), "{} of 400", few.len());
+    assert_eq!(few, users.clone().filter(|user| asked_by(*user) == "two").collect::<Vec<_>>());
+    let many = with_new(60.0);
+    assert!((170..310).contains(&many.len()), "{} of 400", many.len());
+    assert!(few.iter().all(|user| many.contains(user)));
+}
+
+#[test]
+fn a_version_that_fails_one_request_of_five_is_rolled_back_and_the_deployment_says_why() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let rollout = "rollout = { sticky = \"header:user\", max_failures = \"10%\", window = \"20s\", min_requests = 20 }";
+    let (old, new) = (operator.version_with("shop", "one", rollout), operator.version_with("shop", "two", rollout));
+    operator.serve("shop", old);
+    assert_eq!(operator.deploy("shop", &[(old, 50.0), (new, 50.0)]).status, 201);
+    let ask = |user: usize, path: &str| {
+        let request = node.request("GET", path).header("host", "shop.example").header("user", user.to_string());
+        Answer::of(request)
+    };
+    let with_new: Vec<usize> = (0..40).filter(|user| ask(*user, "/config?key=is").json() == "two").collect();
+    let began = Instant::now();
+    let deployment = || operator.get("/v1/workers/shop").json()["deployment"].clone();
+    let mut count = 0;
+    until("the node goes back", || {
+        for user in 0..40 {
+            // One of five requests to the new version meets its fault; none of those to the old one does.
+            count += usize::from(with_new.contains(&user));
+            let fails = with_new.contains(&user) && count % 5 == 0;
+            ask(user, if fails { "/trap" } else { "/config?key=is" });
+        }
+        deployment()["why"] == "automatic rollback"
+    });
+    assert!(began.elapsed() < Duration::from_secs(20), "within its window");
+    let deployment = deployment();
+    let note = deployment["note"].as_str().unwrap();
+    assert!(note.contains("version 2 failed") && note.contains("may fail"), "{note}");
+    assert_eq!((&deployment["versions"][0]["version"], &deployment["who"]), (&old.into(), &"eyot".into()));
+    assert_eq!(asked(&node, "shop"), "one");
+}
+
+#[test]
+fn a_new_version_that_fails_alone_is_rolled_back_after_a_plain_deploy_too() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let rollout = "rollout = { window = \"20s\", min_requests = 5 }";
+    let (old, new) = (operator.version_with("shop", "one", rollout), operator.version_with("shop", "two", rollout));
+    operator.serve("shop", old);
+    operator.serve("shop", new);
+    until("the node goes back", || {
+        node.get_from("shop.example", "/trap");
+        operator.get("/v1/workers/shop").json()["deployment"]["why"] == "automatic rollback"
+    });
+    assert_eq!(asked(&node, "shop"), "one");
+}
+
+#[test]
+fn a_first_version_that_fails_has_nothing_to_go_back_to_and_serves_on() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let rollout = "rollout = { window = \"2s\", min_requests = 1 }";
+    operator.serve("shop", operator.version_with("shop", "one", rollout));
+    for _ in 0..20 {
+        node.get_from("shop.example", "/trap");
+    }
+    assert_eq!(asked(&node, "shop"), "one");
+    let back = operator.send("POST", "/v1/workers/shop/rollback", &serde_json::json!({}));
+    assert_eq!((back.status, back.json()["code"].as_str()), (409, Some("nothing_before")));
+}

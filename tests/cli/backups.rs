@@ -34,6 +34,33 @@ fn a_backup_of_a_running_node_becomes_the_store_of_another_one() {
 }
 
 #[test]
+fn secrets_move_to_another_key_as_a_whole_or_not_at_all() {
+    let machine = Machine::start();
+    machine.eyot_told(&["secret", "set", "shop", "API_KEY"], "value").done();
+    machine.eyot(&["backup", "one"]).done();
+    let (backup, folder) = (machine.node.folder.path().join("store-backups/one"), machine.workers.path());
+    let new_key = KEY.replace('0', "f");
+    fs::write(folder.join("old.key"), KEY).expect("a file");
+    fs::write(folder.join("new.key"), &new_key).expect("a file");
+    fs::write(folder.join("no.key"), "short").expect("a file");
+    let mut command = eyot();
+    command.arg("restore").arg(&backup).arg(folder.join("store"));
+    run(command, None).done();
+    let rekey = |old: &str, new: &str| {
+        let mut command = eyot();
+        command.args(["secret", "rekey", "store", "--old", old, "--new", new]).current_dir(folder);
+        run(command, None)
+    };
+    rekey("new.key", "new.key").ended_with(2).says(&["nothing was changed"]);
+    rekey("no.key", "new.key").ended_with(2).says(&["openssl rand -hex 32"]);
+    assert!(rekey("old.key", "new.key").done().out.starts_with("1 secrets"));
+    assert!(rekey("old.key", "new.key").done().out.starts_with("0 secrets"));
+    let store = folder.join("store");
+    let configuration = format!("store = {store:?}\nsecrets_key = \"new.key\"\n{}", crate::harness::LISTENERS);
+    drop(Node::start_exactly(&configuration, &[("new.key", &new_key)]));
+}
+
+#[test]
 fn backups_go_where_node_toml_says_and_nowhere_else() {
     let machine = Machine::with("backups = \"kept/here\"");
     let made = machine.eyot(&["backup", "one", "--json"]).done().json();
@@ -63,7 +90,7 @@ fn what_is_no_backup_makes_no_store_and_what_is_damaged_is_named() {
         command.arg("check").arg("--store").arg(folder);
         run(command, None)
     };
-    check(&store).ended_with(2);
+    check(&store).ended_with(2).says(&["stop the node"]);
     check(machine.workers.path()).ended_with(2).says(&["is no store"]);
     machine.eyot(&["backup", "one"]).done();
     let backup = machine.node.folder.path().join("store-backups/one");

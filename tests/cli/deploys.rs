@@ -64,6 +64,19 @@ fn a_version_that_is_only_added_serves_when_it_is_rolled_out() {
 }
 
 #[test]
+fn a_version_that_does_not_answer_its_probe_is_added_and_does_not_serve() {
+    let machine = Machine::start();
+    machine.deployed("shop", 1);
+    let folder = machine.worker("shop", "two", "");
+    let parts = ["version 2 is added and does not serve", "eyot rollout shop 2 100%"];
+    machine.eyot(&["deploy", &folder, "--probe", "/health"]).ended_with(1).says(&parts);
+    let problem = machine.eyot(&["rollout", "shop", "2", "100%", "--probe", "/health", "--json"]).ended_with(1).json();
+    assert_eq!(problem["code"], "probe_failed");
+    machine.eyot(&["rollout", "shop", "2", "100%", "--probe", "no path"]).ended_with(2);
+    assert_eq!(machine.serving("shop"), [(1, 100.0)]);
+}
+
+#[test]
 fn going_back_is_to_what_served_before_or_to_a_version() {
     let machine = Machine::start();
     machine.deployed("shop", 3);

@@ -1,5 +1,6 @@
 //! `eyot check`: everything that starting would find wrong, without binding a port.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -117,21 +118,31 @@ impl Check {
 
 /// Whether all of a store is what was written.
 fn look_at_store(folder: &Path) -> anyhow::Result<Checked> {
-    const HELP: &str = "a backup can take its place: eyot restore FROM INTO";
-    let told = |error: &StoreError| Diagnostics::from(Diagnostic::new(Place::file(folder), error.to_string(), HELP));
-    if !folder.join(DATABASE).is_file() {
-        return Err(wrong(
-            format!("{} is no store: it has no {DATABASE}", folder.display()),
-            "name the folder of a store",
-        ));
-    }
-    let store = Store::open(folder).map_err(|error| told(&error))?;
+    let store = open_store(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let faults = runtime.block_on(store.check()).map_err(|error| told(&error))?;
-    let faults: Vec<_> =
-        faults.iter().map(|fault| Diagnostic::new(Place::file(folder), fault.to_string(), HELP)).collect();
+    let faults = runtime.block_on(store.check()).map_err(|error| Diagnostics::from(damaged(folder, &error)))?;
     match faults.is_empty() {
         true => Ok(Checked { lines: vec![format!("{} is whole", folder.display())], warnings: Vec::new() }),
-        false => Err(Diagnostics(faults).into()),
+        false => Err(Diagnostics(faults.iter().map(|fault| damaged(folder, fault)).collect()).into()),
     }
+}
+
+/// A store that is there already, for who is no node.
+pub(super) fn open_store(folder: &Path) -> Result<Store, Diagnostics> {
+    if !folder.join(DATABASE).is_file() {
+        let message = format!("{} is no store: it has no {DATABASE}", folder.display());
+        return Err(Diagnostic::new(Place::default(), message, "name the folder of a store").into());
+    }
+    Store::open(folder).map_err(|error| match error {
+        StoreError::Locked { .. } => {
+            let help = "stop the node that runs on it, or look at a backup: eyot backup, eyot restore FROM INTO";
+            Diagnostic::new(Place::file(folder), error.to_string(), help).into()
+        }
+        error => damaged(folder, &error).into(),
+    })
+}
+
+fn damaged(folder: &Path, fault: &dyn Display) -> Diagnostic {
+    let help = "a backup can take its place: eyot restore FROM INTO";
+    Diagnostic::new(Place::file(folder), fault.to_string(), help)
 }

@@ -4,6 +4,7 @@
 //! and its description, so that `/openapi.json` says what is so. Where there is no store (`eyot dev`), there is the tail alone.
 
 mod audit;
+mod backups;
 mod caller;
 mod deployments;
 mod extract;
@@ -15,6 +16,8 @@ mod tail;
 mod tokens;
 mod versions;
 mod workers;
+
+pub use problem::Problem;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -143,4 +146,5 @@ fn paths() -> OpenApiRouter<Shared> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(backups::make))
 }

@@ -386,6 +386,26 @@ pub struct Faulty {
     pub faults: Vec<Fault>,
 }
 
+/// A backup to be.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewBackup {
+    /// The name of its folder.
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Backup {
+    /// Where it lies, on the machine of the node.
+    pub folder: String,
+    /// So many components.
+    pub components: usize,
+    /// So many bytes of them.
+    pub bytes: u64,
+}
+
 /// Which part of a list is wanted.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

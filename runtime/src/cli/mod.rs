@@ -39,6 +39,7 @@ mod serve;
 mod show;
 mod single;
 mod status;
+mod tail;
 mod token;
 mod versions;
 mod watch;
@@ -75,6 +76,7 @@ const EXAMPLES: &str = "Examples:
   eyot deploy shop                     bring a worker to a node, and have it serve
   eyot rollout shop 7 10%              give a version a part of the requests
   eyot rollback shop                   go back to what served before
+  eyot tail shop                       look at requests and log lines while they come
   eyot probe ready                     ask a node on this machine whether it takes requests
   eyot limits                          show every limit, its value, and where it came from
   eyot schema node                     print the JSON Schema of node.toml, for editors
@@ -107,6 +109,7 @@ enum Command {
     Token(token::Token),
     Audit(audit::Audit),
     Status(status::Status),
+    Tail(tail::Tail),
     Backup(backup::Backup),
     Restore(restore::Restore),
     #[command(name = CHILD_OF_BENCH, hide = true)]
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
         Command::Status(status) => status.run(),
+        Command::Tail(tail) => tail.run(),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),
         Command::BenchChild { setup } => bench::child::run(&setup),

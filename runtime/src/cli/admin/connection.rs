@@ -78,6 +78,22 @@ impl Connection {
         self.send(Method::GET, path, &Once::Harmless, |request| Ok(request.query(query)))?.of(&self.base)
     }
 
+    /// Asks for what has no end.
+    pub(in crate::cli) fn stream(&self, path: &[&str], query: &impl Serialize) -> Result<Response, Refusal> {
+        let mut request = self.client.get(self.url(path)).query(query);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let no_answer = |error| Refusal::NoAnswer { url: self.base.clone(), error };
+        let response = request.send().map_err(no_answer)?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (head, bytes) = read(response).map_err(no_answer)?;
+        let Answer(_) = self.judge(&head, bytes)?;
+        Err(Refusal::Strange { url: self.base.clone(), why: head.status.to_string() })
+    }
+
     /// Sends a document, and takes another one.
     pub(in crate::cli) fn post<T: DeserializeOwned>(
         &self,

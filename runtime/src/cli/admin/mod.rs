@@ -67,6 +67,11 @@ impl Admin {
         Connection::new(&self.admin, self.token()?)
     }
 
+    /// Whether what is printed is for a program.
+    pub(super) fn wants_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints a result: the document as it came, or what is said of it.
     pub(super) fn print<T: Serialize>(&self, document: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         match self.json {

@@ -43,6 +43,15 @@ impl Refusal {
         }
     }
 
+    /// Whether it may be otherwise in a moment: the node is not there, or ends.
+    pub(in crate::cli) fn may_pass(&self) -> bool {
+        match self {
+            Self::Told(problem) => problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            Self::NoAnswer { .. } => true,
+            Self::NoApi { .. } | Self::Strange { .. } | Self::Component { .. } => false,
+        }
+    }
+
     /// As a document: the node's own, or one like it for faults that were found here.
     pub(in crate::cli) fn document(error: &anyhow::Error) -> Option<Problem> {
         if let Some(Self::Told(problem)) = error.downcast_ref() {

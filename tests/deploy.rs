@@ -16,6 +16,8 @@ mod restarts;
 mod rollouts;
 #[path = "deploy/secrets.rs"]
 mod secrets;
+#[path = "deploy/tail.rs"]
+mod tail;
 #[path = "deploy/tenants.rs"]
 mod tenants;
 #[path = "deploy/thousand.rs"]

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use reqwest::blocking::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -61,11 +62,11 @@ impl Following {
     }
 }
 
-fn chunk(response: &mut Response) -> Option<std::io::Result<Vec<u8>>> {
+fn chunk(response: &mut Response) -> Option<std::io::Result<Bytes>> {
     let mut bytes = vec![0; 4096];
     let length = response.read(&mut bytes).ok().filter(|length| *length > 0)?;
     bytes.truncate(length);
-    Some(Ok(bytes))
+    Some(Ok(bytes.into()))
 }
 
 /// A node on which these workers serve.
@@ -301,10 +302,11 @@ fn the_command_shows_a_line_for_each_request_goes_on_after_a_restart_and_ends_at
     let node = Node::start_exactly(&format!("{}\n{lines}", configuration("")), &[]);
     let first = Operator::first(&node);
     first.serve("shop", first.version("shop", "one"));
+    let token = first_token(&node);
     let command = |arguments: &[&str]| {
         let mut command = eyot();
         command.arg("tail").args(arguments).args(["--admin", &format!("http://{free}")]);
-        command.env("EYOT_TOKEN", first_token(&node));
+        command.env("EYOT_TOKEN", &token);
         command
     };
     let (mut text, json) = (Printed::of(command(&["sh*"])), Printed::of(command(&["--json", "--status", "2xx"])));

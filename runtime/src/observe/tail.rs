@@ -21,7 +21,7 @@ use super::{EscapedBytes, Record, RequestId, Stream, TraceId};
 
 mod wanted;
 
-pub use wanted::{NotWanted, Sample, Statuses, Wanted, Workers};
+pub use wanted::{Sample, Statuses, Wanted};
 
 /// So many tails at once.
 pub const MOST: usize = 16;

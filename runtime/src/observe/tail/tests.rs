@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
+use super::wanted::{NotWanted, Workers};
 use super::*;
 use crate::observe::{Start, Trace};
 

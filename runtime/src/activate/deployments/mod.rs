@@ -19,7 +19,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use error::DeployError;
-pub use preview::preview_host;
 pub use probe::Ask;
 pub use serving::Standing;
 pub use upload::Upload;

@@ -1,7 +1,5 @@
 //! Versions of workers: immutable, and added before anything serves them.
 
-use std::num::NonZeroU32;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -36,7 +34,7 @@ pub(super) async fn list(
     caller.may_with(Scope::Read, &worker)?;
     workers::find(&shared, &worker).await?;
     let limit = limit(page.limit)?;
-    let found = shared.deployments.store()?.versions(&worker, page.before.map(NonZeroU32::get), limit).await?;
+    let found = shared.deployments.store()?.versions(&worker, before(page.before)?, limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|oldest| oldest.number);
     let next = next.filter(|number| *number > 1);
     Ok(Json(Versions { versions: found.into_iter().map(|version| shape(version, false)).collect(), next }))
@@ -120,6 +118,17 @@ pub(super) fn is_note(text: &str) -> Result<(), Problem> {
     match text.chars().count() {
         0..=LONGEST_NOTE => Ok(()),
         count => Err(Problem::invalid(format!("a note has at most {LONGEST_NOTE} characters, and this has {count}"))),
+    }
+}
+
+/// From where on in a list. What is larger than an `int32` of OpenAPI is no number of anything here.
+pub(super) fn before(asked: Option<u32>) -> Result<Option<u32>, Problem> {
+    match asked {
+        Some(0) => Err(Problem::bad("`before` is a number from 1 to 2147483647")),
+        Some(number) if i32::try_from(number).is_err() => {
+            Err(Problem::bad("`before` is a number from 1 to 2147483647"))
+        }
+        number => Ok(number),
     }
 }
 

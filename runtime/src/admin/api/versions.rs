@@ -78,10 +78,11 @@ pub(super) async fn add(
         read(form).await?;
         return Err(refused);
     }
+    let place = shared.deployments.place().await?;
     let (manifest, component, message) = read(form).await?;
     let digest = Digest::of(&component).to_string();
     let by = caller.by(&("version", &worker, &manifest, digest, &message));
-    let upload = Upload { worker, manifest, component, message };
+    let upload = Upload { place, worker, manifest, component, message };
     let version = shared.deployments.add_version(by, upload, &|worker| caller.may_have(worker)).await?;
     Ok((StatusCode::CREATED, Json(shape(version, false))))
 }

@@ -12,7 +12,7 @@ use super::versions::{before, limit};
 use crate::store::Scope;
 
 /// Who changed what, the newest first.
-#[utoipa::path(get, path = "/v1/audit", tag = "audit", params(NumberedPage), responses((status = 200, body = Audit), Refused))]
+#[utoipa::path(get, path = "/v1/audit", tag = "audit", operation_id = "list_audit", params(NumberedPage), responses((status = 200, body = Audit), Refused))]
 pub(super) async fn list(
     State(shared): State<Shared>,
     caller: Caller,

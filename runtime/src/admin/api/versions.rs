@@ -21,7 +21,7 @@ const PAGE: u32 = 50;
 
 /// The versions of a worker, the newest first.
 #[utoipa::path(
-    get, path = "/v1/workers/{worker}/versions", tag = "versions",
+    get, path = "/v1/workers/{worker}/versions", tag = "versions", operation_id = "list_versions",
     params(("worker", description = "The name of the worker."), NumberedPage),
     responses((status = 200, body = Versions), Refused, Missing)
 )]
@@ -42,7 +42,7 @@ pub(super) async fn list(
 
 /// One version, with its eyot.toml.
 #[utoipa::path(
-    get, path = "/v1/workers/{worker}/versions/{version}", tag = "versions",
+    get, path = "/v1/workers/{worker}/versions/{version}", tag = "versions", operation_id = "show_version",
     params(
         ("worker", description = "The name of the worker."),
         ("version" = u32, Path, description = "The number of the version.", minimum = 1),
@@ -62,7 +62,7 @@ pub(super) async fn show(
 
 /// Adds a version: it is checked, compiled and kept, and nothing serves it yet.
 #[utoipa::path(
-    post, path = "/v1/workers/{worker}/versions", tag = "versions",
+    post, path = "/v1/workers/{worker}/versions", tag = "versions", operation_id = "add_version",
     params(("worker", description = "The name of the worker."), ("Idempotency-Key" = Option<String>, Header)),
     request_body(content = NewVersion, content_type = "multipart/form-data"),
     responses((status = 201, body = Version), Refused, NotMade)

@@ -371,6 +371,8 @@ pub struct Status {
     pub ready: bool,
     /// For so many seconds it has been running.
     pub uptime_seconds: u64,
+    /// A component that is sent has so many bytes at most.
+    pub component_size: u64,
     /// So many deployed workers serve.
     pub serving: usize,
     /// Those that should serve and do not, with the reasons.

@@ -150,6 +150,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         admin: None,
         state: None,
         store: None,
+        backups: None,
         secrets_key: None,
         preview: None,
         trusted_proxies: Vec::new(),

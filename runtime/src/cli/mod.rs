@@ -10,27 +10,43 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod admin;
+mod audit;
+mod backup;
 mod bench;
 mod build;
 mod check;
 mod compile;
 mod curl;
+mod delete;
 mod demo_origin;
+mod deploy;
+mod deployments;
 mod dev;
 mod find;
 mod limits;
+mod new;
 mod options;
 mod probe;
+mod restore;
+mod rollback;
+mod rollout;
 mod rules;
 mod say;
 mod schema;
+mod secret;
 mod serve;
 mod show;
 mod single;
+mod status;
+mod token;
+mod versions;
 mod watch;
+mod workers;
 
 use rustix::thread::disable_transparent_huge_pages;
 
+use self::admin::{Refusal, Shown};
 use crate::activate::compiler;
 use crate::config::Diagnostics;
 use crate::life;
@@ -51,10 +67,14 @@ const VERSION: &str = match cfg!(feature = "bench-without-limits") {
 };
 
 const EXAMPLES: &str = "Examples:
+  eyot new shop                        make a worker that builds, from a template
   eyot dev examples                    build every worker below a folder and serve it, with reload
   eyot serve hello.wasm                serve one component, with wasmtime serve's flags
   eyot serve --config node.toml        run a node
   eyot check --config node.toml        report what is wrong with a configuration
+  eyot deploy shop                     bring a worker to a node, and have it serve
+  eyot rollout shop 7 10%              give a version a part of the requests
+  eyot rollback shop                   go back to what served before
   eyot probe ready                     ask a node on this machine whether it takes requests
   eyot limits                          show every limit, its value, and where it came from
   eyot schema node                     print the JSON Schema of node.toml, for editors
@@ -67,6 +87,7 @@ const CHILD_OF_BENCH: &str = "bench-child";
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::New),
     Dev(dev::Dev),
     Serve(Box<serve::Serve>),
     Build(build::Build),
@@ -75,6 +96,19 @@ enum Command {
     Limits(limits::Limits),
     Schema(schema::Schema),
     Bench(Box<bench::Bench>),
+    Deploy(deploy::Deploy),
+    Workers(workers::Workers),
+    Versions(versions::Versions),
+    Deployments(deployments::Deployments),
+    Rollout(rollout::Rollout),
+    Rollback(rollback::Rollback),
+    Delete(delete::Delete),
+    Secret(secret::Secret),
+    Token(token::Token),
+    Audit(audit::Audit),
+    Status(status::Status),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     #[command(name = CHILD_OF_BENCH, hide = true)]
     BenchChild {
         setup: String,
@@ -102,6 +136,7 @@ pub fn main() -> ExitCode {
         life::deaf_to_operators();
     }
     let result = match command {
+        Command::New(new) => new.run(),
         Command::Dev(dev) => dev.run(),
         Command::Serve(serve) => serve.run(),
         Command::Build(build) => build.run(),
@@ -110,6 +145,19 @@ pub fn main() -> ExitCode {
         Command::Limits(limits) => limits.run(),
         Command::Schema(schema) => schema.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Workers(workers) => workers.run(),
+        Command::Versions(versions) => versions.run(),
+        Command::Deployments(deployments) => deployments.run(),
+        Command::Rollout(rollout) => rollout.run(),
+        Command::Rollback(rollback) => rollback.run(),
+        Command::Delete(delete) => delete.run(),
+        Command::Secret(secret) => secret.run(),
+        Command::Token(token) => token.run(),
+        Command::Audit(audit) => audit.run(),
+        Command::Status(status) => status.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::BenchChild { setup } => bench::child::run(&setup),
         Command::SuccessorHelper { arguments } => life::run_helper(&arguments).map_err(Into::into),
         Command::CompileHelper => compile::helper(),
@@ -123,12 +171,16 @@ pub fn main() -> ExitCode {
 
 /// Input that is wrong ends with 2, as with clap's own errors; everything else with 1.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    if let Some(diagnostics) = error.downcast_ref::<Diagnostics>() {
+    let found = error.downcast_ref::<Shown>().map(|shown| &shown.faults);
+    if let Some(diagnostics) = found.or_else(|| error.downcast_ref::<Diagnostics>()) {
         say::line(diagnostics.render().trim_end());
         return ExitCode::from(2);
     }
     let style = anstyle::AnsiColor::Red.on_default().bold();
     say::line(format_args!("{style}error{style:#}: {error:#}"));
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return refusal.exit_code();
+    }
     match error.downcast_ref::<LogError>() {
         Some(LogError::Filter { .. }) => ExitCode::from(2),
         _ => ExitCode::FAILURE,

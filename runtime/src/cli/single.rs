@@ -207,6 +207,7 @@ pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) ->
         admin: None,
         state: None,
         store: None,
+        backups: None,
         secrets_key: None,
         preview: None,
         trusted_proxies: Vec::new(),

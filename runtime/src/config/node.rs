@@ -29,6 +29,8 @@ pub struct Node {
     pub state: Option<PathBuf>,
     /// Where deployed workers are kept. `None`: none can be deployed.
     pub store: Option<PathBuf>,
+    /// Where backups of the store are made. There is one where there is a store.
+    pub backups: Option<PathBuf>,
     /// The file with the key under which secrets of deployed workers are kept. `None`: EYOT_SECRETS_KEY, if it is there, is the key.
     pub secrets_key: Option<PathBuf>,
     /// Below which host versions are tried that do not serve: `7-shop.HOST` is version 7 of worker `shop`. `None`: nowhere.
@@ -107,6 +109,7 @@ impl Node {
 
 const STATE: Key = key("state", "the path of a folder", "\"/var/lib/eyot\"");
 const STORE: Key = key("store", "the path of a folder", "\"/var/lib/eyot/store\"");
+const BACKUPS: Key = key("backups", "the path of a folder", "\"/var/backups/eyot\"");
 const SECRETS_KEY: Key = key("secrets_key", "the path of a file", "\"/etc/eyot/secrets.key\"");
 const PREVIEW: Key = key("preview", "a host", "\"preview.example.com\"");
 const PROXIES: Key = key("trusted_proxies", "a list of address blocks", "[\"10.0.0.0/8\"]");
@@ -155,10 +158,12 @@ impl Reading {
             other_files.extend(others);
         }
         let trusted_proxies = root.list_with(PROXIES, form::addresses);
+        let store = read_store(root, admin.is_some());
         Some(Node {
             listeners,
             state: read_folder(root, STATE),
-            store: read_store(root, admin.is_some()),
+            backups: read_backups(root, store.as_deref()),
+            store,
             secrets_key: root
                 .optional::<String>(SECRETS_KEY)
                 .map(|path| existing_file(root.source, SECRETS_KEY.name, &path)),
@@ -275,6 +280,29 @@ fn read_store(root: &Table<'_>, is_reachable: bool) -> Option<PathBuf> {
         root.source.fault(value.span(), message, "add [admin] with address = \"127.0.0.1:9090\", or remove `store`");
     }
     Some(store)
+}
+
+/// Beside the store, where nothing is said: a process that is confined can write nowhere else.
+fn read_backups(root: &Table<'_>, store: Option<&Path>) -> Option<PathBuf> {
+    let folder = read_folder(root, BACKUPS);
+    let (Some(value), Some(folder)) = (root.value(BACKUPS.name), &folder) else {
+        let mut beside = store?.as_os_str().to_owned();
+        beside.push("-backups");
+        return Some(beside.into());
+    };
+    match store {
+        None => {
+            let help = "add `store = \"FOLDER\"`, or remove `backups`";
+            root.source.fault(value.span(), "`backups`: there is no `store` to make a backup of", help);
+        }
+        Some(store) if folder.starts_with(store) || store.starts_with(folder) => {
+            let message =
+                format!("`backups`: {} and the store {} lie in each other", folder.display(), store.display());
+            root.source.fault(value.span(), message, "name a folder beside it, better on another disk");
+        }
+        Some(_) => {}
+    }
+    Some(folder.clone())
 }
 
 fn read_telemetry(root: &Table<'_>) -> Telemetry {

@@ -108,7 +108,11 @@ fn writes(node: &config::Node, access: Option<&Destination>) -> Vec<PathBuf> {
     if let Some(store) = &store {
         let _ = fs::create_dir_all(store);
     }
-    state.into_iter().chain(log).chain(store).collect()
+    let backups = node.backups.clone();
+    if let Some(backups) = &backups {
+        let _ = fs::create_dir_all(backups);
+    }
+    state.into_iter().chain(log).chain(store).chain(backups).collect()
 }
 
 #[cfg(test)]

@@ -131,7 +131,6 @@ fn add_deployment(
     let current = found.map(|deployment| deployment.id);
     let is_expected = match after {
         After::Whatever => true,
-        After::Nothing => !serves,
         After::This(expected) => current == Some(expected),
     };
     if !serves && plan == Plan::Removed {

@@ -14,7 +14,7 @@ use super::migrate::{self, MIGRATIONS, Migration};
 use super::wal;
 
 /// How the file is called, in the folder of the store and in a backup.
-pub(super) const DATABASE: &str = "state.db";
+pub const DATABASE: &str = "state.db";
 
 /// `Eyot` in ASCII: which program the file belongs to, as `file(1)` shows it.
 const APPLICATION: i32 = 0x4579_6f74;

@@ -32,6 +32,8 @@ mod vault;
 mod wal;
 mod writer;
 
+pub use backup::restore;
+pub use database::DATABASE;
 pub use digest::Digest;
 pub use durable::write_whole;
 pub use error::StoreError;

@@ -178,8 +178,6 @@ pub struct NewDeployment {
 pub enum After {
     /// Whatever there is.
     Whatever,
-    /// None: the worker has no deployment, or was removed.
-    Nothing,
     /// This one.
     This(DeploymentId),
 }

@@ -125,6 +125,7 @@ impl Debug for SecretValue {
 
 impl Sealed {
     /// Which key it was sealed with.
+    #[cfg(test)]
     #[must_use]
     pub fn key(&self) -> KeyId {
         self.key

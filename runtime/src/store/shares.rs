@@ -60,6 +60,7 @@ pub enum SharesError {
 
 impl Shares {
     /// Everything to one version.
+    #[cfg(test)]
     #[must_use]
     pub fn whole(version: VersionId) -> Self {
         Self(vec![Share { version, weight: Weight::WHOLE }])

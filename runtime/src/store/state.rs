@@ -132,6 +132,7 @@ impl Store {
     ///
     /// # Errors
     /// When it is not there or not what it was: which file, and which versions need it.
+    #[cfg(test)]
     pub async fn component(&self, digest: Digest) -> Result<Vec<u8>, StoreError> {
         let components = self.components.clone();
         let question = move |connection: &rusqlite::Connection| {
@@ -230,6 +231,7 @@ impl Store {
     }
 
     /// How many transactions there were since it was opened. Changes that come together share one.
+    #[cfg(test)]
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.writer.commits()

@@ -99,6 +99,7 @@ impl Vault {
     }
 
     /// Which key this is.
+    #[cfg(test)]
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id

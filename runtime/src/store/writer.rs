@@ -3,7 +3,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+#[cfg(test)]
 use std::sync::Arc;
+#[cfg(test)]
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 
@@ -21,6 +23,7 @@ const MOST_TOGETHER: usize = 256;
 pub(super) struct Writer {
     changes: Option<mpsc::Sender<Box<dyn Change>>>,
     thread: Option<JoinHandle<()>>,
+    #[cfg(test)]
     commits: Arc<AtomicU64>,
 }
 
@@ -28,10 +31,22 @@ impl Writer {
     /// Starts it on the one connection that may write.
     pub(super) fn start(connection: Connection, path: PathBuf) -> io::Result<Self> {
         let (changes, asked) = mpsc::channel(MOST_WAITING);
+        #[cfg(test)]
         let commits = Arc::new(AtomicU64::new(0));
-        let mut desk = Desk { connection, path, commits: Arc::clone(&commits), failed: None };
+        let mut desk = Desk {
+            connection,
+            path,
+            #[cfg(test)]
+            commits: Arc::clone(&commits),
+            failed: None,
+        };
         let thread = thread::Builder::new().name("eyot-store-write".to_owned()).spawn(move || desk.run(asked))?;
-        Ok(Self { changes: Some(changes), thread: Some(thread), commits })
+        Ok(Self {
+            changes: Some(changes),
+            thread: Some(thread),
+            #[cfg(test)]
+            commits,
+        })
     }
 
     /// Makes a change, and answers when it is on the disk. It is made even if nobody waits any more.
@@ -47,6 +62,7 @@ impl Writer {
     }
 
     /// How often it has committed.
+    #[cfg(test)]
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Relaxed)
     }
@@ -100,6 +116,7 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Cause> + Send> Change for Aske
 struct Desk {
     connection: Connection,
     path: PathBuf,
+    #[cfg(test)]
     commits: Arc<AtomicU64>,
     /// Why nothing is changed any more.
     failed: Option<StoreError>,
@@ -134,6 +151,7 @@ impl Desk {
         }
         if is_changed {
             transaction.commit()?;
+            #[cfg(test)]
             self.commits.fetch_add(1, Relaxed);
         }
         Ok(())

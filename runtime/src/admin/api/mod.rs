@@ -4,6 +4,7 @@
 //! and its description, so that `/openapi.json` says what is so.
 
 mod audit;
+mod backups;
 mod caller;
 mod deployments;
 mod extract;
@@ -14,6 +15,8 @@ mod status;
 mod tokens;
 mod versions;
 mod workers;
+
+pub use problem::Problem;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -131,6 +134,7 @@ fn paths() -> OpenApiRouter<Shared> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(backups::make))
 }
 
 #[cfg(test)]

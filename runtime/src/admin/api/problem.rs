@@ -152,6 +152,7 @@ impl From<StoreError> for Problem {
             StoreError::Pruned { .. } => conflict("pruned", detail),
             StoreError::Raced { .. } => conflict("raced", detail),
             StoreError::KeyReused { .. } => conflict("idempotency_key_reused", detail),
+            StoreError::NotEmpty { .. } => conflict("exists", detail),
             StoreError::TooManySecrets { .. } | StoreError::TooManyTokens { .. } => conflict("too_many", detail),
             _ => {
                 tracing::error!("a change or a question of the admin API failed: {detail}");

@@ -369,6 +369,8 @@ pub struct Status {
     pub ready: bool,
     /// For so many seconds it has been running.
     pub uptime_seconds: u64,
+    /// A component that is sent has so many bytes at most.
+    pub component_size: u64,
     /// So many deployed workers serve.
     pub serving: usize,
     /// Those that should serve and do not, with the reasons.
@@ -382,6 +384,26 @@ pub struct Faulty {
     pub worker: String,
     /// Why.
     pub faults: Vec<Fault>,
+}
+
+/// A backup to be.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewBackup {
+    /// The name of its folder.
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Backup {
+    /// Where it lies, on the machine of the node.
+    pub folder: String,
+    /// So many components.
+    pub components: usize,
+    /// So many bytes of them.
+    pub bytes: u64,
 }
 
 /// Which part of a list is wanted.

@@ -24,6 +24,7 @@ pub(super) async fn show(State(shared): State<Shared>, caller: Caller) -> Result
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: shared.ready.is_set(),
         uptime_seconds: shared.began.elapsed().as_secs(),
+        component_size: shared.deployments.node().limits.node_limits().component_size,
         serving,
         faulty: faulty.collect(),
     }))

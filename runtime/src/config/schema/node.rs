@@ -18,6 +18,8 @@ pub(super) struct Node {
     state: Option<File>,
     /// Where deployed workers are kept, and what is known of them. Without it: none can be deployed.
     store: Option<File>,
+    /// Where `eyot backup` makes copies of the store. Without it: a folder beside the store, named like it with `-backups` behind.
+    backups: Option<File>,
     /// The file with the key under which secrets of deployed workers are kept. Without it: EYOT_SECRETS_KEY of the environment.
     secrets_key: Option<File>,
     /// Below which host versions are tried that do not serve: `7-shop.HOST` is version 7 of worker `shop`. Without it: nowhere.

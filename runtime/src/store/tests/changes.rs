@@ -105,17 +105,16 @@ async fn shares_are_kept_as_they_were_given() {
 #[tokio::test]
 async fn of_two_deployments_that_replace_the_same_one_the_second_is_refused() {
     let (_folder, store) = fresh();
-    let version = add(&store, "api", b"one").await;
-    let after = |after| NewDeployment { after, ..whole(&version) };
-    let (one, two) =
-        tokio::join!(store.deploy(by(), after(After::Nothing)), store.deploy(By::new("bob"), after(After::Nothing)));
+    let (version, zeroth) = serve(&store, "api", b"one").await;
+    let after = |after| NewDeployment { after: After::This(after), ..whole(&version) };
+    let (one, two) = tokio::join!(store.deploy(by(), after(zeroth.id)), store.deploy(By::new("bob"), after(zeroth.id)));
     let first = one.unwrap();
     assert_eq!(two.unwrap_err(), StoreError::Raced { worker: "api".to_owned(), current: Some(first.id) });
-    let second = store.deploy(by(), after(After::This(first.id))).await.unwrap();
-    assert!(store.deploy(by(), after(After::This(first.id))).await.is_err());
+    let second = store.deploy(by(), after(first.id)).await.unwrap();
+    assert!(store.deploy(by(), after(first.id)).await.is_err());
     let history = store.deployments("api", None, 9).await.unwrap();
-    assert_eq!(history, [second.clone(), first.clone()]);
-    assert_eq!(store.deployments("api", Some(second.id), 9).await.unwrap(), [first]);
+    assert_eq!(history, [second.clone(), first.clone(), zeroth.clone()]);
+    assert_eq!(store.deployments("api", Some(second.id), 9).await.unwrap(), [first, zeroth]);
 }
 
 #[tokio::test]
@@ -129,7 +128,7 @@ async fn a_removed_worker_serves_nothing_and_keeps_its_history() {
     assert_eq!(store.deployments("api", None, 9).await.unwrap(), [gone, first]);
     let again = store.remove_worker(by(), "api", After::Whatever).await.unwrap_err();
     assert_eq!(again, StoreError::NoWorker { worker: "api".to_owned() });
-    store.deploy(by(), NewDeployment { after: After::Nothing, ..whole(&version) }).await.unwrap();
+    store.deploy(by(), whole(&version)).await.unwrap();
     assert_eq!(store.snapshot().await.unwrap().workers[0].serving, [version]);
     assert_eq!(add(&store, "api", b"two").await.number, 2);
 }

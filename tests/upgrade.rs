@@ -8,12 +8,17 @@ mod certificates;
 #[allow(dead_code, reason = "the tests of TLS use all of it")]
 #[path = "tls/dial.rs"]
 mod dial;
+#[path = "upgrade/deploys.rs"]
+mod deploys;
 #[path = "upgrade/given.rs"]
 mod given;
 #[path = "upgrade/handover.rs"]
 mod handover;
 #[path = "upgrade/load.rs"]
 mod load;
+#[allow(dead_code, reason = "the tests of deployments use all of it")]
+#[path = "deploy/operator.rs"]
+mod operator;
 #[path = "upgrade/relay.rs"]
 mod relay;
 #[path = "upgrade/supervisor.rs"]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, LISTENERS, Node, eyot};
+use crate::harness::{LISTENERS, Node, eyot, fixtures};
 use crate::operator::{Operator, configuration, manifest};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -88,7 +88,8 @@ fn change(operator: &Operator, known: &mut Known, random: &mut Random) -> Option
         0 => {
             known.asked = Some((worker, Change::Version));
             let is = format!("{}", versions + 1);
-            let answer = operator.try_add(worker, &manifest(worker, &is, "secrets = [\"S\"]"))?;
+            let answer =
+                operator.try_upload(worker, &manifest(worker, &is, "secrets = [\"S\"]"), &fixtures::fixture())?;
             assert_eq!((answer.status, &answer.json()["version"]), (201, &json!(versions + 1)), "{}", answer.body);
             known.versions.insert(worker, versions + 1);
         }
@@ -165,16 +166,4 @@ fn serves(node: &Node, worker: &'static str, known: &mut Known, on_its_way: Opti
         _ => return Err(format!("worker {worker} knows {secret}, and {expected} was acknowledged")),
     }
     Ok(())
-}
-
-impl Operator {
-    /// Adds a version; `None` where no answer came.
-    fn try_add(&self, worker: &str, manifest: &str) -> Option<Answer> {
-        Answer::try_of(self.upload(worker, manifest, &crate::harness::fixtures::fixture()))
-    }
-
-    fn try_send(&self, method: &str, path: &str, body: &Value) -> Option<Answer> {
-        let request = self.request(method, path).header("content-type", "application/json");
-        Answer::try_of(request.body(body.to_string()))
-    }
 }

@@ -43,6 +43,21 @@ impl Operator {
         Self { base: format!("http://{}", node.admin.expect("an admin listener")), token: token.to_owned() }
     }
 
+    pub fn at(admin: std::net::SocketAddr, token: &str) -> Self {
+        Self { base: format!("http://{admin}"), token: token.to_owned() }
+    }
+
+    /// Adds a version; `None` where no answer came.
+    pub fn try_upload(&self, worker: &str, manifest: &str, component: &Path) -> Option<Answer> {
+        Answer::try_of(self.upload(worker, manifest, component))
+    }
+
+    /// `None` where no answer came.
+    pub fn try_send(&self, method: &str, path: &str, body: &Value) -> Option<Answer> {
+        let request = self.request(method, path).header("content-type", "application/json");
+        Answer::try_of(request.body(body.to_string()))
+    }
+
     pub fn request(&self, method: &str, path: &str) -> reqwest::blocking::RequestBuilder {
         let method = method.parse().expect("a method");
         client().request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)

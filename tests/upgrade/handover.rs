@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use super::dial::{Client, VERSIONS};
 use super::harness::origin::Origin;
 use super::harness::{Node, until};
-use super::load::{self, Ends, Seen};
+use super::load::{self, Ends, Seen, Speaks};
 use super::relay::Relay;
 use super::{Site, Successor, answer, confined, lines};
 
@@ -20,9 +20,9 @@ fn an_upgrade_under_load_loses_no_request_and_the_process_before_ends_well() {
     let (seen, client) = (Seen::default(), Client::new(&site.authority, VERSIONS[1]));
     let successor = std::thread::scope(|scope| {
         for _ in 0..64 {
-            scope.spawn(|| load::http1(plain, &seen));
+            scope.spawn(|| load::plain(plain, &seen));
         }
-        scope.spawn(|| load::http2(tls, &client, 4, &seen));
+        scope.spawn(|| load::tls(tls, &client, Speaks::Http2, 4, "/", &seen));
         let _ends = Ends(&seen);
         until("all are at work", || seen.count("old") > 1000);
         let mut socket = node.connect();

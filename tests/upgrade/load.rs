@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
@@ -27,6 +27,16 @@ pub struct Seen {
 impl Seen {
     pub fn count(&self, text: &str) -> u64 {
         self.answers.lock().expect("not poisoned").get(text).copied().unwrap_or(0)
+    }
+
+    /// How many were answered.
+    pub fn total(&self) -> u64 {
+        self.answers.lock().expect("not poisoned").values().sum()
+    }
+
+    /// What was answered, each text once.
+    pub fn texts(&self) -> Vec<String> {
+        self.answers.lock().expect("not poisoned").keys().cloned().collect()
     }
 
     pub fn end(&self) {
@@ -57,7 +67,7 @@ impl Drop for Ends<'_> {
 }
 
 /// One connection of HTTP/1.1 after the other, each for as long as the node keeps it.
-pub fn http1(address: SocketAddr, seen: &Seen) {
+pub fn plain(address: SocketAddr, seen: &Seen) {
     let mut connection = None;
     while seen.goes_on() {
         let asked = (|| {
@@ -105,24 +115,22 @@ fn whole(socket: &mut TcpStream) -> std::io::Result<(String, String)> {
     }
 }
 
-/// The same of HTTP/2 over TLS, so many connections at once, each with a few streams.
-pub fn http2(address: SocketAddr, client: &Client, connections: usize, seen: &Seen) {
-    const STREAMS: usize = 4;
+/// The same over TLS, so many connections at once: of HTTP/2 with a few streams each, or of HTTP/1.1.
+pub fn tls(address: SocketAddr, client: &Client, speaks: Speaks, connections: usize, path: &str, seen: &Seen) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let client = client.clone().forgetful().speaking(&["h2"]);
+    let client = client.clone().forgetful().speaking(&[speaks.name()]);
     let one = async || {
         while seen.goes_on() {
-            let mut sender = match connect(address, &client).await {
+            let mut sender = match connect(address, &client, speaks).await {
                 Ok(sender) => sender,
                 Err(error) => {
                     seen.failed(error);
                     continue;
                 }
             };
-            // It no longer is when a GOAWAY has come.
-            while seen.goes_on() && sender.ready().await.is_ok() {
-                let asked = (0..STREAMS).map(|_| ask(sender.clone()));
-                for answer in futures_util::future::join_all(asked).await.into_iter().flatten() {
+            // It no longer is when a GOAWAY or `Connection: close` has come.
+            while seen.goes_on() && sender.is_ready().await {
+                for answer in sender.ask(path).await {
                     match answer {
                         Ok(text) => seen.answered(text),
                         Err(error) => seen.failed(error),
@@ -134,23 +142,78 @@ pub fn http2(address: SocketAddr, client: &Client, connections: usize, seen: &Se
     runtime.block_on(futures_util::future::join_all((0..connections).map(|_| one())));
 }
 
-async fn connect(address: SocketAddr, client: &Client) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
-    let socket = tokio::net::TcpStream::connect(address).await?;
-    let name = ServerName::try_from("shop.test")?;
-    let socket = TlsConnector::from(Arc::new(client.config.clone())).connect(name, socket).await?;
-    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await?;
-    // How it ends, its requests tell.
-    hyper::rt::Executor::execute(&TokioExecutor::new(), async { drop(connection.await) });
-    Ok(sender)
+/// A protocol.
+#[derive(Clone, Copy)]
+pub enum Speaks {
+    Http1,
+    Http2,
 }
 
-/// `None`: the connection has said before that it takes no more.
-async fn ask(mut sender: SendRequest<Empty<Bytes>>) -> Option<Result<String, hyper::Error>> {
-    sender.ready().await.ok()?;
-    let request = hyper::Request::builder().uri("https://shop.test/").body(Empty::new()).expect("a request");
-    let answer = async {
-        let body = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
-        Ok(String::from_utf8_lossy(&body).into_owned())
-    };
-    Some(answer.await)
+enum Sender {
+    Http1(http1::SendRequest<Empty<Bytes>>),
+    Http2(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Speaks {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
+async fn connect(address: SocketAddr, client: &Client, speaks: Speaks) -> anyhow::Result<Sender> {
+    let socket = tokio::net::TcpStream::connect(address).await?;
+    let name = ServerName::try_from("shop.test")?;
+    let socket = TokioIo::new(TlsConnector::from(Arc::new(client.config.clone())).connect(name, socket).await?);
+    // How a connection ends, its requests tell.
+    Ok(match speaks {
+        Speaks::Http1 => {
+            let (sender, connection) = http1::handshake(socket).await?;
+            hyper::rt::Executor::execute(&TokioExecutor::new(), async { drop(connection.await) });
+            Sender::Http1(sender)
+        }
+        Speaks::Http2 => {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), socket).await?;
+            hyper::rt::Executor::execute(&TokioExecutor::new(), async { drop(connection.await) });
+            Sender::Http2(sender)
+        }
+    })
+}
+
+impl Sender {
+    async fn is_ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// The answers; none where the connection has said before that it takes no more.
+    async fn ask(&mut self, path: &str) -> Vec<Result<String, hyper::Error>> {
+        const STREAMS: usize = 4;
+        match self {
+            Self::Http1(sender) => {
+                let request = hyper::Request::builder().uri(path).header("host", "shop.test").body(Empty::new());
+                vec![text(sender.send_request(request.expect("a request"))).await]
+            }
+            Self::Http2(sender) => {
+                let one = async |mut sender: http2::SendRequest<Empty<Bytes>>| {
+                    sender.ready().await.ok()?;
+                    let request = hyper::Request::builder().uri(format!("https://shop.test{path}")).body(Empty::new());
+                    Some(text(sender.send_request(request.expect("a request"))).await)
+                };
+                let asked = (0..STREAMS).map(|_| one(sender.clone()));
+                futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+            }
+        }
+    }
+}
+
+async fn text(
+    answer: impl Future<Output = hyper::Result<hyper::Response<hyper::body::Incoming>>>,
+) -> Result<String, hyper::Error> {
+    let body = answer.await?.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }

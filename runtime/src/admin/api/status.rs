@@ -11,7 +11,7 @@ use crate::config::Diagnostics;
 use crate::store::Scope;
 
 /// How the node stands.
-#[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, body = Status), Refused))]
+#[utoipa::path(get, path = "/v1/status", tag = "status", operation_id = "show_status", responses((status = 200, body = Status), Refused))]
 pub(super) async fn show(State(shared): State<Shared>, caller: Caller) -> Result<Json<Status>, Problem> {
     caller.may(Scope::Read)?;
     let standing = shared.deployments.standing();

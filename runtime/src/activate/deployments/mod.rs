@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 pub use error::DeployError;
 pub use probe::Ask;
 pub use serving::Standing;
-pub use upload::{Place, Upload};
+pub use upload::Upload;
 
 use self::kept::Kept;
 use self::preview::Previews;

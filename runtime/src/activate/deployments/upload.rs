@@ -15,7 +15,9 @@ const MANIFEST: &str = "eyot.toml";
 
 /// The place of one who brings a component: each has all of it in memory.
 #[derive(Debug)]
-pub struct Place(OwnedSemaphorePermit);
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
 
 /// What is brought.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Deployments {
     /// When the node is ending.
     pub async fn place(&self) -> Result<Place, DeployError> {
         let place = Arc::clone(&self.uploads).acquire_owned().await;
-        place.map(Place).map_err(|_| DeployError::Store(StoreError::Closed))
+        place.map(|_permit| Place { _permit }).map_err(|_| DeployError::Store(StoreError::Closed))
     }
 
     /// Adds a version to a worker, which is made with its first one: when this returns it is checked, compiled and on the disk.

@@ -30,6 +30,7 @@ const WORKER: &str = r#"
 [auth]
 source = { x = 1 }
 [[auth.key]]
+[rollout]
 [[route]]
 "#;
 

@@ -123,7 +123,9 @@ mod tests {
         assert_eq!(sticky("client"), Ok(Sticky::Client));
         assert_eq!(sticky("cookie:session"), Ok(Sticky::Cookie("session".to_owned())));
         assert_eq!(sticky("header:X-User"), Ok(Sticky::Header(HeaderName::from_static("x-user"))));
-        for wrong in ["", "clients", "header", "header:", "header:a b", "cookie:", "cookie:a=b", "query:user", "client:1"] {
+        for wrong in
+            ["", "clients", "header", "header:", "header:a b", "cookie:", "cookie:a=b", "query:user", "client:1"]
+        {
             assert!(sticky(wrong).is_err(), "{wrong}");
         }
     }

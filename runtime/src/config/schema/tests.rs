@@ -30,7 +30,6 @@ const WORKER: &str = r#"
 [auth]
 source = { x = 1 }
 [[auth.key]]
-[rollout]
 [[route]]
 "#;
 

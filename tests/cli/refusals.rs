@@ -42,13 +42,24 @@ fn a_component_that_the_node_refuses_is_named_as_the_file_here() {
 }
 
 #[test]
+fn a_component_that_is_too_large_is_told_so() {
+    let machine = Machine::with("limits = { component_size = \"1MiB\" }");
+    let folder = machine.worker("shop", "one", "");
+    for size in [2 << 20, 40 << 20] {
+        std::fs::write(machine.workers.path().join("shop/handler.wasm"), vec![0; size]).expect("a file");
+        machine.eyot(&["deploy", &folder]).ended_with(2).says(&["component_size", "handler.wasm"]);
+        machine.eyot_by("wrong", &["deploy", &folder]).ended_with(2).says(&["--token-file"]);
+    }
+}
+
+#[test]
 fn a_build_that_fails_sends_nothing_and_none_is_made_where_none_is_wanted() {
     let machine = Machine::start();
     let folder = machine.worker("shop", "one", "[build]\ncommand = \"echo the reason; exit 3\"");
     machine.eyot(&["deploy", &folder]).ended_with(2).says(&["the reason", "shop does not build"]);
     machine.eyot(&["deploy", &folder, "--no-build"]).done();
     std::fs::remove_file(machine.workers.path().join("shop/handler.wasm")).expect("a file");
-    machine.eyot(&["deploy", &folder, "--no-build"]).ended_with(2).says(&["there is no component"]);
+    machine.eyot(&["deploy", &folder, "--no-build"]).ended_with(2).says(&["handler.wasm", "--no-build"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Tokens: made, shown once, and held to what they let do.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::Machine;
 
 /// A token with these options.
@@ -40,6 +42,21 @@ fn a_token_is_listed_without_itself_and_ends_when_it_is_revoked() {
     machine.eyot_by(&ci, &["workers"]).ended_with(2);
     assert!(machine.eyot(&["token", "list"]).done().out.contains("revoked 2"));
     machine.eyot(&["token", "revoke", "nonsense"]).ended_with(2);
+}
+
+#[test]
+fn a_token_is_written_to_a_new_file_that_nobody_else_may_read() {
+    let machine = Machine::start();
+    let create = ["token", "create", "ci", "--scope", "read", "--worker", "*", "--to", "ci.token"];
+    assert_eq!(machine.eyot(&create).done().out, "");
+    let file = machine.workers.path().join("ci.token");
+    assert_eq!(file.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+    machine.eyot(&["workers", "--token-file", "ci.token"]).done();
+    machine.eyot(&create).ended_with(2).says(&["not there yet"]);
+    machine.eyot(&["workers", "--token-file", "ci.token"]).done();
+    let other = ["token", "create", "", "--scope", "read", "--worker", "*", "--to", "other.token"];
+    machine.eyot(&other).ended_with(2);
+    assert!(!machine.workers.path().join("other.token").exists());
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Operator {
     }
 
     pub fn with(node: &Node, token: &str) -> Self {
-        Self { base: format!("http://{}", node.admin.expect("an admin listener")), token: token.to_owned() }
+        Self::at(node.admin.expect("an admin listener"), token)
     }
 
     pub fn at(admin: std::net::SocketAddr, token: &str) -> Self {

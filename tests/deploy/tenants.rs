@@ -9,7 +9,7 @@ fn token(operator: &Operator, node: &Node, scope: &str, workers: &[&str], hosts:
     let body = json!({ "name": "tenant", "scope": scope, "workers": workers, "hosts": hosts });
     let answer = operator.send("POST", "/v1/tokens", &body);
     assert_eq!(answer.status, 201, "{}", answer.body);
-    Operator::with(node, answer.json()["token"].as_str().unwrap())
+    Operator::with(node, answer.json()["token"].as_str().expect("a token"))
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn fifty_versions_are_deployed_under_load_while_certificates_and_the_program_are
             scope.spawn(move || load::tls(tls, client, speaks, connections, "/config?key=is", seen));
         }
         let _ends = Ends(&seen);
-        until("all are at work", || seen.count("\"1\"") > 1000);
+        until("all are at work", || seen.count(&answer_of(1)) > 1000);
         let mut successor = None;
         for version in 2..=VERSIONS_DEPLOYED {
             match version {
@@ -36,8 +36,7 @@ fn fifty_versions_are_deployed_under_load_while_certificates_and_the_program_are
                 _ => {}
             }
             deploy(&operator, version);
-            let is = format!("\"{version}\"");
-            until("the new version answers", || seen.count(&is) > 0);
+            until("the new version answers", || seen.count(&answer_of(version)) > 0);
         }
         until("the process before has ended", || node.ended());
         successor
@@ -51,9 +50,14 @@ fn fifty_versions_are_deployed_under_load_while_certificates_and_the_program_are
     drop(successor);
 }
 
+/// What a version answers.
+fn answer_of(version: u64) -> String {
+    format!("\"{version}\"\n")
+}
+
 /// The number that an answer is; anything else is no answer of one version.
 fn one_version(text: &str) -> u64 {
-    text.trim_matches('"').parse().unwrap_or_else(|_| panic!("answered {text:?}"))
+    text.trim_matches(['"', '\n']).parse().unwrap_or_else(|_| panic!("answered {text:?}"))
 }
 
 /// Adds a version and has it serve. While one process hands over to the next there is nobody to do it: the operator asks again.

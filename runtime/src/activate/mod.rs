@@ -30,7 +30,7 @@ pub use compiled::CompiledStore;
 pub use compiler::{CompileLimits, Compiler};
 pub use components::Components;
 pub use deployed::{Deployed, LeftOut};
-pub use deployments::{Ask, Asked, DeployError, Deployments, Found, Standing, Switch, Upload, preview_host};
+pub use deployments::{Ask, Asked, DeployError, Deployments, Found, Standing, Upload};
 pub use loader::Loader;
 pub use secrets::{Secrets, SecretsError};
 pub use working_set::Bounds;

@@ -22,13 +22,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// One version that answers everything.
-    #[must_use]
-    pub fn whole(worker: Arc<Worker>) -> Self {
-        Self { versions: vec![(Weight::WHOLE.basis_points(), worker)], sticky: Sticky::Random }
-    }
-
-    /// Several, the oldest first, with shares that come to everything; `None` where there is none.
+    /// These, the oldest first, with shares that come to everything; `None` where there is none.
     #[must_use]
     pub fn new(versions: impl IntoIterator<Item = (Arc<Worker>, Weight)>, sticky: Sticky) -> Option<Self> {
         let mut end = 0;

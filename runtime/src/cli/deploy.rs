@@ -12,8 +12,8 @@ use super::admin::{self, Admin, Connection, Once, Percent, Refusal, Upload, afte
 use super::build::{self, Found};
 use super::serve::wrong;
 use super::{find, show};
-use crate::admin::api::shapes::{Deployment, NewDeployment, Purpose, Share, Version, Worker};
-use crate::config::{Diagnostics, LimitTable};
+use crate::admin::api::shapes::{Deployment, NewDeployment, Purpose, Share, Status, Version, Worker};
+use crate::config::{Diagnostic, Diagnostics, LimitTable, Place};
 
 /// Build a worker, bring it to a node as a new version, and have that version serve.
 #[derive(Args)]
@@ -72,6 +72,9 @@ impl Deploy {
         self.admin.run(|| {
             let connection = self.admin.connect()?;
             let found = self.found()?;
+            // Before a build that takes a minute, and because who is refused in the middle of sending does not hear why.
+            let node: Status = connection.get(&["status"], &())?;
+            self.build(&found, node.component_size)?;
             let name = &found.worker.name;
             // What cannot be shared is told before anything is sent.
             let serving = match self.percent {
@@ -101,7 +104,7 @@ impl Deploy {
         })
     }
 
-    /// The worker as it is here, with its component.
+    /// The worker as it is here.
     fn found(&self) -> anyhow::Result<Found> {
         let mut limits = LimitTable::builtin();
         if let Some(file) = &self.limits {
@@ -109,16 +112,25 @@ impl Deploy {
         }
         let folder = find::folder(&self.path).to_owned();
         let found = build::workers(&[folder], &limits)?.pop();
-        let found = found.with_context(|| format!("there is no worker in {}", self.path.display()))?;
-        match self.no_build {
-            true if !found.worker.component.is_file() => {
-                let message = format!("there is no component {}", found.worker.component.display());
-                return Err(wrong(message, "leave --no-build out, or build it"));
-            }
-            true => {}
-            false => build::one(&found, (1, 1), None).map_err(Diagnostics::from)?,
+        found.with_context(|| format!("there is no worker in {}", self.path.display()))
+    }
+
+    /// Its component, which the node takes up to a size.
+    fn build(&self, found: &Found, most: u64) -> anyhow::Result<()> {
+        if !self.no_build {
+            build::one(found, (1, 1), None).map_err(Diagnostics::from)?;
         }
-        Ok(found)
+        let file = &found.worker.component;
+        let fault = |message: String, help: &str| Diagnostics::from(Diagnostic::new(Place::file(file), message, help));
+        match file.metadata() {
+            Err(error) => Err(fault(error.to_string(), "leave --no-build out, or build it").into()),
+            Ok(data) if data.len() > most => {
+                let message =
+                    format!("the component has {} bytes, and limit `component_size` of the node is {most}", data.len());
+                Err(fault(message, "make it smaller, or raise the limit in node.toml").into())
+            }
+            Ok(_) => Ok(()),
+        }
     }
 
     fn add(&self, connection: &Connection, found: &Found) -> anyhow::Result<Version> {

@@ -1,20 +1,22 @@
-//! `eyot schema`: the JSON Schema of a configuration file.
+//! `eyot schema`: the JSON Schema of a configuration file, and the OpenAPI document of the admin API.
 
 use clap::ValueEnum;
 
 use super::say;
+use crate::admin::api;
 use crate::config::Described;
 
-/// Print the JSON Schema of a configuration file, by which editors complete keys and tell faults.
+/// Print the JSON Schema of a configuration file, by which editors complete keys and tell faults; or the admin API's description.
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[command(after_help = "Examples:
   eyot schema node > node.schema.json         of node.toml
   eyot schema worker > eyot.schema.json       of a worker's eyot.toml
+  eyot schema admin > admin.openapi.json      the admin API (OpenAPI 3.1)
 
 A first line `#:schema node.schema.json` in a file tells editors that know Taplo to use it.")]
 pub(super) struct Schema {
-    /// Which file.
-    #[arg(value_enum, value_name = "FILE")]
+    /// Of what.
+    #[arg(value_enum, value_name = "WHAT")]
     file: File,
 }
 
@@ -24,6 +26,8 @@ enum File {
     Node,
     /// A worker's eyot.toml
     Worker,
+    /// The admin API
+    Admin,
 }
 
 impl Schema {
@@ -32,10 +36,10 @@ impl Schema {
     /// # Errors
     /// When stdout cannot be written.
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let described = match self.file {
-            File::Node => Described::Node,
-            File::Worker => Described::Worker,
-        };
-        say::result(&described.text())
+        say::result(&match self.file {
+            File::Node => Described::Node.text(),
+            File::Worker => Described::Worker.text(),
+            File::Admin => api::described(),
+        })
     }
 }

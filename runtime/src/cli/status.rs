@@ -36,7 +36,7 @@ impl Status {
 }
 
 fn text(state: &State) -> String {
-    let State { version, ready, uptime_seconds, serving, faulty } = state;
+    let State { version, ready, uptime_seconds, serving, faulty, .. } = state;
     let ready = if *ready { "ready" } else { "not ready" };
     let time = humantime::format_duration(Duration::from_secs(*uptime_seconds));
     let head = format!("eyot {version}, {ready}, up for {time}; deployed workers that serve: {serving}\n");

@@ -1,10 +1,16 @@
 //! `eyot token`: what lets others change a node.
 
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::admin::{Admin, Once, after_help, table, when};
 use super::say;
+use super::serve::wrong;
 use crate::admin::api::shapes::{CreatedToken, NewToken, Scope, Token as Kept, Tokens};
 use crate::config::positive_time;
 
@@ -28,7 +34,7 @@ enum Command {
 /// Make a token, and print it: this is the only time that it is shown. It lets do no more than the token that asks for it.
 #[derive(Args)]
 #[command(after_help = after_help!("  eyot token create ci --scope deploy --worker 'shop-*' --host shop.example --expires 90d
-  eyot token create monitor --scope read --worker '*' > monitor.token
+  eyot token create monitor --scope read --worker '*' --to monitor.token
   eyot token create ada --scope admin --worker '*' --host '*'"))]
 struct Create {
     /// What it is called in lists and in the audit.
@@ -49,6 +55,10 @@ struct Create {
     /// How long it holds, such as 30d. Without it: until it is revoked.
     #[arg(long, value_name = "TIME", value_parser = time)]
     expires: Option<std::time::Duration>,
+
+    /// Write it to a new file that only this user may read, in place of stdout.
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    to: Option<PathBuf>,
 
     #[command(flatten)]
     admin: Admin,
@@ -91,8 +101,18 @@ impl Create {
             let Self { name, scope, worker, host, .. } = &self;
             let new =
                 NewToken { name: name.clone(), scope: *scope, workers: worker.clone(), hosts: host.clone(), expires };
-            let made: CreatedToken = connection.post(&["tokens"], &Once::Never, &new)?;
-            self.admin.print(&made, |made| format!("{}\n", made.token))?;
+            // Before the token is there: one that cannot be written would be lost.
+            let file = self.to.as_ref().map(|path| private(path)).transpose()?;
+            let made = connection.post(&["tokens"], &Once::Never, &new);
+            let made: CreatedToken = made.inspect_err(|_| {
+                if let Some(path) = &self.to {
+                    let _ = fs::remove_file(path);
+                }
+            })?;
+            match file {
+                Some(mut file) => file.write_all(format!("{}\n", made.token).as_bytes())?,
+                None => self.admin.print(&made, |made| format!("{}\n", made.token))?,
+            }
             say::line(format_args!("token {} of {name}: it is not shown again", made.kept.id));
             Ok(())
         })
@@ -118,6 +138,12 @@ impl Revoke {
             self.admin.print(&revoked, |token| format!("token {} of {} is revoked\n", token.id, token.name))
         })
     }
+}
+
+/// A file that was not there, and that only this user may read.
+fn private(path: &Path) -> anyhow::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.map_err(|error| wrong(format!("--to {}: {error}", path.display()), "name a file that is not there yet"))
 }
 
 fn row(token: &Kept) -> [String; 9] {

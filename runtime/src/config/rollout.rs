@@ -113,3 +113,40 @@ fn window(text: &str) -> Result<Duration, Wrong> {
         false => Err(Wrong::new("a window lasts from a second to an hour", "write, for example, \"60s\"")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_sticks_to_a_header_a_cookie_or_a_client_and_to_nothing_else() {
+        assert_eq!(sticky("client"), Ok(Sticky::Client));
+        assert_eq!(sticky("cookie:session"), Ok(Sticky::Cookie("session".to_owned())));
+        assert_eq!(sticky("header:X-User"), Ok(Sticky::Header(HeaderName::from_static("x-user"))));
+        for wrong in
+            ["", "clients", "header", "header:", "header:a b", "cookie:", "cookie:a=b", "query:user", "client:1"]
+        {
+            assert!(sticky(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_failures_is_in_percent_and_leaves_something_that_fails() {
+        assert_eq!(failures("5%"), Ok(0.05));
+        assert_eq!(failures("0%"), Ok(0.0));
+        assert_eq!(failures("99.9%").map(|share| (share * 1000.0).round()), Ok(999.0));
+        for wrong in ["5", "0.05", "100%", "-1%", "%", "nan%", "inf%", "five%"] {
+            assert!(failures(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(or_off(failures)("off"), Ok(None));
+    }
+
+    #[test]
+    fn a_window_lasts_from_a_second_to_an_hour() {
+        assert_eq!(window("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(window("1h"), Ok(Duration::from_secs(3600)));
+        for wrong in ["999ms", "3601s", "0s", "60", "soon"] {
+            assert!(window(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -65,7 +65,7 @@ impl Previews {
     /// What answers at this host, if it is one of them.
     fn of<'a>(&'a self, host: &'a str) -> Option<impl Future<Output = Result<Arc<Active>, Failure>> + 'a> {
         let is_below = host.strip_suffix(&*self.suffix)?.ends_with('.');
-        is_below.then(|| async move {
+        is_below.then_some(async move {
             match self.deployments.preview_at(&self.suffix, host).await {
                 Some(Ok(active)) => Ok(active),
                 Some(Err(error)) => {

@@ -19,7 +19,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use error::DeployError;
-pub use preview::preview_host;
 pub use probe::Ask;
 pub use serving::Standing;
 pub use upload::Upload;
@@ -52,7 +51,7 @@ pub struct Deployments {
     configured: Vec<Served>,
     serving: Mutex<Serving>,
     secrets: Mutex<Secrets>,
-    /// Who brings a component: each has all of it in memory.
+    /// The places of those who bring components.
     uploads: Arc<Semaphore>,
     switch: Switch,
     ask: Ask,
@@ -207,7 +206,18 @@ impl Deployments {
                 Ok(pruned) => tracing::info!(versions = pruned.versions, bytes = pruned.bytes, "pruned"),
                 Err(error) => tracing::error!("nothing is pruned: {error}"),
             }
+            let own = Arc::clone(&self);
+            // A panic in it is told by the hook.
+            let _ = tokio::task::spawn_blocking(move || own.prune_code()).await;
         }
+    }
+
+    /// Removes compiled code as a start does.
+    fn prune_code(&self) {
+        let all: Vec<_> = self.configured.iter().chain(self.serving().all()).cloned().collect();
+        let needed = all.iter().flat_map(|served| &served.versions).map(|(worker, _)| worker.code.digest());
+        let components = &self.activator.loader.components;
+        components.compiled.prune(&components.engines, needed);
     }
 
     /// What is known of the workers that should serve.

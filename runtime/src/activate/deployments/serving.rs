@@ -58,6 +58,11 @@ impl Serving {
         Self { workers, left_out: left_out.into_iter().collect() }
     }
 
+    /// What serves.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Served> {
+        self.workers.values().map(|one| &one.served)
+    }
+
     /// What serves of all workers but this one.
     pub(super) fn all_but(&self, worker: &str) -> impl Iterator<Item = &Served> {
         self.workers.iter().filter(move |(name, _)| *name != worker).map(|(_, one)| &one.served)

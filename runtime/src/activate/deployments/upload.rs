@@ -4,17 +4,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{DeployError, Deployments, May, blocking};
 use crate::config;
-use crate::store::{By, Digest, NewVersion, Version};
+use crate::store::{By, Digest, NewVersion, StoreError, Version};
 
 /// How the text of an eyot.toml is called in messages: whoever has sent it knows where it lies.
 const MANIFEST: &str = "eyot.toml";
 
+/// The place of one who brings a component: each has all of it in memory.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
 /// What is brought.
 #[derive(Debug)]
 pub struct Upload {
+    /// Held until it is kept.
+    pub place: Place,
     /// For which worker.
     pub worker: String,
     /// The text of its eyot.toml.
@@ -26,14 +35,21 @@ pub struct Upload {
 }
 
 impl Deployments {
+    /// Waits for a place, which whoever brings a component has before it is received.
+    ///
+    /// # Errors
+    /// When the node is ending.
+    pub async fn place(&self) -> Result<Place, DeployError> {
+        let place = Arc::clone(&self.uploads).acquire_owned().await;
+        place.map(|_permit| Place { _permit }).map_err(|_| DeployError::Store(StoreError::Closed))
+    }
+
     /// Adds a version to a worker, which is made with its first one: when this returns it is checked, compiled and on the disk.
     ///
     /// # Errors
     /// Every fault of its eyot.toml, or the first one of its component; or when it cannot be kept.
     pub async fn add_version(self: &Arc<Self>, by: By, upload: Upload, may: May<'_>) -> Result<Version, DeployError> {
-        // Never closed.
-        let _place = self.uploads.acquire().await;
-        let Upload { worker, manifest, component, message } = upload;
+        let Upload { place: _place, worker, manifest, component, message } = upload;
         let configuration = self.read_manifest(&worker, manifest.clone())?;
         may(&configuration).map_err(DeployError::Denied)?;
         let activator = Arc::clone(&self.activator);

@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 100;
 
 /// Copies all that was deployed, as it is at one moment, into a new folder in `backups` of node.toml.
 #[utoipa::path(
-    post, path = "/v1/backups", tag = "backups", request_body = NewBackup,
+    post, path = "/v1/backups", tag = "backups", operation_id = "make_backup", request_body = NewBackup,
     responses((status = 201, body = Backup), Refused, NotMade)
 )]
 pub(super) async fn make(

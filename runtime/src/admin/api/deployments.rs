@@ -21,7 +21,7 @@ const MOST: usize = 20;
 
 /// The deployments of a worker, the newest first.
 #[utoipa::path(
-    get, path = "/v1/workers/{worker}/deployments", tag = "deployments",
+    get, path = "/v1/workers/{worker}/deployments", tag = "deployments", operation_id = "list_deployments",
     params(("worker", description = "The name of the worker."), Page),
     responses((status = 200, body = Deployments), Refused, Missing)
 )]
@@ -43,7 +43,7 @@ pub(super) async fn list(
 
 /// Makes a deployment: from the next request on these versions serve. Requests in flight end on the version on which they began.
 #[utoipa::path(
-    post, path = "/v1/workers/{worker}/deployments", tag = "deployments",
+    post, path = "/v1/workers/{worker}/deployments", tag = "deployments", operation_id = "deploy",
     params(("worker", description = "The name of the worker."), ("Idempotency-Key" = Option<String>, Header)),
     request_body = NewDeployment,
     responses((status = 201, body = Deployment), Refused, Missing, NotMade)
@@ -80,7 +80,7 @@ pub(super) async fn add(
 
 /// Goes back to what the deployment before the newest one said, or to one version.
 #[utoipa::path(
-    post, path = "/v1/workers/{worker}/rollback", tag = "deployments",
+    post, path = "/v1/workers/{worker}/rollback", tag = "deployments", operation_id = "roll_back",
     params(("worker", description = "The name of the worker."), ("Idempotency-Key" = Option<String>, Header)),
     request_body = Rollback,
     responses((status = 201, body = Deployment), Refused, Missing, NotMade)

@@ -124,12 +124,13 @@ impl Api {
     }
 }
 
-/// The OpenAPI document.
+/// The OpenAPI document as text, as it is published.
 #[must_use]
-pub fn description() -> utoipa::openapi::OpenApi {
+pub fn described() -> String {
     let mut description = paths().into_openapi();
     description.merge(tail::paths().into_openapi());
-    description
+    // It was made of what can be written as JSON.
+    serde_json::to_string_pretty(&description).unwrap_or_default() + "\n"
 }
 
 fn paths() -> OpenApiRouter<Shared> {
@@ -147,4 +148,36 @@ fn paths() -> OpenApiRouter<Shared> {
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(backups::make))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_description_is_what_the_api_is() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/admin.openapi.json");
+        let described = described();
+        if std::env::var_os("EYOT_WRITE_DOCS").is_some() {
+            std::fs::write(&file, &described).unwrap();
+        }
+        let published = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(published == described, "write it anew: EYOT_WRITE_DOCS=1 cargo test --lib admin::api");
+    }
+
+    #[test]
+    fn every_path_has_a_name_of_its_own_and_says_how_it_refuses() {
+        let described: serde_json::Value = serde_json::from_str(&described()).unwrap();
+        let mut names = std::collections::BTreeSet::new();
+        for (path, operations) in described["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let name = operation["operationId"].as_str().unwrap_or_default().to_owned();
+                assert!(!name.is_empty() && names.insert(name), "{method} {path}");
+                for status in ["400", "401", "403", "503"] {
+                    assert!(operation["responses"].get(status).is_some(), "{method} {path}: {status}");
+                }
+            }
+        }
+        assert!(names.len() > 15);
+    }
 }

@@ -34,6 +34,7 @@ pub struct Problem {
 
 /// What every path may be answered with, whatever it is for.
 #[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "it is described, not made")]
 pub(super) enum Refused {
     /// The request cannot be understood.
     #[response(status = 400, content_type = "application/problem+json")]
@@ -52,10 +53,12 @@ pub(super) enum Refused {
 /// What a path may be answered with besides that names something.
 #[derive(utoipa::IntoResponses)]
 #[response(status = 404, content_type = "application/problem+json", description = "There is no such thing.")]
+#[expect(dead_code, reason = "it is described, not made")]
 pub(super) struct Missing(#[to_schema] Problem);
 
 /// What a change may be answered with besides.
 #[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "it is described, not made")]
 pub(super) enum NotMade {
     /// Somebody was faster, or it does not fit what there is.
     #[response(status = 409, content_type = "application/problem+json")]

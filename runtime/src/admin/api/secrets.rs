@@ -14,7 +14,7 @@ use crate::store::{self, Scope, SecretName};
 
 /// The names of a worker's secrets.
 #[utoipa::path(
-    get, path = "/v1/workers/{worker}/secrets", tag = "secrets",
+    get, path = "/v1/workers/{worker}/secrets", tag = "secrets", operation_id = "list_secrets",
     params(("worker", description = "The name of the worker.")),
     responses((status = 200, body = Secrets), Refused)
 )]
@@ -31,7 +31,7 @@ pub(super) async fn list(
 /// Gives a secret its value. Whoever asks for it from the next moment on gets that one; nothing is deployed anew. The worker need not be
 /// there yet.
 #[utoipa::path(
-    put, path = "/v1/workers/{worker}/secrets/{name}", tag = "secrets",
+    put, path = "/v1/workers/{worker}/secrets/{name}", tag = "secrets", operation_id = "set_secret",
     params(
         ("worker", description = "The name of the worker."),
         ("name", description = "The name of the secret."),
@@ -56,7 +56,7 @@ pub(super) async fn set(
 
 /// Removes a secret. One that a version which serves asks for stays.
 #[utoipa::path(
-    delete, path = "/v1/workers/{worker}/secrets/{name}", tag = "secrets",
+    delete, path = "/v1/workers/{worker}/secrets/{name}", tag = "secrets", operation_id = "remove_secret",
     params(
         ("worker", description = "The name of the worker."),
         ("name", description = "The name of the secret."),

@@ -1,7 +1,5 @@
 //! What goes over the wire, both ways: the server writes it, the command line reads it.
 
-use std::num::NonZeroU32;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -371,6 +369,8 @@ pub struct Status {
     pub ready: bool,
     /// For so many seconds it has been running.
     pub uptime_seconds: u64,
+    /// A component that is sent has so many bytes at most.
+    pub component_size: u64,
     /// So many deployed workers serve.
     pub serving: usize,
     /// Those that should serve and do not, with the reasons.
@@ -411,8 +411,8 @@ pub struct Backup {
 #[into_params(parameter_in = Query)]
 pub struct NumberedPage {
     /// Only what is older than this number.
-    #[param(value_type = Option<u32>, minimum = 1)]
-    pub before: Option<NonZeroU32>,
+    #[param(minimum = 1)]
+    pub before: Option<u32>,
     /// So many at most. Without it: 50.
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,

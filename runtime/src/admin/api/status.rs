@@ -11,7 +11,7 @@ use crate::config::Diagnostics;
 use crate::store::Scope;
 
 /// How the node stands.
-#[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, body = Status), Refused))]
+#[utoipa::path(get, path = "/v1/status", tag = "status", operation_id = "show_status", responses((status = 200, body = Status), Refused))]
 pub(super) async fn show(State(shared): State<Shared>, caller: Caller) -> Result<Json<Status>, Problem> {
     caller.may(Scope::Read)?;
     let standing = shared.deployments.standing();
@@ -24,6 +24,7 @@ pub(super) async fn show(State(shared): State<Shared>, caller: Caller) -> Result
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: shared.ready.is_set(),
         uptime_seconds: shared.began.elapsed().as_secs(),
+        component_size: shared.deployments.node().limits.node_limits().component_size,
         serving,
         faulty: faulty.collect(),
     }))

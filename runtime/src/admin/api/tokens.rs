@@ -13,7 +13,7 @@ use crate::auth::operator::{self, Grant};
 use crate::store::{Scope, TokenId, TokenRow};
 
 /// All tokens.
-#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses((status = 200, body = Tokens), Refused))]
+#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", operation_id = "list_tokens", responses((status = 200, body = Tokens), Refused))]
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result<Json<Tokens>, Problem> {
     caller.may(Scope::Admin)?;
     let tokens = shared.deployments.store()?.tokens().await?;
@@ -22,7 +22,7 @@ pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result
 
 /// Makes a token, and shows it this once. It lets do no more than the token that asks for it.
 #[utoipa::path(
-    post, path = "/v1/tokens", tag = "tokens", request_body = NewToken,
+    post, path = "/v1/tokens", tag = "tokens", operation_id = "create_token", request_body = NewToken,
     responses((status = 201, body = CreatedToken), Refused, NotMade)
 )]
 pub(super) async fn create(
@@ -43,7 +43,7 @@ pub(super) async fn create(
 
 /// Revokes a token: it holds no longer.
 #[utoipa::path(
-    delete, path = "/v1/tokens/{id}", tag = "tokens", params(("id", description = "The id of the token.")),
+    delete, path = "/v1/tokens/{id}", tag = "tokens", operation_id = "revoke_token", params(("id", description = "The id of the token.")),
     responses((status = 200, body = Token), Refused, Missing, NotMade)
 )]
 pub(super) async fn revoke(

@@ -1,7 +1,5 @@
 //! Versions of workers: immutable, and added before anything serves them.
 
-use std::num::NonZeroU32;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,7 +21,7 @@ const PAGE: u32 = 50;
 
 /// The versions of a worker, the newest first.
 #[utoipa::path(
-    get, path = "/v1/workers/{worker}/versions", tag = "versions",
+    get, path = "/v1/workers/{worker}/versions", tag = "versions", operation_id = "list_versions",
     params(("worker", description = "The name of the worker."), NumberedPage),
     responses((status = 200, body = Versions), Refused, Missing)
 )]
@@ -36,7 +34,7 @@ pub(super) async fn list(
     caller.may_with(Scope::Read, &worker)?;
     workers::find(&shared, &worker).await?;
     let limit = limit(page.limit)?;
-    let found = shared.deployments.store()?.versions(&worker, page.before.map(NonZeroU32::get), limit).await?;
+    let found = shared.deployments.store()?.versions(&worker, before(page.before)?, limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|oldest| oldest.number);
     let next = next.filter(|number| *number > 1);
     Ok(Json(Versions { versions: found.into_iter().map(|version| shape(version, false)).collect(), next }))
@@ -44,7 +42,7 @@ pub(super) async fn list(
 
 /// One version, with its eyot.toml.
 #[utoipa::path(
-    get, path = "/v1/workers/{worker}/versions/{version}", tag = "versions",
+    get, path = "/v1/workers/{worker}/versions/{version}", tag = "versions", operation_id = "show_version",
     params(
         ("worker", description = "The name of the worker."),
         ("version" = u32, Path, description = "The number of the version.", minimum = 1),
@@ -64,7 +62,7 @@ pub(super) async fn show(
 
 /// Adds a version: it is checked, compiled and kept, and nothing serves it yet.
 #[utoipa::path(
-    post, path = "/v1/workers/{worker}/versions", tag = "versions",
+    post, path = "/v1/workers/{worker}/versions", tag = "versions", operation_id = "add_version",
     params(("worker", description = "The name of the worker."), ("Idempotency-Key" = Option<String>, Header)),
     request_body(content = NewVersion, content_type = "multipart/form-data"),
     responses((status = 201, body = Version), Refused, NotMade)
@@ -80,10 +78,11 @@ pub(super) async fn add(
         read(form).await?;
         return Err(refused);
     }
+    let place = shared.deployments.place().await?;
     let (manifest, component, message) = read(form).await?;
     let digest = Digest::of(&component).to_string();
     let by = caller.by(&("version", &worker, &manifest, digest, &message));
-    let upload = Upload { worker, manifest, component, message };
+    let upload = Upload { place, worker, manifest, component, message };
     let version = shared.deployments.add_version(by, upload, &|worker| caller.may_have(worker)).await?;
     Ok((StatusCode::CREATED, Json(shape(version, false))))
 }
@@ -120,6 +119,17 @@ pub(super) fn is_note(text: &str) -> Result<(), Problem> {
     match text.chars().count() {
         0..=LONGEST_NOTE => Ok(()),
         count => Err(Problem::invalid(format!("a note has at most {LONGEST_NOTE} characters, and this has {count}"))),
+    }
+}
+
+/// From where on in a list. What is larger than an `int32` of OpenAPI is no number of anything here.
+pub(super) fn before(asked: Option<u32>) -> Result<Option<u32>, Problem> {
+    match asked {
+        Some(0) => Err(Problem::bad("`before` is a number from 1 to 2147483647")),
+        Some(number) if i32::try_from(number).is_err() => {
+            Err(Problem::bad("`before` is a number from 1 to 2147483647"))
+        }
+        number => Ok(number),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::Diagnostics;
 use crate::store::{self, Scope};
 
 /// All workers that the token covers.
-#[utoipa::path(get, path = "/v1/workers", tag = "workers", responses((status = 200, body = Workers), Refused))]
+#[utoipa::path(get, path = "/v1/workers", tag = "workers", operation_id = "list_workers", responses((status = 200, body = Workers), Refused))]
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result<Json<Workers>, Problem> {
     caller.may(Scope::Read)?;
     let snapshot = shared.deployments.store()?.snapshot().await?;
@@ -27,7 +27,7 @@ pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result
 
 /// One worker.
 #[utoipa::path(
-    get, path = "/v1/workers/{worker}", tag = "workers", params(("worker", description = "Its name.")),
+    get, path = "/v1/workers/{worker}", tag = "workers", operation_id = "show_worker", params(("worker", description = "Its name.")),
     responses((status = 200, body = Worker), Refused, Missing)
 )]
 pub(super) async fn show(
@@ -42,7 +42,7 @@ pub(super) async fn show(
 
 /// Removes a worker: it serves nothing from the next request on. Its versions and its history stay.
 #[utoipa::path(
-    delete, path = "/v1/workers/{worker}", tag = "workers",
+    delete, path = "/v1/workers/{worker}", tag = "workers", operation_id = "remove_worker",
     params(("worker", description = "Its name."), Replaces, ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Deployment, description = "The deployment that says so."), Refused, Missing, NotMade)
 )]

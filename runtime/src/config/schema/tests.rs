@@ -26,6 +26,7 @@ source = { x = 1 }
 
 const WORKER: &str = r#"
 [build]
+[rollout]
 [auth]
 source = { x = 1 }
 [[auth.key]]

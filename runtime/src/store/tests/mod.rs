@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::backup::Backup;
+use super::check::Fault;
+use super::model::{AuditEntry, Snapshot};
 use super::*;
 
 /// Opens a store that nobody else has. A process that another test starts has all files of this one between its fork and its exec, and

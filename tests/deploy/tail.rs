@@ -135,7 +135,12 @@ fn a_filter_that_means_nothing_is_refused() {
     let (node, first) = serving(&[]);
     for bad in ["status=6xx", "sample=2", "sample=x", "header=x", "worker=A", "method=G%20T", "colour=1", "search="] {
         let answer = first.get(&format!("/v1/tail?{bad}"));
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad_request")), "{bad}: {}", answer.body);
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (400, Some("bad_request")),
+            "{bad}: {}",
+            answer.body
+        );
     }
     let nobody = Operator::with(&node, "eyot_x");
     assert_eq!(nobody.get("/v1/tail").status, 401);

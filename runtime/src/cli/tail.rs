@@ -160,7 +160,11 @@ fn read(
         // There is always a next one: it is waited for in `chunk`.
         while let Some(Some(Ok(event))) = events.next().now_or_never() {
             if event.event.as_deref() == Some("end") {
-                why = event.data.as_deref().and_then(|data| serde_json::from_str(data).ok()).map_or(why, |End { why }| why);
+                why = event
+                    .data
+                    .as_deref()
+                    .and_then(|data| serde_json::from_str(data).ok())
+                    .map_or(why, |End { why }| why);
                 break;
             }
             if news.blocking_send(News::Event(event)).is_err() {
@@ -303,7 +307,8 @@ impl Request {
         let (dim, good) = (Style::new().dimmed(), of_status(self.status));
         let place = plain(&format!("{}{}", self.host, self.path));
         let cpu = self.cpu_us.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu} µs CPU"));
-        let memory = self.peak_memory_bytes.map_or_else(|| "-".to_owned(), |most| format!("{} KiB", most.div_ceil(1024)));
+        let memory =
+            self.peak_memory_bytes.map_or_else(|| "-".to_owned(), |most| format!("{} KiB", most.div_ceil(1024)));
         let time = time(self.time);
         let (method, status, ms) = (plain(&self.method), self.status, self.duration_us as f64 / 1e3);
         let start = plain(self.start.as_deref().unwrap_or("-"));
@@ -351,4 +356,49 @@ fn of_status(status: u16) -> Style {
 
 fn time(at: Timestamp) -> String {
     at.strftime("%H:%M:%S%.3fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(name: &str, data: &str) -> Sse {
+        Sse::default().event(name).data(data)
+    }
+
+    fn line(request: &str, message: &str) -> Sse {
+        let head = r#""time":"2026-02-03T04:05:06.789000Z","worker":"shop","level":"WARN""#;
+        event("log", &format!("{{{head},\"request_id\":{request:?},\"message\":{message:?}}}"))
+    }
+
+    const REQUEST: &str = r#"{"time":"2026-02-03T04:05:06.700000Z","request_id":"one","method":"GET","host":"shop.example",
+        "path":"/a\u001bb","status":200,"duration_us":1240,"cpu_us":310,"peak_memory_bytes":1179648,"start":"warm","worker":"shop",
+        "version":"3"}"#;
+
+    #[test]
+    fn lines_stand_below_their_request_and_move_no_cursor() {
+        let (mut waiting, mut text) = (Waiting::default(), String::new());
+        waiting.take(&line("one", "first"), &mut text);
+        waiting.take(&line("two", "other"), &mut text);
+        assert_eq!(text, "");
+        waiting.take(&event("request", REQUEST), &mut text);
+        let shown = anstream::adapter::strip_str(&text).to_string();
+        let place = format!("{:<PLACE$}", "shop.example/a\\u{1b}b");
+        assert_eq!(
+            shown,
+            format!(
+                "04:05:06.700Z GET     {place} 200      1.24 ms   310 µs CPU   1152 KiB  warm     shop@3\n\
+                 04:05:06.789Z    warn first\n"
+            )
+        );
+        assert_eq!(waiting.0.len(), 1, "the other one waits");
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let (mut waiting, mut text) = (Waiting::default(), String::new());
+        (0..=MOST).for_each(|_| waiting.take(&line("one", "first"), &mut text));
+        assert_eq!((waiting.0.len(), text.lines().count()), (MOST, 1));
+        assert!(text.contains("shop one"), "{text}");
+    }
 }

@@ -75,7 +75,7 @@ struct Filters {
 /// comes only where no status, method or header is asked for; `dropped` says how many were left out, because you read too slowly; `end`
 /// is the last one, and says why. The data of each is a JSON object.
 #[utoipa::path(
-    get, path = "/v1/tail", tag = "tail", params(Filters),
+    get, path = "/v1/tail", tag = "tail", operation_id = "follow", params(Filters),
     responses(
         (status = 200, body = String, content_type = "text/event-stream", description = "Events, until either side ends them."),
         (status = 429, body = Problem, content_type = "application/problem+json", description = "There are too many tails."),

@@ -1,7 +1,6 @@
 //! The wiring: a configuration becomes a running node.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -10,31 +9,32 @@ use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 
-use crate::activate::{
-    Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Deployments, Found, Loader, Mode, Worker,
-};
+use crate::activate::{Activated, Activator, Compiler, Deployments, Found, Mode, Worker};
 use crate::admin::{Api, Panel, Ready};
-use crate::bindings::{NodeMemory, WorkerShares};
+use crate::bindings::NodeMemory;
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
 use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, Previews, watch_process};
-use crate::egress::{self, Own};
+use crate::egress;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
-use crate::ingress::{self, Closed, Cores, Credentials, Given, Handle, ListenError, Listening};
+use crate::ingress::{self, Closed, Cores, Handle, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tails, Tracer};
-use crate::sandbox::{self, Engines};
+use crate::sandbox;
 
 mod certificates;
 mod confine;
 mod errands;
 mod handover;
 mod kept;
+mod make;
 mod room;
 
 use certificates::Certificates;
 pub use confine::{confine, confinement};
 pub use handover::Arrival;
 use kept::Kept;
+pub use make::{Checked, check, compiler};
+use make::{Made, Purpose, make, state_folder};
 
 /// How a node runs, besides its configuration.
 pub struct Options {
@@ -130,8 +130,10 @@ impl Node {
         metrics.adopt(options.log_lost).map_err(|error| internal("the metrics", &error))?;
         // What is wrong anyhow takes no port, not even for a moment.
         let purpose = if read.faults.is_empty() { Purpose::Serve } else { Purpose::Check };
-        // From here on state may be opened, and not before.
-        arrival.take_state()?;
+        if purpose == Purpose::Serve {
+            // From here on state may be opened, and not before.
+            arrival.take_state()?;
+        }
         let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics, &mut arrival.given)?;
         let Made { node, activator, activated, kept, listening, operator, credentials } = made;
         let (limits, activator) = (node.limits.node_limits(), Arc::new(activator));
@@ -330,105 +332,6 @@ async fn end_tails(tails: &Tails, admin: Option<&Cores>) {
     }
 }
 
-/// What was found of a configuration that is valid.
-#[derive(Debug)]
-pub struct Checked {
-    /// A line for each worker.
-    pub lines: Vec<String>,
-    /// What is no reason not to start, and should be seen to.
-    pub warnings: Vec<Diagnostic>,
-}
-
-/// What starting would find wrong, without binding a port or writing anything.
-///
-/// # Errors
-/// Every fault of the configuration and of the components, together.
-pub fn check(read: &config::Read) -> Result<Checked, Diagnostics> {
-    let metrics = Arc::new(Metrics::new().map_err(|error| internal("the metrics", &error))?);
-    let Some(node) = &read.node else { return Err(Diagnostics::together(read.faults.clone())) };
-    let (compiler, given) = (compiler(node), &mut Given::default());
-    let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler, &metrics, given)?;
-    let workers = made.activated.active.workers.iter();
-    let lines = workers.map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect();
-    let warnings = certificates::warnings(&made.credentials);
-    Ok(Checked { lines, warnings: warnings.into_iter().map(|warning| node.mentions.locate(warning)).collect() })
-}
-
-/// What a node is made for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Serve,
-    /// Binds no port and writes nothing.
-    Check,
-}
-
-/// All of a node that can be made before it serves.
-struct Made<'a> {
-    node: &'a config::Node,
-    activator: Activator,
-    activated: Activated,
-    kept: Option<Kept>,
-    listening: Vec<Listening>,
-    operator: Option<Listening>,
-    credentials: Vec<Credentials>,
-}
-
-/// What check and serve have in common: everything is looked at, whatever has been found wrong before.
-fn make<'a>(
-    read: &'a config::Read,
-    purpose: Purpose,
-    log: GuestLog,
-    egress: Mode,
-    compiler: Compiler,
-    metrics: &Arc<Metrics>,
-    given: &mut Given,
-) -> Result<Made<'a>, Diagnostics> {
-    let mut faults = read.faults.clone();
-    let Some(node) = &read.node else { return Err(Diagnostics::together(faults)) };
-    let limits = node.limits.node_limits();
-    let credentials = credentials(node, &mut faults);
-    let (listening, operator) = bind(node, &credentials, purpose, given, &mut faults);
-    let credentials: Vec<_> = credentials.into_iter().flatten().flatten().collect();
-    let own = Own::new(listening.iter().chain(&operator).map(Listening::address));
-    let room = room::look(node).map_err(|fault| faults.push(fault)).ok();
-    let compiled = match purpose {
-        Purpose::Check => Some(CompiledStore::read_only(state_folder(node).as_deref())),
-        Purpose::Serve => compiled_store(node).map_err(|fault| faults.push(fault)).ok(),
-    };
-    let kept = match purpose {
-        Purpose::Check => Some(None),
-        Purpose::Serve => kept::open(node).map_err(|fault| faults.push(fault)).ok(),
-    };
-    let made = room.zip(compiled).zip(kept).and_then(|((room, compiled), mut kept)| {
-        let deployed = kept.as_ref().map(|kept| &*kept.deployed).unwrap_or_default();
-        if purpose == Purpose::Serve {
-            let workers = (node.workers.len() + deployed.len()) as u64;
-            ingress::raise_descriptors(limits.connections, room.bounds.components.min(workers));
-        }
-        let (metrics, cores) = (Arc::clone(metrics), ingress::available());
-        let waiting = usize::try_from(limits.waiting_isolates).unwrap_or(usize::MAX);
-        let shares = WorkerShares::new(NodeMemory::new(limits.node_memory, waiting));
-        let (engines, component_size) = (Engines::new(room.pool), limits.component_size);
-        let components = Components { engines, compiled, compiler, component_size };
-        let loader = Loader::new(components, room.bounds, limits.load_queue, metrics.loads());
-        let activator = Activator { loader, metrics, shares, log, own, cores, egress };
-        match activator.activate(node, deployed) {
-            Ok((activated, more)) => {
-                kept.iter_mut().for_each(|kept| kept.left_out.extend(more.iter().cloned()));
-                Some(Made { node, activator, activated, kept, listening, operator, credentials })
-            }
-            Err(more) => {
-                add_new(&mut faults, more);
-                None
-            }
-        }
-    });
-    match made {
-        Some(made) if faults.is_empty() => Ok(made),
-        _ => Err(Diagnostics::together(faults)),
-    }
-}
-
 /// The dispatcher, as connections see it.
 #[derive(Clone)]
 struct Entry(Arc<Core>);
@@ -482,77 +385,10 @@ fn serve_admin(panel: Panel, deployments: Option<Arc<Deployments>>, limits: &Nod
     cores.map_err(|error| internal("the admin thread", &error))
 }
 
-/// What is wrong at one place of a file has been said by who found it first: a file that is not there is no certificate either.
-fn add_new(faults: &mut Vec<Diagnostic>, Diagnostics(more): Diagnostics) {
-    let known: Vec<Place> = faults.iter().map(|fault| fault.place.clone()).filter(|place| place.line > 0).collect();
-    faults.extend(more.into_iter().filter(|fault| !known.contains(&fault.place)));
-}
-
-/// What each listener proves its names with, if it does; `None` where that could not be read.
-fn credentials(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Vec<Option<Option<Credentials>>> {
-    let mut load = |listener: &config::Listener| {
-        let loaded = listener.tls.as_ref().map(ingress::load_tls).transpose();
-        let failed = |Diagnostics(more)| {
-            let more = more.into_iter().map(|fault| node.mentions.locate(fault)).collect();
-            add_new(faults, Diagnostics(more));
-        };
-        loaded.map_err(failed).ok()
-    };
-    node.listeners.iter().map(&mut load).collect()
-}
-
-/// Binds every listener whose certificates and keys are good, or takes the socket that was given for it, to serve.
-fn bind(
-    node: &config::Node,
-    credentials: &[Option<Option<Credentials>>],
-    purpose: Purpose,
-    given: &mut Given,
-    faults: &mut Vec<Diagnostic>,
-) -> (Vec<Listening>, Option<Listening>) {
-    let mut bind = |address, tls| {
-        let listening = match (purpose, given.take(address)) {
-            (Purpose::Check, _) => return None,
-            (Purpose::Serve, Some(socket)) => Listening::given(socket, address, tls),
-            (Purpose::Serve, None) => Listening::bind(address, tls),
-        };
-        let fault = |error: ListenError| Diagnostic { place: node.mentions.address(address), ..error.into() };
-        listening.map_err(|error| faults.push(fault(error))).ok()
-    };
-    let usable = node.listeners.iter().zip(credentials);
-    let listening = usable.filter_map(|(listener, tls)| bind(listener.address, tls.clone()?)).collect();
-    let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None));
-    if purpose == Purpose::Serve {
-        faults.extend(given.unnamed().map(Diagnostic::from));
-        for address in given.left() {
-            tracing::warn!(%address, "the process before listens there, and this one will not");
-        }
-    }
-    (listening, operator)
-}
-
 fn node_gate(limits: &NodeLimits, memory: &Arc<NodeMemory>) -> Result<Arc<NodeGate>, Diagnostics> {
     let NodeLimits { node_concurrency, node_queue, node_queue_wait, .. } = *limits;
     watch_process(memory, limits.process_memory).map_err(|error| internal("the thread", &error))?;
     Ok(NodeGate::new(node_concurrency, node_queue, node_queue_wait, Arc::clone(memory)))
-}
-
-/// Who compiles for this node; nothing is started before the first component, or [`Compiler::start`].
-#[must_use]
-pub fn compiler(node: &config::Node) -> Compiler {
-    let limits = node.limits.node_limits();
-    let (memory, cpu, time) = (limits.compile_memory, limits.compile_cpu, limits.compile_time);
-    Compiler::new(CompileLimits { memory, cpu, time })
-}
-
-fn compiled_store(node: &config::Node) -> Result<CompiledStore, Diagnostic> {
-    let folder = state_folder(node).ok_or_else(|| {
-        let message = "no folder for compiled components: neither XDG_CACHE_HOME nor HOME is an absolute path";
-        Diagnostic::new(Place::default(), message, "give one with --state DIR")
-    })?;
-    CompiledStore::open(&folder).map_err(|error| {
-        let message = format!("the folder for compiled components cannot be used: {error}");
-        Diagnostic::new(Place::file(folder), message, "give another with --state DIR")
-    })
 }
 
 /// The log's own destinations cannot fail, so it is the file that somebody named.
@@ -565,17 +401,6 @@ fn no_access_log(destination: &Destination, error: &std::io::Error) -> Diagnosti
         }
         Destination::Stdout | Destination::Stderr => internal("the access log", error),
     }
-}
-
-fn state_folder(node: &config::Node) -> Option<PathBuf> {
-    node.state.clone().or_else(cache_folder)
-}
-
-/// A path that is empty or relative counts as not set (XDG Base Directory Specification).
-fn cache_folder() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
-    Some(cache.join("eyot"))
 }
 
 fn internal(what: &str, error: &dyn std::fmt::Display) -> Diagnostics {

@@ -55,6 +55,29 @@ fn answer_of(version: u64) -> String {
     format!("\"{version}\"\n")
 }
 
+#[test]
+fn a_successor_that_fails_leaves_the_store_to_the_process_that_serves() {
+    let site = Site::new("nothing");
+    let text = std::fs::read_to_string(site.configuration()).expect("node.toml");
+    let good = format!("store = \"store\"\n{}", text.split("[[route]]").next().expect("what stands before the routes"));
+    std::fs::write(site.configuration(), &good).expect("a file");
+    let node = site.start(confined());
+    let token = std::fs::read_to_string(site.folder.path().join("store/admin.token")).expect("the first token");
+    let operator = Operator::at(node.admin.expect("an admin listener"), token.trim());
+    deploy(&operator, 1);
+    // What is wrong is only found when the component is looked at, which is after the store was asked for.
+    let worker = site.folder.path().join("broken");
+    std::fs::create_dir(&worker).expect("a folder");
+    std::fs::write(worker.join("broken.wasm"), "no component").expect("a file");
+    std::fs::write(worker.join("eyot.toml"), "name = \"broken\"\n").expect("a file");
+    std::fs::write(site.configuration(), format!("{good}[[worker]]\npath = \"broken\"\n")).expect("a file");
+    let (code, told) = site.fails(&["--take-over"]);
+    assert_eq!(code, Some(2), "{told}");
+    deploy(&operator, 2);
+    let answer = super::client().get(format!("http://{}/config?key=is", node.address())).send().expect("an answer");
+    assert_eq!(answer.text().expect("a body"), answer_of(2));
+}
+
 /// The number that an answer is; anything else is no answer of one version.
 fn one_version(text: &str) -> u64 {
     text.trim_matches(['"', '\n']).parse().unwrap_or_else(|_| panic!("answered {text:?}"))

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::COOKIE;
 use sha2::{Digest as _, Sha256};
 
 use super::active::Worker;
+use crate::auth::cookie;
 use crate::config::Sticky;
 use crate::store::Weight;
 
@@ -59,7 +59,7 @@ impl Split {
         let number = match &self.sticky {
             Sticky::Random => None,
             Sticky::Header(name) => headers.get(name).map(|value| stuck(value.as_bytes())),
-            Sticky::Cookie(name) => cookie(headers, name).map(stuck),
+            Sticky::Cookie(name) => cookie(name, headers).map(stuck),
             Sticky::Client => Some(match client.to_canonical() {
                 IpAddr::V4(address) => stuck(&address.octets()),
                 // A client has a whole /64 to itself (RFC 6177).
@@ -70,10 +70,4 @@ impl Split {
         // Less than one of 400,000 too many for the first points.
         (number % u32::from(Weight::WHOLE.basis_points())) as u16
     }
-}
-
-/// The first cookie of this name (RFC 6265 §5.4).
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let pairs = headers.get_all(COOKIE).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-    pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }

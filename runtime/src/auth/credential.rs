@@ -38,6 +38,12 @@ fn in_authorization(headers: &HeaderMap) -> Result<&[u8], Rejection> {
     Ok(token)
 }
 
+/// The value of the one cookie of this name; none where there are several.
+#[must_use]
+pub fn cookie<'h>(name: &str, headers: &'h HeaderMap) -> Option<&'h [u8]> {
+    in_cookie(name, headers).ok()
+}
+
 /// RFC 6265 §4.2.1. Not the `cookie` crate: a cookie of another name may hold bytes that are not UTF-8, and must not shut us out.
 fn in_cookie<'h>(name: &str, headers: &'h HeaderMap) -> Result<&'h [u8], Rejection> {
     let mut found = None;

@@ -28,5 +28,6 @@ mod fixtures;
 #[cfg(test)]
 mod standards;
 
+pub use credential::cookie;
 pub use identity::{CLAIMS_HEADER, Identity};
 pub use verifier::Verifier;

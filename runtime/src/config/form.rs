@@ -35,7 +35,9 @@ pub(super) fn secret(text: &str) -> Result<String, Wrong> {
     }
 }
 
-fn is_secret_name(text: &str) -> bool {
+/// Whether a secret can have this name.
+#[must_use]
+pub fn is_secret_name(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
 }
 

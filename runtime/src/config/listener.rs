@@ -97,7 +97,7 @@ impl Addresses {
         listeners
     }
 
-    /// The operator's listener has no tokens, so who can reach it must be on the machine already.
+    /// The operator's listener has no TLS, and health and metrics need no token, so who can reach it must be on the machine already.
     pub(super) fn read_admin(&mut self, table: &Table<'_>) -> Option<Admin> {
         let address = table.required_with(ADDRESS, |text| {
             let address = socket(text)?;

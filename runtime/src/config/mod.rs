@@ -37,7 +37,7 @@ mod tests;
 pub use auth::{Algorithm, Auth, Key, TokenSource, algorithm_named};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use file::read_regular;
-pub use form::is_worker_name;
+pub use form::{is_secret_name, is_worker_name};
 pub use host::HostPattern;
 pub use limit_table::{LimitRow, LimitTable, Source};
 pub use limits::{Kind, NodeLimits, Value, WITHOUT_LIMITS, WorkerLimits, held};

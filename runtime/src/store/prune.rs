@@ -59,17 +59,18 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// Ten deployments to go back to, a day for what was not deployed yet; 1,000 deployments of history, 10,000 lines and 90 days of audit.
+/// What a node keeps: of each worker 100 deployments to go back to, and a week what was not deployed yet; 1,000 deployments of history;
+/// of the audit 10,000 lines, and all of the last year.
 impl Default for Keep {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let many = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MAX);
         Self {
-            deployments: many(10),
-            younger_than: DAY,
+            deployments: many(100),
+            younger_than: DAY * 7,
             history: many(1_000),
             audit: many(10_000),
-            audit_younger_than: DAY * 90,
+            audit_younger_than: DAY * 365,
         }
     }
 }

@@ -5,10 +5,9 @@ use std::fmt::{self, Debug, Display, Formatter};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-pub(super) mod rows;
+use crate::config::is_secret_name;
 
-/// How long a name is at most.
-const LONGEST_NAME: usize = 128;
+pub(super) mod rows;
 
 /// How large a value is at most.
 const LARGEST: usize = 64 << 10;
@@ -58,9 +57,7 @@ pub struct Secret {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Its name.
-    #[error(
-        "this is no name of a secret; give it 1 to {LONGEST_NAME} letters of A-Z and a-z, digits, `_`, `.` and `-`"
-    )]
+    #[error("this is no name of a secret; give it 1 to 128 letters of A-Z and a-z, digits, `_`, `.` and `-`")]
     Name,
     /// Its value.
     #[error("the value has {bytes} bytes, and a secret holds {LARGEST} at most; keep what is larger at an origin")]
@@ -76,11 +73,7 @@ impl SecretName {
     /// # Errors
     /// When it is none.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-        match (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(good) {
-            true => Ok(Self(text.to_owned())),
-            false => Err(SecretError::Name),
-        }
+        if is_secret_name(text) { Ok(Self(text.to_owned())) } else { Err(SecretError::Name) }
     }
 
     /// As it was given.

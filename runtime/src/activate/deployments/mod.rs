@@ -12,7 +12,6 @@ mod serving;
 mod upload;
 mod watch;
 
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,16 +62,6 @@ pub type Switch = Box<dyn Fn(Active) + Send + Sync>;
 
 /// So many components are received and compiled at once; further ones wait.
 const UPLOADS: usize = 2;
-
-/// What stays of the history: of each worker what its last 100 deployments name, and what is younger than a week besides; its last 1,000
-/// deployments; of the audit 10,000 lines, and all of the last year.
-const KEEP: Keep = Keep {
-    deployments: NonZeroU32::new(100).expect("it is above 0"),
-    younger_than: Duration::from_secs(7 * 24 * 60 * 60),
-    history: NonZeroU32::new(1_000).expect("it is above 0"),
-    audit: NonZeroU32::new(10_000).expect("it is above 0"),
-    audit_younger_than: Duration::from_secs(365 * 24 * 60 * 60),
-};
 
 /// How often the node looks for what can go.
 const PRUNED_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -193,12 +182,12 @@ impl Deployments {
         .await
     }
 
-    /// Removes what nobody will serve again, for as long as the node runs: see `KEEP`.
+    /// Removes what nobody will serve again, for as long as the node runs: by the rule of [`Keep::default`].
     pub async fn prune(self: Arc<Self>) {
         loop {
             tokio::time::sleep(PRUNED_EVERY).await;
             let pruned = match self.store() {
-                Ok(store) => store.prune(By::new("eyot"), KEEP).await,
+                Ok(store) => store.prune(By::new("eyot"), Keep::default()).await,
                 Err(error) => Err(error),
             };
             match pruned {
@@ -299,9 +288,9 @@ impl Deployments {
         };
         let store = self.store()?;
         let deployment = keep(Arc::clone(&store)).await?;
-        let newest = store.worker(worker).await?.and_then(|worker| worker.deployment);
+        // It is kept, so it serves even where it cannot be looked up whether something else was deployed since its key was used before.
+        let newest = store.worker(worker).await.ok().flatten().and_then(|worker| worker.deployment);
         if newest.is_some_and(|newest| newest.id != deployment.id) {
-            // Its key was used before, and something else was deployed since.
             return Ok(deployment);
         }
         (self.switch)(active);

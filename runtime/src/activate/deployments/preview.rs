@@ -19,7 +19,8 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(32).expect("it is above 0");
 pub(super) struct Previews {
     /// The node without anything of its own to serve.
     bare: config::Node,
-    made: Mutex<LruCache<(String, u32), Arc<Active>>>,
+    /// By host.
+    made: Mutex<LruCache<String, Arc<Active>>>,
 }
 
 impl Previews {
@@ -28,16 +29,17 @@ impl Previews {
         Self { bare, made: Mutex::new(LruCache::new(KEPT)) }
     }
 
-    fn find(&self, key: &(String, u32)) -> Option<Arc<Active>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    fn find(&self, host: &str) -> Option<Arc<Active>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
     }
 
-    /// A secret or a configuration may be another by now.
+    /// A secret of this worker is another by now.
     pub(super) fn forget(&self, worker: &str) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let stale: Vec<_> = made.iter().map(|(key, _)| key.clone()).filter(|(name, _)| name == worker).collect();
-        for key in stale {
-            made.pop(&key);
+        let is_its = |active: &Active| active.workers.iter().any(|other| &*other.name == worker);
+        let stale: Vec<_> = made.iter().filter(|(_, active)| is_its(active)).map(|(host, _)| host.clone()).collect();
+        for host in stale {
+            made.pop(&host);
         }
     }
 }
@@ -67,13 +69,12 @@ impl Deployments {
 
     /// A snapshot in which nothing but this version serves, at this host.
     pub(super) async fn preview(&self, worker: &str, number: u32, host: &str) -> Result<Arc<Active>, DeployError> {
-        let key = (worker.to_owned(), number);
-        if let Some(active) = self.previews.find(&key) {
+        if let Some(active) = self.previews.find(host) {
             return Ok(active);
         }
         let found = self.store()?.version_numbered(worker, number).await?;
         let version =
-            found.ok_or_else(|| StoreError::NoVersion { worker: key.0.clone(), version: number.to_string() })?;
+            found.ok_or_else(|| StoreError::NoVersion { worker: worker.to_owned(), version: number.to_string() })?;
         let stored = Stored::read(&version, Weight::WHOLE, &*self.store()?, &self.node)?;
         self.secrets().are_there(&stored)?;
         let (activator, configuration) = (Arc::clone(&self.activator), at(&stored.configuration, host));
@@ -82,7 +83,7 @@ impl Deployments {
         let served = [Served::whole(configuration, made)];
         let active = self.activator.assemble_on(&self.previews.bare, Some(&self.ground), &served)?;
         let active = Arc::new(active.unwrap_or_default());
-        self.previews.made.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(&active));
+        self.previews.made.lock().unwrap_or_else(PoisonError::into_inner).put(host.to_owned(), Arc::clone(&active));
         Ok(active)
     }
 }

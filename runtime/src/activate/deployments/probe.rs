@@ -17,7 +17,7 @@ pub type Asking = Pin<Box<dyn Future<Output = Option<u16>> + Send>>;
 /// Whoever deploys waits so long at most.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// No request from outside can have this host: it is no name of the domain name system (RFC 6762 §22 does not list it, RFC 9476 keeps it).
+/// No version is tried here from outside: names below `alt` are no names of the domain name system (RFC 9476).
 const HOST: &str = "probe.alt";
 
 impl Deployments {
@@ -31,10 +31,7 @@ impl Deployments {
                 continue;
             }
             let host = preview_host(HOST, worker, *version);
-            self.previews.forget(worker);
             let active = self.preview(worker, *version, &host).await?;
-            // At another host than where it is tried.
-            self.previews.forget(worker);
             let answer = tokio::time::timeout(PATIENCE, (self.ask)(active, host, path.to_owned())).await;
             let why = match answer {
                 Ok(Some(..500)) => continue,

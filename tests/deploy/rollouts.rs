@@ -52,37 +52,77 @@ fn a_client_that_sticks_stays_with_its_version_and_keeps_the_new_one_while_its_s
     assert!(few.iter().all(|user| many.contains(user)));
 }
 
-#[test]
-fn a_version_that_fails_one_request_of_five_is_rolled_back_and_the_deployment_says_why() {
-    let node = node("");
-    let operator = Operator::first(&node);
-    let rollout = "rollout = { sticky = \"header:user\", max_failures = \"10%\", window = \"20s\", min_requests = 20 }";
-    let (old, new) = (operator.version_with("shop", "one", rollout), operator.version_with("shop", "two", rollout));
-    operator.serve("shop", old);
-    assert_eq!(operator.deploy("shop", &[(old, 50.0), (new, 50.0)]).status, 201);
+/// What sticks to the field `user`, and may fail in one of ten requests.
+const BOUND: &str =
+    "rollout = { sticky = \"header:user\", max_failures = \"10%\", window = \"20s\", min_requests = 20 }";
+
+/// Two versions, `one` and `two`, that share the requests; of those that come to `bad`, one of five meets its fault, and of the others none.
+/// Gives the deployment by which the node goes back.
+fn gone_back(node: &Node, operator: &Operator, bad: &str) -> serde_json::Value {
+    assert_eq!(operator.deploy("shop", &[(1, 50.0), (2, 50.0)]).status, 201);
     let ask = |user: usize, path: &str| {
         let request = node.request("GET", path).header("host", "shop.example").header("user", user.to_string());
         Answer::of(request)
     };
-    let with_new: Vec<usize> = (0..40).filter(|user| ask(*user, "/config?key=is").json() == "two").collect();
-    let began = Instant::now();
+    let met: Vec<usize> = (0..40).filter(|user| ask(*user, "/config?key=is").json() == bad).collect();
+    let (began, mut count) = (Instant::now(), 0);
     let deployment = || operator.get("/v1/workers/shop").json()["deployment"].clone();
-    let mut count = 0;
     until("the node goes back", || {
         for user in 0..40 {
-            // One of five requests to the new version meets its fault; none of those to the old one does.
-            count += usize::from(with_new.contains(&user));
-            let fails = with_new.contains(&user) && count % 5 == 0;
+            count += usize::from(met.contains(&user));
+            let fails = met.contains(&user) && count % 5 == 0;
             ask(user, if fails { "/trap" } else { "/config?key=is" });
         }
         deployment()["why"] == "automatic rollback"
     });
     assert!(began.elapsed() < Duration::from_secs(20), "within its window");
-    let deployment = deployment();
+    deployment()
+}
+
+#[test]
+fn a_version_that_fails_one_request_of_five_is_rolled_back_and_the_deployment_says_why() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let (old, _) = (operator.version_with("shop", "one", BOUND), operator.version_with("shop", "two", BOUND));
+    operator.serve("shop", old);
+    let deployment = gone_back(&node, &operator, "two");
     let note = deployment["note"].as_str().unwrap();
     assert!(note.contains("version 2 failed") && note.contains("may fail"), "{note}");
     assert_eq!((&deployment["versions"][0]["version"], &deployment["who"]), (&old.into(), &"eyot".into()));
     assert_eq!(asked(&node, "shop"), "one");
+}
+
+#[test]
+fn an_older_version_that_is_rolled_out_has_to_prove_itself_like_a_new_one() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let (_, new) = (operator.version_with("shop", "one", BOUND), operator.version_with("shop", "two", BOUND));
+    operator.serve("shop", new);
+    let deployment = gone_back(&node, &operator, "one");
+    assert!(deployment["note"].as_str().unwrap().contains("version 1 failed"), "{deployment}");
+    assert_eq!(asked(&node, "shop"), "two");
+}
+
+#[test]
+fn a_version_that_has_served_is_not_on_trial_when_a_rollout_is_given_up() {
+    let node = node("");
+    let operator = Operator::first(&node);
+    let rollout = "rollout = { window = \"2s\", min_requests = 1 }";
+    let versions = ["zero", "one", "two"].map(|is| operator.version_with("shop", is, rollout));
+    operator.serve("shop", versions[0]);
+    operator.serve("shop", versions[1]);
+    // Its own trial is over when the node has looked once more behind its window.
+    let began = Instant::now();
+    until("its window is over", || began.elapsed() > Duration::from_secs(4));
+    assert_eq!(operator.deploy("shop", &[(versions[1], 90.0), (versions[2], 10.0)]).status, 201);
+    operator.serve("shop", versions[1]);
+    let began = Instant::now();
+    until("a few more windows are over", || {
+        assert_eq!(node.get_from("shop.example", "/trap").status, 500);
+        began.elapsed() > Duration::from_secs(3)
+    });
+    assert_eq!(asked(&node, "shop"), "one");
+    assert_eq!(operator.get("/v1/workers/shop").json()["deployment"]["why"], "deploy");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::admin::{Admin, Connection, Refusal, after_help, plain};
 use super::say;
+use crate::observe::status_style;
 
 /// Look at requests and at what guests write, while it happens; at a node, or at `eyot dev`, which needs no token.
 #[derive(Args)]
@@ -304,7 +305,7 @@ impl Waiting {
 
 impl Request {
     fn show(&self, text: &mut String) {
-        let (dim, good) = (Style::new().dimmed(), of_status(self.status));
+        let (dim, good) = (Style::new().dimmed(), status_style(self.status));
         let place = plain(&format!("{}{}", self.host, self.path));
         let cpu = self.cpu_us.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu} µs CPU"));
         let memory =
@@ -342,16 +343,6 @@ impl Line {
         }
         text.push('\n');
     }
-}
-
-fn of_status(status: u16) -> Style {
-    let colour = match status {
-        0..=299 => AnsiColor::Green,
-        300..=399 => AnsiColor::Cyan,
-        400..=499 => AnsiColor::Yellow,
-        _ => AnsiColor::Red,
-    };
-    colour.on_default()
 }
 
 fn time(at: Timestamp) -> String {

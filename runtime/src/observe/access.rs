@@ -183,7 +183,9 @@ impl Record<'_> {
     }
 }
 
-fn status_style(status: u16) -> Style {
+/// The colour of a status on a terminal.
+#[must_use]
+pub fn status_style(status: u16) -> Style {
     let colour = match status {
         0..=299 => AnsiColor::Green,
         300..=399 => AnsiColor::Cyan,

@@ -23,7 +23,7 @@ pub mod task;
 pub mod trace;
 pub mod writer;
 
-pub use access::{AccessForm, AccessLog, AccessLogs, Record};
+pub use access::{AccessForm, AccessLog, AccessLogs, Record, status_style};
 pub use escape::EscapedBytes;
 pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::serving::One;
 use super::{Asked, DeployError, Deployments};
+use crate::activate::deployed::Stored;
 use crate::activate::tally::{Counts, Tally};
 use crate::config::Rollout;
 use crate::store::{After, By, DeploymentId, Why};
@@ -41,12 +42,8 @@ impl Trial {
         if !matches!(why, Why::Deploy | Why::Rollout) {
             return None;
         }
-        let newest = one.versions.iter().max_by_key(|stored| stored.number)?;
+        let newest = newest(one, before)?;
         let is_alone = one.versions.len() == 1;
-        let is_first = before.is_none_or(|before| before.versions.iter().all(|other| other.number == newest.number));
-        if is_alone && is_first {
-            return None;
-        }
         let rollout = newest.configuration.rollout.clone();
         let window = rollout.window;
         let (mut new, mut old) = (None, Vec::new());
@@ -71,6 +68,17 @@ impl Trial {
     fn is_over(&self) -> bool {
         self.ends.is_some_and(|ends| Instant::now() >= ends)
     }
+}
+
+/// The version that has to prove itself: one that did not serve before, or that was on trial. After a start nobody knows which did, and it
+/// is the last one of several.
+fn newest<'a>(one: &'a One, before: Option<&One>) -> Option<&'a Stored> {
+    let last = |versions: &mut dyn Iterator<Item = &'a Stored>| versions.max_by_key(|stored| stored.number);
+    let Some(before) = before else { return last(&mut one.versions.iter()).filter(|_| one.versions.len() > 1) };
+    let served = |stored: &&Stored| before.versions.iter().any(|other| other.number == stored.number);
+    let on_trial = before.trial.as_ref().map(|trial| trial.version);
+    last(&mut one.versions.iter().filter(|stored| !served(stored)))
+        .or_else(|| one.versions.iter().find(|stored| Some(stored.number) == on_trial))
 }
 
 /// Compares what both windows say with what may be.

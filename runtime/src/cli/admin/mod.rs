@@ -15,7 +15,7 @@ pub(super) use connection::{Connection, Once};
 pub(super) use page::Pages;
 pub(super) use refusal::{Refusal, Shown};
 pub(super) use shares::{Percent, serves, shown, with};
-pub(super) use table::{plain, table, when};
+pub(super) use table::{plain, ruled, table, when};
 pub(super) use upload::Upload;
 
 use std::path::PathBuf;

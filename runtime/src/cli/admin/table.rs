@@ -7,18 +7,24 @@ use jiff::Timestamp;
 
 /// A table of text. On a terminal its columns fit, and what is long goes on in further lines; elsewhere a row is a line.
 pub(in crate::cli) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let style = TableStyle::new()
-        .header_lines(ContentLineStyle::none())
-        .header_separator(LineStyle::none().fill('─').junction('─'))
-        .content_lines(ContentLineStyle::none());
-    let mut table = Table::new();
-    table.load_style(style).set_header(header);
+    let mut table = ruled(header);
     table.set_content_arrangement(match io::stdout().is_terminal() {
         true => ContentArrangement::Dynamic,
         false => ContentArrangement::Disabled,
     });
     table.add_rows(rows.into_iter().map(|row| row.map(|cell| plain(&cell))));
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// An empty table with a line below its header and no others.
+pub(in crate::cli) fn ruled<const N: usize>(header: [&str; N]) -> Table {
+    let style = TableStyle::new()
+        .header_lines(ContentLineStyle::none())
+        .header_separator(LineStyle::none().fill('─').junction('─'))
+        .content_lines(ContentLineStyle::none());
+    let mut table = Table::new();
+    table.load_style(style).set_header(header);
+    table
 }
 
 /// A time to the second.

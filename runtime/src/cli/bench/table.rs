@@ -1,12 +1,13 @@
 //! The report for a terminal.
 
-use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
+use comfy_table::CellAlignment;
 
 use super::figure::{bar, bytes, connections, maybe, number, short, time};
 use super::machine::Shared;
 use super::medians::median;
 use super::note::Note;
 use super::report::{Latency, Median, Report};
+use crate::cli::admin::ruled;
 
 /// The longest bar.
 const BAR: usize = 24;
@@ -28,12 +29,7 @@ pub(super) fn text(report: &Report) -> String {
 
 /// A table whose first column is text and whose others are figures; `left` are further columns of text.
 pub(super) fn table<const N: usize>(header: [&str; N], left: &[usize], rows: Vec<[String; N]>) -> String {
-    let style = TableStyle::new()
-        .header_lines(ContentLineStyle::none())
-        .header_separator(LineStyle::none().fill('─').junction('─'))
-        .content_lines(ContentLineStyle::none());
-    let mut table = Table::new();
-    table.load_style(style).set_header(header);
+    let mut table = ruled(header);
     table.add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {
         if index > 0 && !left.contains(&index) {

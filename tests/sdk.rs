@@ -14,8 +14,11 @@ use harness::{Node, eyot, root};
 /// More than all sockets and buffers between two ends hold.
 const LARGE: usize = 20_000_000;
 
-/// How long somebody stands still: three times the CPU time that the worker has.
-const STILL: Duration = Duration::from_millis(1500);
+/// What the worker has for the whole of a body, in a debug build on a slow machine.
+const CPU_TIME: Duration = Duration::from_millis(1500);
+
+/// How long somebody stands still: three times as long.
+const STILL: Duration = Duration::from_millis(4500);
 
 /// The example origin-proxy, built by `eyot build`.
 fn proxy() -> PathBuf {
@@ -64,9 +67,11 @@ impl Origin {
              [[route]]\nhost = \"other.test\"\nrespond = {{ body = \"here\" }}\n",
             self.address
         );
-        let limits =
-            "origins = [\"api\"]\n[limits]\ncpu_time = \"500ms\"\nrequest_body = \"64MiB\"\n[[route]]\npath = \"/*\"\n";
-        let manifest = harness::fixtures::worker("proxy", &proxy(), limits);
+        let limits = format!(
+            "origins = [\"api\"]\n[limits]\ncpu_time = \"{}ms\"\nrequest_body = \"64MiB\"\n[[route]]\npath = \"/*\"\n",
+            CPU_TIME.as_millis()
+        );
+        let manifest = harness::fixtures::worker("proxy", &proxy(), &limits);
         Node::start(&configuration, &[("proxy/eyot.toml", &manifest)])
     }
 }

@@ -3,12 +3,14 @@
 //!
 //! Here: the limits of an invocation. Those of workers and of the node are in `limits/node.rs`, those of connections in
 //! `limits/connection.rs` and, where they are a rate, in `limits/rate.rs`, those of origins in `limits/origin.rs`,
-//! those of isolates that are asked again in `limits/reuse.rs`.
+//! those of isolates that are asked again in `limits/reuse.rs`, those of keys and values in `limits/kv.rs`.
 
 mod harness;
 
 #[path = "limits/connection.rs"]
 mod connection;
+#[path = "limits/kv.rs"]
+mod kv;
 #[path = "limits/node.rs"]
 mod node;
 #[path = "limits/origin.rs"]
@@ -47,6 +49,12 @@ const TESTED: &[(&str, &str, fn())] = tested! {
     resource_table => as_many_host_resources_as_the_table_holds_are_given_and_one_more_ends_the_isolate;
     hostcall_fuel => one_host_call_copies_hostcall_fuel_and_not_one_byte_more;
     random_bytes => random_bytes_up_to_the_limit_are_given_and_one_more_ends_the_isolate;
+    kv_key => kv::a_key_up_to_kv_key_is_taken_and_one_byte_more_is_refused_to_the_worker;
+    kv_value => kv::a_value_up_to_kv_value_is_taken_and_one_byte_more_is_refused_to_the_worker;
+    kv_metadata => kv::metadata_up_to_kv_metadata_is_taken_and_one_byte_more_is_refused_to_the_worker;
+    kv_total => kv::a_worker_keeps_up_to_kv_total_and_one_byte_more_is_refused_to_it;
+    kv_batch => kv::one_call_names_up_to_kv_batch_keys_and_one_more_is_refused_to_the_worker;
+    kv_operations => kv::an_invocation_asks_kv_operations_times_and_once_more_is_refused_to_it;
     log => log_bytes_past_the_limit_are_dropped_and_counted_and_the_request_goes_on;
     concurrency => node::past_concurrency_and_queue_the_next_request_is_503_at_once;
     queue => node::past_concurrency_and_queue_the_next_request_is_503_at_once;

@@ -4,5 +4,5 @@
 
 wit_bindgen::generate!({ path: "wit", world: "eyot:worker/imports", generate_all });
 
-pub(crate) use eyot::worker::{client, identity};
+pub(crate) use eyot::worker::{client, identity, kv};
 pub(crate) use wasi::config::store;

@@ -14,7 +14,7 @@
 //!
 //! Handlers, extractors, responses and the router are axum's: what its documentation says holds here. On top of them come
 //! [`Identity`] and [`Claims`] (who the caller is), [`Client`] and [`Certificate`] (where it is, and what it has proven), [`Languages`] and [`Accept`] (what it reads), [`Config`]
-//! (the worker's settings), [`fetch`](fetch()) and [`Origin`] (requests out), and the `log` macros.
+//! (the worker's settings), [`Namespace`] (its keys and values), [`fetch`](fetch()) and [`Origin`] (requests out), and the `log` macros.
 //!
 //! A response body is streamed where it is made of a stream: `Body::from_stream(stream)`, with [`stream`] to make one and
 //! [`sleep`] to wait. Work that the response does not need goes to [`spawn`] and runs on after it.
@@ -36,6 +36,7 @@ mod config;
 mod fetch;
 mod head;
 mod identity;
+mod kv;
 #[cfg(feature = "language")]
 mod language;
 #[cfg(feature = "log")]
@@ -60,6 +61,7 @@ pub use fetch::{FetchError, Origin, fetch};
 #[cfg(feature = "json")]
 pub use identity::Claims;
 pub use identity::{Identity, IdentityRejection};
+pub use kv::{Entry, KvError, Listed, Namespace, Page, PutOptions};
 #[cfg(feature = "language")]
 pub use language::{LANGUAGE_COOKIE, Languages};
 pub use worker::Worker;
@@ -108,7 +110,9 @@ pub mod prelude {
     pub use crate::Claims;
     #[cfg(feature = "language")]
     pub use crate::Languages;
-    pub use crate::{Client, Config, FetchError, Identity, Origin, Result, fetch, serve};
+    pub use crate::{
+        Client, Config, FetchError, Identity, KvError, Namespace, Origin, PutOptions, Result, fetch, serve,
+    };
 }
 
 /// For the code that [`serve!`] makes.

@@ -195,7 +195,7 @@ impl Node {
                     None => options.open_tail.then(|| Api::open(tails)),
                 };
                 let panel = Panel::new(ready.clone(), page).with(api);
-                let admin_core = serve_admin(panel, deployments.clone(), &limits)?;
+                let admin_core = serve_admin(panel, deployments.clone(), Arc::clone(&activator), &limits)?;
                 match arrival.predecessor {
                     Some(_) => quiet = Some(operator),
                     None => admin_core.listen([operator]),
@@ -373,8 +373,15 @@ fn serve(
 }
 
 /// The operator's listener has a thread of its own: it answers while the cores are busy. What is deployed is looked after there, too.
-fn serve_admin(panel: Panel, deployments: Option<Arc<Deployments>>, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
+fn serve_admin(
+    panel: Panel,
+    deployments: Option<Arc<Deployments>>,
+    activator: Arc<Activator>,
+    limits: &NodeLimits,
+) -> Result<Cores, Diagnostics> {
     let build = move |_| {
+        let activator = Arc::clone(&activator);
+        observe::spawn("sweeping", async move { activator.data.sweep().await });
         if let Some(deployments) = &deployments {
             observe::spawn("rollouts", Arc::clone(deployments).watch());
             observe::spawn("pruning", Arc::clone(deployments).prune());

@@ -21,6 +21,11 @@ pub fn hello() -> PathBuf {
     guest("hello")
 }
 
+/// A guest of wasi:keyvalue, in both of its drafts.
+pub fn keyvalue() -> PathBuf {
+    guest("keyvalue")
+}
+
 /// A guest that was made by another toolchain for Rust, by its folder's name.
 pub fn foreign(name: &str) -> PathBuf {
     guest(&format!("../../foreign/{name}"))

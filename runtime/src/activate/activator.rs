@@ -9,6 +9,7 @@ use super::assemble::{Destinations, Ground, Served, Verifiers, routes};
 use super::code::Code;
 use super::compiled::Found;
 use super::components::{LoadError, Ready, taken};
+use super::data::Data;
 use super::deployed::{Deployed, LeftOut};
 use super::loader::Loader;
 use super::parallel;
@@ -31,6 +32,8 @@ pub struct Activator {
     pub shares: WorkerShares,
     /// Where guests' lines go.
     pub log: GuestLog,
+    /// Where they keep what outlives their isolates.
+    pub data: Data,
     /// Our own addresses, which no worker may reach.
     pub own: Own,
     /// One egress for each; and so many components are looked at at once.
@@ -229,19 +232,30 @@ impl Activator {
         let path = &worker.component;
         let bytes = read_component(path, self.loader.components.component_size)?;
         let digest = Digest::of(&bytes);
-        let made = self.worker(worker, digest, digest.to_string()[..12].into());
+        let made = self.worker(worker, digest, digest.to_string()[..12].into())?;
         secrets::tell_from_environment(&made, worker)?;
         let known = self.code_of(&made.code, is_known, || self.loader.components.make(&made.code, &bytes));
         Ok((made, known.map_err(|error| fault(path, &error))?))
     }
 
     /// A version, whose code is looked for next.
-    pub(super) fn worker(&self, worker: &config::Worker, digest: Digest, version: Arc<str>) -> Arc<Worker> {
+    ///
+    /// # Errors
+    /// The node has no place for what it keeps.
+    pub(super) fn worker(
+        &self,
+        worker: &config::Worker,
+        digest: Digest,
+        version: Arc<str>,
+    ) -> Result<Arc<Worker>, Diagnostic> {
+        let kv = self.data.kv_of(worker)?;
         let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);
         let share = self.shares.of(&worker.name);
-        let capabilities = Arc::new(Capabilities::new(worker, share, policy, self.log.clone(), Arc::clone(&metrics)));
-        Arc::new(Worker {
+        let log = self.log.clone();
+        let made = Capabilities::new(worker, share, policy, log, Arc::clone(&metrics), kv.as_ref());
+        let capabilities = Arc::new(made);
+        Ok(Arc::new(Worker {
             name: Arc::clone(&capabilities.worker),
             version,
             code: Code::new(digest, &worker.component, Arc::clone(&capabilities), Arc::clone(&self.loader)),
@@ -249,7 +263,7 @@ impl Activator {
             allow_addresses: worker.allow_addresses.clone(),
             metrics,
             watched: Watched::default(),
-        })
+        }))
     }
 
     /// Looks for compiled code, and makes it where there is none.

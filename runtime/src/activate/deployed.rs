@@ -100,7 +100,7 @@ impl Activator {
         stored: &Stored,
         is_known: impl Fn(&Digest) -> bool,
     ) -> Result<(Arc<Worker>, Known), Diagnostics> {
-        let made = self.worker(&stored.configuration, stored.digest, stored.number.to_string().into());
+        let made = self.worker(&stored.configuration, stored.digest, stored.number.to_string().into())?;
         let known = self.code_of(&made.code, is_known, || self.loader.components.make_again(&made.code));
         let file = manifest_name(&stored.configuration.name, stored.number);
         Ok((made, known.map_err(|error| fault(&file, &error))?))

@@ -76,7 +76,7 @@ fn prepared(node: &Node, input: &[u8]) -> Option<Arc<Prepared>> {
     let worker = worker();
     let metrics = node.metrics.worker(&worker.name);
     let share = node.shares.of(&worker.name);
-    let capabilities = Capabilities::new(&worker, share, Policy::default(), GuestLog::events(), metrics);
+    let capabilities = Capabilities::new(&worker, share, Policy::default(), GuestLog::events(), metrics, None);
     Prepared::new(&node.engines, &inspection, &component, Arc::new(capabilities)).ok().map(Arc::new)
 }
 
@@ -164,6 +164,7 @@ fn worker() -> config::Worker {
         own_auth: None,
         allow_addresses: Vec::new(),
         secrets: Vec::new(),
+        kv: Vec::new(),
         rollout: Default::default(),
         routes: Vec::new(),
         limits,

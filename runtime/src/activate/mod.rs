@@ -13,6 +13,7 @@ mod code;
 mod compiled;
 pub mod compiler;
 mod components;
+mod data;
 mod deployed;
 mod deployments;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -29,6 +30,7 @@ pub use active::{Active, Destination, Target, Worker};
 pub use compiled::CompiledStore;
 pub use compiler::{CompileLimits, Compiler};
 pub use components::Components;
+pub use data::Data;
 pub use deployed::{Deployed, LeftOut};
 pub use deployments::{Ask, Asked, DeployError, Deployments, Found, Standing, Upload};
 pub use loader::Loader;

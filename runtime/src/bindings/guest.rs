@@ -13,10 +13,11 @@ use wasmtime_wasi_io::IoView;
 
 use super::held::is_charged;
 use super::log::Output;
-use super::{Event, Meter, Outbound, Usage, WorkerShare};
+use super::{Event, Granted, Meter, Outbound, Usage, WorkerShare};
 use crate::config::{self, WorkerLimits};
 use crate::egress::{Egress, Policy};
 use crate::observe::{GuestLog, WorkerMetrics};
+use crate::store::Kv;
 
 /// What one version of a worker may touch: made once when it is activated, shared by its invocations.
 pub struct Capabilities {
@@ -36,6 +37,8 @@ pub struct Capabilities {
     pub log: GuestLog,
     /// What is counted for it.
     pub metrics: Arc<WorkerMetrics>,
+    /// Its keys and values, if it has any.
+    pub(super) kv: Option<Arc<Granted>>,
     env: Vec<(String, String)>,
     config: BTreeMap<String, String>,
     /// The configuration with the secrets, of which a value may change while isolates run.
@@ -51,6 +54,7 @@ impl Capabilities {
         policy: Policy,
         log: GuestLog,
         metrics: Arc<WorkerMetrics>,
+        kv: Option<&Arc<Kv>>,
     ) -> Self {
         Self {
             worker: worker.name.as_str().into(),
@@ -61,6 +65,7 @@ impl Capabilities {
             policy: Arc::new(policy),
             log,
             metrics,
+            kv: kv.filter(|_| !worker.kv.is_empty()).map(|kv| Arc::new(Granted::new(worker, kv))),
             env: worker.env.clone().into_iter().collect(),
             config: worker.config.clone(),
             answers: ArcSwap::from_pointee(variables(&worker.config)),
@@ -101,6 +106,8 @@ pub struct Guest {
     pub meter: Meter,
     pub(super) capabilities: Arc<Capabilities>,
     pub(super) table: ResourceTable,
+    /// How often it has asked for keys and values in this invocation.
+    pub(super) kv_asked: u64,
     /// Made when the guest first asks for any of it: a guest that answers from its own memory never does.
     wasi: Option<(WasiCtx, Arc<Output>)>,
     http: WasiHttpCtx,
@@ -127,6 +134,7 @@ impl Guest {
             outbound: Outbound::new(capabilities),
             capabilities: Arc::clone(capabilities),
             table,
+            kv_asked: 0,
             http,
             answers: None,
         }
@@ -134,6 +142,7 @@ impl Guest {
 
     /// It is about to be asked.
     pub fn begin(&mut self, event: Event, egress: Egress) {
+        self.kv_asked = 0;
         if let Some((_, output)) = &self.wasi {
             output.begin(&event);
         }

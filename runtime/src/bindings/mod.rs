@@ -1,6 +1,6 @@
 //! What a worker may touch: the data behind a store, and one file for each WIT interface that a guest can import.
 //!
-//! May import: `failure`, `http`, `config`, `observe`, `egress`, `auth`, `deploy`. The way in: [`Guest`], the data of one store, and
+//! May import: `failure`, `http`, `config`, `observe`, `store`, `egress`, `auth`, `deploy`. The way in: [`Guest`], the data of one store, and
 //! [`link`], which gives a linker everything that a guest may import.
 //! Invariants: nothing is granted by default (no directory, no socket, no environment of the host); whatever a guest makes the
 //! host hold is bounded by a limit of limits.toml; a guest learns of its own request only.
@@ -11,6 +11,7 @@ mod guest;
 mod held;
 mod http;
 mod identity;
+mod kv;
 mod link;
 mod log;
 mod memory;
@@ -22,15 +23,21 @@ mod worker {
     wasmtime::component::bindgen!({
         path: "../guest-sdk/wit",
         // All of the package but wasi:config, which the library implements.
-        inline: "package eyot:host; world host { import eyot:worker/identity@0.1.0; import eyot:worker/client@0.1.0; }",
+        inline: "package eyot:host; world host {
+            import eyot:worker/identity@0.1.0;
+            import eyot:worker/client@0.1.0;
+            import eyot:worker/kv@0.1.0;
+        }",
         world: "eyot:host/host",
-        imports: { default: trappable },
+        imports: { "eyot:worker/kv": async | trappable, default: trappable },
+        with: { "eyot:worker/kv.namespace": super::kv::Open },
     });
 }
 
 pub use event::Event;
 pub use guest::{Capabilities, Guest};
 pub use http::Outbound;
+pub use kv::Granted;
 pub use link::{link, link_async};
 pub use memory::{NodeMemory, ROOM, WorkerShare, WorkerShares};
 pub use meter::{Meter, Usage};

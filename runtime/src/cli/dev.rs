@@ -21,6 +21,9 @@ use crate::observe::{AccessForm, Destination, Format, GuestLog, logs};
 
 mod workers;
 
+/// Where workers keep what outlives their isolates, in the current folder.
+const DATA: &str = ".eyot";
+
 use workers::Workers;
 
 /// Build every worker below the given folders and serve them, with reload.
@@ -31,7 +34,7 @@ use workers::Workers;
   eyot dev . --limits strict.toml
 
 A worker without routes of its own answers at http://NAME.localhost:8080/. One that is broken does not keep the others from
-serving; it does so itself as soon as it is repaired.
+serving; it does so itself as soon as it is repaired. What workers write into `kv` is kept in the folder .eyot.
 
 Exit codes: 0 after a signal, 1 when serving failed, 2 when the arguments are wrong or a port is in use.")]
 pub(super) struct Dev {
@@ -105,6 +108,7 @@ impl Dev {
         node.listeners = vec![Listener { address: self.listen, tls: None }];
         node.admin = Some(Admin { address: self.admin });
         node.state.clone_from(&self.state);
+        node.data = Some(DATA.into());
         for origin in &mut node.origins {
             // Nobody has defined it, so the demo origin stands in.
             let url = format!("http://{demo}/{}", origin.name);
@@ -151,6 +155,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         admin: None,
         state: None,
         store: None,
+        data: None,
         backups: None,
         secrets_key: None,
         preview: None,

@@ -24,6 +24,7 @@ mod deploy;
 mod deployments;
 mod dev;
 mod find;
+mod kv;
 mod limits;
 mod new;
 mod options;
@@ -77,6 +78,7 @@ const EXAMPLES: &str = "Examples:
   eyot rollout shop 7 10%              give a version a part of the requests
   eyot rollback shop                   go back to what served before
   eyot tail shop                       look at requests and log lines while they come
+  eyot kv ls shop                      look at what a worker keeps
   eyot probe ready                     ask a node on this machine whether it takes requests
   eyot limits                          show every limit, its value, and where it came from
   eyot schema node                     print the JSON Schema of node.toml, for editors
@@ -106,6 +108,7 @@ enum Command {
     Rollback(rollback::Rollback),
     Delete(delete::Delete),
     Secret(secret::Secret),
+    Kv(kv::Kv),
     Token(token::Token),
     Audit(audit::Audit),
     Status(status::Status),
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(rollback) => rollback.run(),
         Command::Delete(delete) => delete.run(),
         Command::Secret(secret) => secret.run(),
+        Command::Kv(kv) => kv.run(),
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
         Command::Status(status) => status.run(),

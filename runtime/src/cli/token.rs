@@ -163,6 +163,6 @@ fn row(token: &Kept) -> [String; 9] {
     [id, name, scope.to_owned(), workers, hosts, format!("…{hint}"), when(created), created_by, holds]
 }
 
-fn time(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn time(text: &str) -> Result<std::time::Duration, String> {
     positive_time(text).map_err(|wrong| format!("{}; {}", wrong.why, wrong.help))
 }

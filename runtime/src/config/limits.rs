@@ -196,6 +196,18 @@ limits! {
         random_bytes: Bytes,
         /// stdout and stderr of one invocation.
         log: Bytes or 0,
+        /// A key of the worker's keys and values.
+        kv_key: Bytes,
+        /// A value.
+        kv_value: Bytes or 0,
+        /// What is written beside a value.
+        kv_metadata: Bytes or 0,
+        /// All keys and values of a worker.
+        kv_total: Bytes or 0,
+        /// Keys that one call names.
+        kv_batch: Count,
+        /// Operations on keys and values.
+        kv_operations: Count or 0,
         /// Invocations at once.
         concurrency: Count,
         /// Requests waiting for a permit.

@@ -29,6 +29,8 @@ pub struct Node {
     pub state: Option<PathBuf>,
     /// Where deployed workers are kept. `None`: none can be deployed.
     pub store: Option<PathBuf>,
+    /// Where workers keep what outlives their isolates: with the store. `None`: nowhere.
+    pub data: Option<PathBuf>,
     /// Where backups of the store are made. There is one where there is a store.
     pub backups: Option<PathBuf>,
     /// The file with the key under which secrets of deployed workers are kept. `None`: EYOT_SECRETS_KEY, if it is there, is the key.
@@ -163,6 +165,7 @@ impl Reading {
             listeners,
             state: read_folder(root, STATE),
             backups: read_backups(root, store.as_deref()),
+            data: store.clone(),
             store,
             secrets_key: root
                 .optional::<String>(SECRETS_KEY)

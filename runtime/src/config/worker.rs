@@ -49,6 +49,8 @@ pub struct Worker {
     pub allow_addresses: Vec<IpNet>,
     /// The names of its secrets: `wasi:config/store` answers them, too, with the values that the operator has set.
     pub secrets: Vec<String>,
+    /// The namespaces of its keys and values.
+    pub kv: Vec<String>,
     /// How a new version comes to all of its requests.
     pub rollout: Rollout,
     /// Its routes. Without any, `eyot dev` serves it at `NAME.localhost`.
@@ -160,6 +162,7 @@ const ORIGINS: Key = key("origins", "a list of names of origins", "[\"shop\"]");
 const ISOLATE: Key = key("isolate", "\"fresh\" or \"reuse\"", "\"reuse\"");
 const TRAP: Key = key("trap_on_grow_failure", "true or false", "true");
 const SECRETS: Key = key("secrets", "a list of names", "[\"API_KEY\"]");
+const KV: Key = key("kv", "a list of names", "[\"sessions\"]");
 const EGRESS: Key = key("egress", "a list of destinations", "[\"https://api.example.com\"]");
 pub(super) const ADDRESSES: Key = key("allow_addresses", "a list of address blocks", "[\"10.0.0.0/8\"]");
 
@@ -229,6 +232,7 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
         own_auth,
         allow_addresses: allow_addresses.into_iter().flatten().map(Spanned::into_inner).collect(),
         secrets: read_secrets(root, &config),
+        kv: read_kv(root),
         rollout: read_rollout(root),
         config,
         routes,
@@ -265,6 +269,18 @@ fn read_secrets(root: &Table<'_>, config: &BTreeMap<String, String>) -> Vec<Stri
             () => continue,
         };
         root.source.fault(name.span(), message, "remove one of the two");
+    }
+    names.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// Each namespace once.
+fn read_kv(root: &Table<'_>) -> Vec<String> {
+    let names = root.list_with(KV, form::name).unwrap_or_default();
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].iter().any(|other| other.get_ref() == name.get_ref()) {
+            let message = format!("`{}` is listed twice in `kv`", name.get_ref());
+            root.source.fault(name.span(), message, "remove one of the two");
+        }
     }
     names.into_iter().map(Spanned::into_inner).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::kept::{self, Kept};
 use super::{certificates, internal, room};
-use crate::activate::{Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Loader, Mode};
+use crate::activate::{Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Data, Loader, Mode};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place};
 use crate::egress::Own;
@@ -94,7 +94,11 @@ pub(super) fn make<'a>(
         let (engines, component_size) = (Engines::new(room.pool), limits.component_size);
         let components = Components { engines, compiled, compiler, component_size };
         let loader = Loader::new(components, room.bounds, limits.load_queue, metrics.loads());
-        let activator = Activator { loader, metrics, shares, log, own, cores, egress };
+        let data = match purpose {
+            Purpose::Check => Data::unseen(node.data.clone()),
+            Purpose::Serve => Data::new(node.data.clone()),
+        };
+        let activator = Activator { loader, metrics, shares, log, data, own, cores, egress };
         match activator.activate(node, deployed) {
             Ok((activated, more)) => {
                 kept.iter_mut().for_each(|kept| kept.left_out.extend(more.iter().cloned()));

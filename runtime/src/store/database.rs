@@ -19,17 +19,28 @@ pub const DATABASE: &str = "state.db";
 /// `Eyot` in ASCII: which program the file belongs to, as `file(1)` shows it.
 const APPLICATION: i32 = 0x4579_6f74;
 
-/// Opens the database to change it, or makes it; brings it to our schema; looks whether it is whole.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
-    open_with(path, MIGRATIONS)
+/// Who else has the database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// Nobody.
+    Alone,
+    /// The process whose place this one takes, which may be writing.
+    Beside,
 }
 
-pub(super) fn open_with(path: &Path, migrations: &[Migration]) -> Result<Connection, StoreError> {
+/// Opens the database to change it, or makes it; brings it to our schema; looks whether it is whole.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    open_with(path, MIGRATIONS, Opening::Alone)
+}
+
+pub(super) fn open_with(path: &Path, migrations: &[Migration], opening: Opening) -> Result<Connection, StoreError> {
     let told = |error: rusqlite::Error| StoreError::sqlite(path, &error);
     let is_there = is_there(path)?;
     match is_there {
         // Before SQLite reads it, which would throw away what follows the damage.
-        true => refuse_damaged_log(path)?,
+        // What somebody is writing just now is not damaged.
+        true if opening == Opening::Alone => refuse_damaged_log(path)?,
+        true => {}
         false => create(path)?,
     }
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -48,8 +59,10 @@ pub(super) fn open_with(path: &Path, migrations: &[Migration]) -> Result<Connect
     // Its entry in the folder: SQLite sees to that of its journals only.
     durable::sync_folder(durable::parent(path)).map_err(|error| StoreError::file(path, WRITTEN, &error))?;
     refuse_damaged(path, check::schema(&connection, migrations))?;
-    // The next log begins anew: nothing in it is from before a crash, as `wal.rs` relies on.
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(told)?;
+    if opening == Opening::Alone {
+        // The next log begins anew: nothing in it is from before a crash, as `wal.rs` relies on.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(told)?;
+    }
     Ok(connection)
 }
 

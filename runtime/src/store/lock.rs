@@ -19,7 +19,12 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the folder.
     pub(super) fn take(folder: &Path) -> Result<Self, StoreError> {
-        let path = folder.join(LOCK);
+        Self::take_named(folder, LOCK)
+    }
+
+    /// Takes what this file in the folder stands for.
+    pub(super) fn take_named(folder: &Path, file: &str) -> Result<Self, StoreError> {
+        let path = folder.join(file);
         let told = |error| StoreError::file(&path, WRITTEN, &error);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = open.map_err(told)?;

@@ -15,6 +15,7 @@ mod digest;
 mod durable;
 mod error;
 mod horizon;
+mod kv;
 mod lock;
 mod migrate;
 mod model;
@@ -37,6 +38,7 @@ pub use database::DATABASE;
 pub use digest::Digest;
 pub use durable::write_whole;
 pub use error::StoreError;
+pub use kv::{Entry, Expected, Kv, KvError, KvLimits, Listed, Namespace, Page, Put, Room};
 pub use model::{
     After, By, Deployment, DeploymentId, NewDeployment, NewVersion, Once, Plan, Version, VersionId, Why, Worker,
 };

@@ -55,7 +55,7 @@ impl Store {
         let threads = || -> Result<_, StoreError> {
             let reader = Owner::start("eyot-store-read", database::open_to_read(&database)?);
             let files = Owner::start("eyot-store-files", components.clone());
-            let writer = Writer::start(connection, database.clone());
+            let writer = Writer::start("eyot-store-write", connection, database.clone());
             let told = |error| StoreError::file(folder, "given its threads", &error);
             Ok((reader.map_err(told)?, files.map_err(told)?, writer.map_err(told)?))
         };
@@ -188,6 +188,23 @@ impl Store {
     pub async fn remove_worker(&self, by: By, worker: &str, after: After) -> Result<Deployment, StoreError> {
         let worker = worker.to_owned();
         self.writer.change(move |connection| change::remove(connection, &by, &worker, after)).await
+    }
+
+    /// Writes a line of the audit, for a change that was made elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn note(
+        &self,
+        by: By,
+        action: &'static str,
+        target: &str,
+        detail: serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let target = target.to_owned();
+        self.writer
+            .change(move |connection| change::audit(connection, change::now(), &by, action, &target, &detail))
+            .await
     }
 
     /// Removes what nobody will serve again, by the rule of `prune.rs`.

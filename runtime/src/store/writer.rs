@@ -28,8 +28,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts it on the one connection that may write.
-    pub(super) fn start(connection: Connection, path: PathBuf) -> io::Result<Self> {
+    /// Starts it, under this name, on the one connection that may write.
+    pub(super) fn start(name: &str, connection: Connection, path: PathBuf) -> io::Result<Self> {
         let (changes, asked) = mpsc::channel(MOST_WAITING);
         #[cfg(test)]
         let commits = Arc::new(AtomicU64::new(0));
@@ -40,7 +40,7 @@ impl Writer {
             commits: Arc::clone(&commits),
             failed: None,
         };
-        let thread = thread::Builder::new().name("eyot-store-write".to_owned()).spawn(move || desk.run(asked))?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || desk.run(asked))?;
         Ok(Self {
             changes: Some(changes),
             thread: Some(thread),

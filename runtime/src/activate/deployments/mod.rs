@@ -5,6 +5,7 @@
 
 mod error;
 mod kept;
+mod kv;
 mod preview;
 mod probe;
 mod secrets;

@@ -85,7 +85,7 @@ impl super::Activator {
             let message = format!("the component has {} bytes, and limit `component_size` is {most}", bytes.len());
             return Err(config::Diagnostic::new(component, message, "make it smaller, or raise the limit of the node"));
         }
-        let made = self.worker(configuration, Digest::of(bytes), "new".into());
+        let made = self.worker(configuration, Digest::of(bytes), "new".into())?;
         let known = self.code_of(&made.code, |_| false, || self.loader.components.make(&made.code, bytes));
         known.map(drop).map_err(|error| super::super::activator::fault(&component.file, &error))
     }

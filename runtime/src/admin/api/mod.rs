@@ -8,6 +8,7 @@ mod backups;
 mod caller;
 mod deployments;
 mod extract;
+mod kv;
 mod problem;
 mod secrets;
 pub mod shapes;
@@ -144,6 +145,9 @@ fn paths() -> OpenApiRouter<Shared> {
         .routes(routes!(deployments::roll_back))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove))
+        .routes(routes!(kv::namespaces))
+        .routes(routes!(kv::list, kv::put))
+        .routes(routes!(kv::show, kv::delete))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))

@@ -13,7 +13,7 @@ use super::shapes::Fault;
 use crate::activate::DeployError;
 use crate::auth::operator::{GrantError, REFUSED, Refusal};
 use crate::config::Diagnostics;
-use crate::store::{SecretError, StoreError, VaultError};
+use crate::store::{KvError, SecretError, StoreError, VaultError};
 
 /// Why a request is not done.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -194,6 +194,18 @@ impl From<GrantError> for Problem {
 impl From<SecretError> for Problem {
     fn from(error: SecretError) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+impl From<KvError> for Problem {
+    fn from(error: KvError) -> Self {
+        let detail = error.to_string();
+        match error {
+            KvError::Store(error) => error.into(),
+            KvError::Full { .. } => Self::new(StatusCode::CONFLICT, "full", detail),
+            KvError::Conflict => Self::new(StatusCode::CONFLICT, "raced", detail),
+            KvError::EmptyKey | KvError::TooLarge { .. } | KvError::NotANumber => Self::invalid(detail),
+        }
     }
 }
 

@@ -109,6 +109,21 @@ impl Connection {
         self.send(Method::PUT, path, &Once::Harmless, |request| Ok(request.json(body)))?.of(&self.base)
     }
 
+    /// The same, where there is nothing to answer.
+    pub(in crate::cli) fn put_only(&self, path: &[&str], body: &impl Serialize) -> Result<(), Refusal> {
+        self.send(Method::PUT, path, &Once::Harmless, |request| Ok(request.json(body))).map(drop)
+    }
+
+    /// Takes away what a query names.
+    pub(in crate::cli) fn delete_with(
+        &self,
+        path: &[&str],
+        query: &impl Serialize,
+        once: &Once,
+    ) -> Result<Answer, Refusal> {
+        self.send(Method::DELETE, path, once, |request| Ok(request.query(query)))
+    }
+
     /// Takes something away.
     pub(in crate::cli) fn delete(&self, path: &[&str], once: &Once) -> Result<Answer, Refusal> {
         self.send(Method::DELETE, path, once, Ok)

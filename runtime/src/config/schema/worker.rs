@@ -21,6 +21,8 @@ pub(super) struct Worker {
     config: Option<Strings>,
     /// The names of secrets that `wasi:config/store` answers, too. The operator sets their values.
     secrets: Option<Vec<Secret>>,
+    /// The namespaces of the worker's keys and values: what `wasi:keyvalue` and `eyot:worker/kv` open.
+    kv: Option<Vec<Name>>,
     /// The origins of node.toml that the worker may ask, at `http://NAME.origin.internal/`.
     origins: Option<Vec<Name>>,
     /// What else it may ask: `[scheme://]host[:port]`, https unless said otherwise. Without it: nothing.

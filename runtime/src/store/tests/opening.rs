@@ -87,7 +87,7 @@ async fn an_upgrade_keeps_a_copy_of_what_there_was() {
     drop(store);
     let path = database(folder.path());
     let next = [migrate::MIGRATIONS, &["CREATE TABLE others (name TEXT PRIMARY KEY) STRICT;"]].concat();
-    drop(database::open_with(&path, &next).unwrap());
+    drop(database::open_with(&path, &next, database::Opening::Alone).unwrap());
     let count = |path: &Path| -> i64 {
         let connection = Connection::open(path).unwrap();
         let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'others'";
@@ -109,7 +109,7 @@ async fn an_upgrade_that_fails_leaves_the_database_as_it_was() {
     drop(store);
     let path = database(folder.path());
     let next = [migrate::MIGRATIONS, &["CREATE TABLE others (name TEXT) STRICT; CREATE TABLE workers (x);"]].concat();
-    let error = database::open_with(&path, &next).unwrap_err();
+    let error = database::open_with(&path, &next, database::Opening::Alone).unwrap_err();
     assert!(matches!(error, StoreError::Migration { number: 2, .. }), "{error}");
     let store = open(folder.path()).unwrap();
     assert_eq!(everything(&store).await, before);

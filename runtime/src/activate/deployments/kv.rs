@@ -1,0 +1,46 @@
+//! Keys and values of workers, for operators: what is there, and changes that stand in the audit.
+
+use std::sync::Arc;
+
+use super::Deployments;
+use crate::store::{By, Expected, Kv, KvError, KvLimits, Namespace, Put, StoreError};
+
+impl Deployments {
+    /// What all workers keep.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn kv(&self) -> Result<Arc<Kv>, StoreError> {
+        self.activator.data.kv()?.ok_or(StoreError::Closed)
+    }
+
+    /// Writes all of them or none.
+    ///
+    /// # Errors
+    /// When a limit of the worker is passed, and when they cannot be written.
+    pub async fn put_kv(&self, by: By, namespace: &Namespace, puts: Vec<Put>) -> Result<(), KvError> {
+        let store = self.store()?;
+        let detail = serde_json::json!({ "namespace": &*namespace.name, "keys": puts.len() });
+        self.kv()?.put_many(namespace, puts, self.kv_limits(&namespace.worker)).await?;
+        Ok(store.note(by, "kv.put", &namespace.worker, detail).await?)
+    }
+
+    /// Deletes what stands at a key.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn delete_kv(&self, by: By, namespace: &Namespace, key: String) -> Result<(), KvError> {
+        let store = self.store()?;
+        let detail = serde_json::json!({ "namespace": &*namespace.name, "key": key });
+        self.kv()?.delete(namespace, key, Expected::Anything).await?;
+        Ok(store.note(by, "kv.delete", &namespace.worker, detail).await?)
+    }
+
+    /// Those of the worker as it serves; of one that does not, those that a worker has which sets none.
+    fn kv_limits(&self, worker: &str) -> KvLimits {
+        let own = self.serving().versions(worker).next().map(|(_, configuration)| KvLimits::of(&configuration.limits));
+        let configured = || self.node.workers.iter().find(|other| other.name == worker);
+        own.or_else(|| configured().map(|worker| KvLimits::of(&worker.limits)))
+            .unwrap_or_else(|| KvLimits::of(&self.node.limits.worker_defaults()))
+    }
+}

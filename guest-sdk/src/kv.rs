@@ -62,7 +62,7 @@ pub struct Listed {
 /// Some of the keys, in the order of their bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Those of this page.
+    /// Those of this page. There may be fewer than were asked for, even none, though others follow.
     pub entries: Vec<Listed>,
     /// Where the next page begins; `None` on the last one.
     pub cursor: Option<String>,

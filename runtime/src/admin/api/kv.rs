@@ -60,9 +60,8 @@ pub(super) async fn list(
         limit => return Err(Problem::bad(format!("`limit` is {limit}, and may be 1 to {}", PAGE.1))),
     };
     let page = shared.deployments.kv()?.list(&namespace, prefix.unwrap_or_default(), after, limit).await?;
-    let next = page.entries.last().map(|last| last.key.clone()).filter(|_| page.more);
     let key = |Listed { key, metadata, expires }| KvKey { key, metadata, expires };
-    Ok(Json(KvPage { keys: page.entries.into_iter().map(key).collect(), next }))
+    Ok(Json(KvPage { keys: page.entries.into_iter().map(key).collect(), next: page.next }))
 }
 
 /// What stands at a key.

@@ -60,7 +60,7 @@ impl Guest {
         open: &Open,
         after: u64,
         most: u32,
-    ) -> Result<Vec<(u64, String)>, Refused> {
+    ) -> Result<(Vec<String>, Option<u64>), Refused> {
         let _room = self.ask(open, 1, u64::from(most).saturating_mul(open.granted.limits.key)).await?;
         Ok(open.granted.kv.keys(&open.namespace, after, most).await?)
     }

@@ -169,12 +169,7 @@ impl Guest {
         open: &Open,
         cursor: Option<u64>,
     ) -> Result<(Vec<String>, Option<u64>), Refused> {
-        // One more than is answered tells whether there are more.
-        let mut found = self.keys_from(open, cursor.unwrap_or(0), PAGE + 1).await?;
-        let more = found.len() > PAGE as usize;
-        found.truncate(PAGE as usize);
-        let cursor = found.last().map(|(number, _)| *number).filter(|_| more);
-        Ok((found.into_iter().map(|(_, key)| key).collect(), cursor))
+        self.keys_from(open, cursor.unwrap_or(0), PAGE).await
     }
 
     async fn keys_by_name(
@@ -183,8 +178,7 @@ impl Guest {
         cursor: Option<String>,
     ) -> Result<(Vec<String>, Option<String>), Refused> {
         let page = self.list_from(open, String::new(), cursor, PAGE).await?;
-        let cursor = page.entries.last().map(|last| last.key.clone()).filter(|_| page.more);
-        Ok((page.entries.into_iter().map(|listed| listed.key).collect(), cursor))
+        Ok((page.entries.into_iter().map(|listed| listed.key).collect(), page.next))
     }
 }
 

@@ -113,12 +113,11 @@ impl From<store::Entry> for Entry {
 
 impl From<store::Page> for Page {
     fn from(page: store::Page) -> Self {
-        let last = page.entries.last().map(|last| last.key.clone());
         let listed = |listed: store::Listed| Listed {
             key: listed.key,
             metadata: listed.metadata,
             expires: listed.expires.map(milliseconds),
         };
-        Self { entries: page.entries.into_iter().map(listed).collect(), cursor: last.filter(|_| page.more) }
+        Self { entries: page.entries.into_iter().map(listed).collect(), cursor: page.next }
     }
 }

@@ -21,7 +21,7 @@ use super::durable;
 use super::error::{Cause, StoreError, WRITTEN};
 use super::lock::Lock;
 use super::migrate::Migration;
-use super::thread::Owner;
+use super::thread::{Owner, apart};
 use super::writer::Writer;
 
 pub use model::{Entry, Expected, KvError, KvLimits, Listed, Namespace, Page, Put};
@@ -119,11 +119,16 @@ impl Kv {
         self.read(namespace, move |connection, namespace| rows::exists(connection, namespace, &key, now())).await
     }
 
-    /// Keys in the order in which they were first written, behind this place, so many at most; with each the place behind it.
+    /// Keys in the order in which they were first written, behind this place, so many at most, and where the next page begins.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn keys(&self, namespace: &Namespace, after: u64, most: u32) -> Result<Vec<(u64, String)>, KvError> {
+    pub async fn keys(
+        &self,
+        namespace: &Namespace,
+        after: u64,
+        most: u32,
+    ) -> Result<(Vec<String>, Option<u64>), KvError> {
         self.read(namespace, move |connection, namespace| rows::keys(connection, namespace, after, most, now())).await
     }
 
@@ -227,8 +232,13 @@ impl Kv {
     /// # Errors
     /// When the database cannot be read.
     pub async fn namespaces(&self, worker: &str) -> Result<Vec<(String, u64)>, KvError> {
-        let worker = worker.to_owned();
-        self.ask(move |connection| rows::namespaces(connection, &worker, now())).await
+        let (worker, path) = (worker.to_owned(), self.path.clone());
+        // All of its entries are looked at, which nobody else should wait for.
+        let count = move || {
+            let connection = database::open_to_read(&path)?;
+            rows::namespaces(&connection, &worker, now()).map_err(|cause| cause.at(&path))
+        };
+        Ok(apart("eyot-kv-count", count).await?)
     }
 
     /// Removes what has expired, some of it at a time, and says how much it was. Nobody is given it before that either.

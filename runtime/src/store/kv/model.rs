@@ -68,10 +68,11 @@ pub struct Listed {
 /// Some of what there is, in the order of the keys' bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Those of this page.
+    /// Those of this page. There may be fewer than were asked for, though others follow: what has expired is looked at, too, and only so
+    /// much is looked at in one go.
     pub entries: Vec<Listed>,
-    /// Whether there are more behind the last one.
-    pub more: bool,
+    /// Behind which key the next page begins; `None`: this is the last one.
+    pub next: Option<String>,
 }
 
 /// What is written.

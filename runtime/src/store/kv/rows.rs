@@ -18,6 +18,9 @@ const HEAD: &str = "SELECT id, namespace, key, metadata, expires, revision, size
 const WHOLE: &str = "SELECT id, namespace, key, metadata, expires, revision, size, digest, seal, value FROM entries";
 const NAMESPACE: &str = "(SELECT id FROM namespaces WHERE worker = ?1 AND name = ?2)";
 
+/// So many entries are looked at for one page: others wait for the thread that reads, and a worker may have many that have expired.
+const LOOKED_AT: u32 = 4000;
+
 /// An answer, or why there is none that is not the store's fault.
 type Answer<T> = Result<Result<T, KvError>, Cause>;
 
@@ -127,47 +130,50 @@ pub(super) fn list(
     // No key is empty, so every key comes after the empty one.
     let given = params![namespace.worker, namespace.name, prefix, after.unwrap_or_default()];
     let mut rows = statement.query(given)?;
-    let mut page = Page { entries: Vec::new(), more: false };
-    while let Some(row) = rows.next()? {
+    let (mut entries, mut last) = (Vec::new(), None);
+    for looked_at in 0.. {
+        let Some(row) = rows.next()? else { break };
         let head = Head::read(row)?;
         // Those with a prefix stand together, and begin with the prefix itself.
         if !head.key.starts_with(prefix) {
             break;
         }
-        if !head.is_there(now) {
-            continue;
+        if entries.len() >= most as usize || looked_at >= LOOKED_AT {
+            return Ok(Page { entries, next: last });
         }
-        if page.entries.len() >= most as usize {
-            page.more = true;
-            break;
+        last = Some(head.key.clone());
+        if head.is_there(now) {
+            entries.push(Listed { key: head.key, metadata: head.metadata, expires: head.expires });
         }
-        page.entries.push(Listed { key: head.key, metadata: head.metadata, expires: head.expires });
     }
-    Ok(page)
+    Ok(Page { entries, next: None })
 }
 
-/// Keys in the order in which they were first written, behind this one; with each what comes behind it.
+/// Keys in the order in which they were first written, behind this place, and where the next page begins.
 pub(super) fn keys(
     connection: &Connection,
     namespace: &Namespace,
     after: u64,
     most: u32,
     now: Timestamp,
-) -> Result<Vec<(u64, String)>, Cause> {
+) -> Result<(Vec<String>, Option<u64>), Cause> {
     let query = format!("{HEAD} WHERE namespace = {NAMESPACE} AND id > ?3 ORDER BY id");
     let mut statement = connection.prepare_cached(&query)?;
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![namespace.worker, namespace.name, after])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()?
-        && found.len() < most as usize
-    {
+    let (mut keys, mut last) = (Vec::new(), None);
+    for looked_at in 0.. {
+        let Some(row) = rows.next()? else { break };
         let head = Head::read(row)?;
+        if keys.len() >= most as usize || looked_at >= LOOKED_AT {
+            return Ok((keys, last));
+        }
+        last = Some(head.id.unsigned_abs());
         if head.is_there(now) {
-            found.push((head.id.unsigned_abs(), head.key));
+            keys.push(head.key);
         }
     }
-    Ok(found)
+    Ok((keys, None))
 }
 
 pub(super) fn put(

@@ -59,7 +59,7 @@ async fn what_has_expired_is_not_there_and_its_room_comes_back() {
     assert!(!kv.exists(&shop, "a".to_owned()).await.unwrap());
     let page = kv.list(&shop, String::new(), None, 10).await.unwrap();
     assert_eq!(page.entries.iter().map(|entry| &*entry.key).collect::<Vec<_>>(), ["c"]);
-    assert_eq!(kv.keys(&shop, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(kv.keys(&shop, 0, 10).await.unwrap().0.len(), 1);
     assert_eq!(kv.namespaces("shop").await.unwrap(), [("carts".to_owned(), 1)]);
     // It counts as nothing for whoever expects nothing, and for a number.
     kv.put(&shop, Put::new("a", "new"), Expected::Nothing, LIMITS).await.unwrap();
@@ -142,7 +142,7 @@ async fn many_are_written_together_or_not_at_all() {
     assert!(kv.put_many(&shop, puts(&[("c", "1"), ("d", "12")]), one_is_too_large).await.is_err());
     let for_two_and_a_bit = KvLimits { total: kv.used("shop").await.unwrap() + 200, ..LIMITS };
     assert!(kv.put_many(&shop, puts(&[("c", "1"), ("d", "1")]), for_two_and_a_bit).await.is_err());
-    assert_eq!(kv.keys(&shop, 0, 10).await.unwrap().len(), 2);
+    assert_eq!(kv.keys(&shop, 0, 10).await.unwrap().0.len(), 2);
     let keys = ["a", "x", "b"].map(str::to_owned).to_vec();
     let found = kv.get_many(&shop, keys.clone(), 2).await.unwrap();
     assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
@@ -193,15 +193,44 @@ async fn a_page_begins_behind_the_one_before_whatever_changes_meanwhile() {
     loop {
         let page = kv.list(&shop, "k".to_owned(), after.clone(), 10).await.unwrap();
         seen.extend(page.entries.into_iter().map(|entry| entry.key));
-        after = seen.last().cloned();
+        after = page.next;
         // Of what was seen already one goes, and one comes before it.
         kv.delete(&shop, seen[0].clone(), Expected::Anything).await.unwrap();
         put(&kv, &shop, "a-new-one", "x").await;
-        if !page.more {
+        if after.is_none() {
             break;
         }
     }
     assert_eq!(seen, (0..25).map(|number| format!("k{number:02}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn many_that_have_expired_are_looked_at_a_part_at_a_time() {
+    let (_folder, kv) = fresh();
+    let shop = of("shop", "carts");
+    let gone = |number| Put { expires: ago(1), ..Put::new(format!("k{number:05}"), "x") };
+    for part in 0..9 {
+        kv.put_many(&shop, (part * 1000..(part + 1) * 1000).map(gone).collect(), LIMITS).await.unwrap();
+    }
+    put(&kv, &shop, "last", "x").await;
+    let (mut pages, mut after, mut seen) = (0, None, Vec::new());
+    loop {
+        let page = kv.list(&shop, String::new(), after, 10).await.unwrap();
+        (pages, after) = (pages + 1, page.next);
+        seen.extend(page.entries.into_iter().map(|entry| entry.key));
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((pages, seen), (3, vec!["last".to_owned()]));
+    let (mut pages, mut after, mut seen) = (0, Some(0), Vec::new());
+    while let Some(place) = after {
+        let (keys, next) = kv.keys(&shop, place, 10).await.unwrap();
+        (pages, after) = (pages + 1, next);
+        seen.extend(keys);
+    }
+    assert_eq!((pages, seen), (3, vec!["last".to_owned()]));
+    assert_eq!(kv.sweep().await.unwrap(), 9000);
 }
 
 proptest! {

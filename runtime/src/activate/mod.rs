@@ -15,6 +15,7 @@ pub mod compiler;
 mod components;
 mod deployed;
 mod deployments;
+mod expected;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod loader;

@@ -35,7 +35,7 @@ mod writer;
 pub use backup::restore;
 pub use database::DATABASE;
 pub use digest::Digest;
-pub use durable::write_whole;
+pub use durable::{make_folder, write_whole};
 pub use error::StoreError;
 pub use model::{
     After, By, Deployment, DeploymentId, NewDeployment, NewVersion, Once, Plan, Version, VersionId, Why, Worker,

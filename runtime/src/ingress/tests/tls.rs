@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::config::{CertificateFiles, Diagnostics, ListenerTls};
+use crate::config::{Certificate, CertificateFiles, Diagnostics, ListenerTls};
 
 /// A folder with a certificate for `localhost` and its key, and a client that trusts it.
 struct Files {
@@ -35,7 +35,8 @@ impl Files {
 
     fn load(&self, certificate: &str, key: &str) -> Result<Credentials, Diagnostics> {
         let files = CertificateFiles { certificate: self.path(certificate), key: self.path(key), ocsp: None };
-        load_tls(&ListenerTls { certificates: vec![files], clients: None })
+        let certificates = vec![Certificate::Files(files)];
+        load_tls(&ListenerTls { certificates, clients: None }, &Challenges::default())
     }
 
     fn start(&self) -> Running {

@@ -97,8 +97,9 @@ impl Ordering {
     /// What is kept of certificates and accounts.
     fn kept(&self) -> Vec<PathBuf> {
         let folder = self.node.folder.path().join("store/acme");
-        let mut kept: Vec<_> =
-            std::fs::read_dir(folder).map(|files| files.flatten().map(|file| file.path()).collect()).unwrap_or_default();
+        let mut kept: Vec<_> = std::fs::read_dir(folder)
+            .map(|files| files.flatten().map(|file| file.path()).collect())
+            .unwrap_or_default();
         kept.sort();
         kept
     }

@@ -144,7 +144,11 @@ fn the_first_request_after_a_handshake_waits_for_no_load() {
         times.sort_unstable();
         times[times.len() / 2]
     };
-    eprintln!("first request: {:?} where the handshake named its host, {:?} else", median(&mut named), median(&mut unnamed));
+    eprintln!(
+        "first request: {:?} where the handshake named its host, {:?} else",
+        median(&mut named),
+        median(&mut unnamed)
+    );
 }
 
 fn asked(connection: &mut Connection, number: usize) -> Duration {

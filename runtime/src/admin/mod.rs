@@ -1,6 +1,6 @@
 //! The operator's own listener: is the process alive, is it ready, what does it count; and the API by which workers are deployed.
 //!
-//! May import: all rooms up to `ingress`.
+//! May import: all rooms up to `acme`.
 //!
 //! The way in: a [`Panel`] is a [`Handle`]; `node.rs` gives it cores and a loopback address of its own, so that
 //! it answers when the others have all the work and all the connections they may have. It hands what begins with `/v1/` to its [`Api`].

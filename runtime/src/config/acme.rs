@@ -120,7 +120,11 @@ impl Ordering {
         if let toml::de::DeValue::Array(all) = value.get_ref()
             && all.is_empty()
         {
-            table.source.fault(value.span(), "`acme`: a certificate is for one host at least", "name it, or leave it out");
+            table.source.fault(
+                value.span(),
+                "`acme`: a certificate is for one host at least",
+                "name it, or leave it out",
+            );
         }
         let mut own: Vec<String> = Vec::new();
         for name in names {
@@ -168,7 +172,8 @@ fn file_name(directory: &Url, names: &[String]) -> String {
 
 fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     // None of them has a line's end in it.
-    let digest = parts.into_iter().fold(Sha256::new(), |sha, part| sha.chain_update(part).chain_update("\n")).finalize();
+    let digest =
+        parts.into_iter().fold(Sha256::new(), |sha, part| sha.chain_update(part).chain_update("\n")).finalize();
     hex::encode(&digest[..6])
 }
 
@@ -187,7 +192,9 @@ fn read_acme(table: &Table<'_>) -> Option<Acme> {
     // Nobody agrees to a contract by leaving a key out.
     let agreed = table.required_with(TERMS, |text| match text {
         "agreed" => Ok(()),
-        _ => Err(Wrong::new("an authority issues only to who has agreed to its terms", "read them and write \"agreed\"")),
+        _ => {
+            Err(Wrong::new("an authority issues only to who has agreed to its terms", "read them and write \"agreed\""))
+        }
     });
     let external = table.table(EXTERNAL.0, EXTERNAL.1);
     let has_external = external.is_some();
@@ -250,7 +257,9 @@ mod tests {
         assert!(first.starts_with("a.test-") && first.ends_with(".pem"), "{first}");
         let digest = |name: &str| name.rsplit_once('-').unwrap().1.to_owned();
         assert_eq!(digest(&first), digest(&file_name(&one, &names(&["b.test", "a.test"]))));
-        for other in [file_name(&one, &names(&["a.test"])), file_name(&url("https://two.test/"), &names(&["a.test", "b.test"]))] {
+        for other in
+            [file_name(&one, &names(&["a.test"])), file_name(&url("https://two.test/"), &names(&["a.test", "b.test"]))]
+        {
             assert_ne!(digest(&first), digest(&other));
         }
     }
@@ -267,7 +276,9 @@ mod tests {
     #[test]
     fn a_contact_is_one_address() {
         assert!(contact("mailto:ops@example.com").is_ok());
-        for wrong in ["ops@example.com", "mailto:", "mailto:@a", "mailto:a@", "mailto:a@b,c@d", "mailto:a@b?subject=x", "tel:1"] {
+        for wrong in
+            ["ops@example.com", "mailto:", "mailto:@a", "mailto:a@", "mailto:a@b,c@d", "mailto:a@b?subject=x", "tel:1"]
+        {
             assert!(contact(wrong).is_err(), "{wrong}");
         }
     }

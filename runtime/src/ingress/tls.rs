@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::CryptoProvider;
 use rustls::ServerConnection;
+use rustls::crypto::CryptoProvider;
 use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::server::TlsStream;
@@ -185,4 +185,3 @@ fn agreed(connection: &ServerConnection, presented: &Presented) -> Tls {
     let server_name = connection.server_name().map(str::to_ascii_lowercase);
     Tls { version, cipher, server_name, certificate: Arc::clone(&presented.shown.certificate) }
 }
-

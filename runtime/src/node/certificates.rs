@@ -70,7 +70,8 @@ impl Installs for Certificates {
 
     fn install(&self, file: &Path) -> Result<(), Diagnostics> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh: Vec<_> = self.listeners.iter().map(|listener| listener.read_ordered(file)).collect::<Result<_, _>>()?;
+        let fresh: Vec<_> =
+            self.listeners.iter().map(|listener| listener.read_ordered(file)).collect::<Result<_, _>>()?;
         for fresh in fresh.into_iter().flatten() {
             fresh.serve();
         }

@@ -33,7 +33,9 @@ impl State for Alone {
         self.orders.iter().for_each(|orders| orders.stop());
         let released = self.deployments.as_ref().map_or(Ok(()), |deployments| deployments.release());
         // Then it is still ours.
-        released.inspect_err(|_| self.orders.iter().for_each(|orders| orders.start())).map_err(|error| error.to_string())
+        released
+            .inspect_err(|_| self.orders.iter().for_each(|orders| orders.start()))
+            .map_err(|error| error.to_string())
     }
 
     fn resume(&self) -> Result<(), String> {

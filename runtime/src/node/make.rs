@@ -105,17 +105,7 @@ pub(super) fn make<'a>(
         match activator.activate(node, deployed) {
             Ok((activated, more)) => {
                 kept.iter_mut().for_each(|kept| kept.left_out.extend(more.iter().cloned()));
-                Some(Made {
-                    node,
-                    activator,
-                    activated,
-                    kept,
-                    listening,
-                    operator,
-                    credentials,
-                    authority,
-                    challenges,
-                })
+                Some(Made { node, activator, activated, kept, listening, operator, credentials, authority, challenges })
             }
             Err(more) => {
                 add_new(&mut faults, more);

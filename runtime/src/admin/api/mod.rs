@@ -88,12 +88,7 @@ impl Modify for Bearer {
 
 impl Api {
     /// Answers for these deployments, and whoever has a token that they know.
-    pub fn new(
-        deployments: Arc<Deployments>,
-        orders: Option<Arc<Orders>>,
-        tails: Tails,
-        ready: Ready,
-    ) -> Self {
+    pub fn new(deployments: Arc<Deployments>, orders: Option<Arc<Orders>>, tails: Tails, ready: Ready) -> Self {
         let most = deployments.node().limits.node_limits().component_size.saturating_add(BESIDE_COMPONENT);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let watching = Watching { tails, access: Access::Tokens(Arc::clone(&deployments)) };

@@ -48,17 +48,21 @@ impl Loaded {
         let clients = files.clients.as_ref().map(|clients| Clients::read(clients, &provider).map(Arc::new)).transpose();
         let clients = clients.map_err(|fault| faults.push(fault)).ok().flatten();
         let (mut shown, mut warnings) = (Vec::new(), Vec::new());
-        for one in &files.certificates {
+        for (index, one) in files.certificates.iter().enumerate() {
+            let in_use = || before.and_then(|before| before.shown.get(index).cloned().flatten());
             let read = match one {
-                Certificate::Files(files) => Shown::read(files, &provider).map(Some),
-                // What was kept and is of no use any more is ordered anew, and is nobody's fault.
-                Certificate::Ordered(ordered) => Ok(Shown::kept(ordered, &provider).unwrap_or_else(|Diagnostics(why)| {
-                    warnings.extend(why);
-                    None
-                })),
+                Certificate::Files(files) => Shown::read(files, &provider).map(|shown| Some(Arc::new(shown))),
+                // What was kept and is of no use any more is ordered anew, and is nobody's fault. What is in use stays until then.
+                Certificate::Ordered(ordered) => Ok(match Shown::kept(ordered, &provider) {
+                    Ok(kept) => kept.map(Arc::new).or_else(in_use),
+                    Err(Diagnostics(why)) => {
+                        warnings.extend(why);
+                        in_use()
+                    }
+                }),
             };
             match read {
-                Ok(read) => shown.push(read.map(Arc::new)),
+                Ok(read) => shown.push(read),
                 Err(Diagnostics(more)) => faults.extend(more),
             }
         }
@@ -195,6 +199,6 @@ fn twice(claims: &[Claim<'_>], clash: &Clash) -> Diagnostic {
 
 fn unfit(files: &ListenerTls, error: &rustls::Error) -> Diagnostic {
     let message = format!("TLS cannot be set up with these certificates: {error}");
-    let first = files.files().next().map(|first| Place::file(first));
+    let first = files.files().next().map(Place::file);
     Diagnostic::new(first.unwrap_or_default(), message, "give an X.509 certificate with an RSA, ECDSA or Ed25519 key")
 }

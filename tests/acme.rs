@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use certificates::Authority;
 use dial::{Client, Connection, VERSIONS};
-use directory::{Directory, Site, free_port};
+use directory::{CUSTOMER, Directory, Site, free_port};
 use harness::{Answer, Node, client, eyot, until};
 
 /// A node with one listener, which has a certificate of a file for `other.test`, and orders others.
@@ -41,18 +41,22 @@ impl Ordering {
         let mut authority = Site::new(port);
         site(&mut authority);
         let known = Authority::new("of a file");
-        let issued = known.issue(&["other.test"]);
+        let issued = known.issue(&["other.test", "*.other.test"]);
+        let external =
+            authority.external.map(|_| format!("external_account = {{ id = \"{CUSTOMER}\", key = \"mac\" }}\n"));
+        let external = external.unwrap_or_default();
         let configuration = format!(
             "store = \"store\"\nstate = \"state\"\n\
              [acme]\ndirectory = \"{}\"\ncertificate_authority = \"roots.pem\"\n\
-             contact = [\"mailto:ops@example.com\"]\nterms_of_service = \"agreed\"\nretry = \"1s\"\n\
+             contact = [\"mailto:ops@example.com\"]\nterms_of_service = \"agreed\"\nretry = \"1s\"\n{external}\
              [admin]\naddress = \"127.0.0.1:0\"\n[[route]]\nrespond = {{ body = \"ok\" }}\n\
              [[listener]]\naddress = \"127.0.0.1:{port}\"\n\
              tls = {{ certificate = \"other.pem\", key = \"other.key\" }}\n{ordered}\n",
             authority.url()
         );
         let roots = authority.roots();
-        let files = [("roots.pem", &*roots), ("other.pem", &issued.pem), ("other.key", &issued.key)];
+        let mac = authority.external.unwrap_or_default();
+        let files = [("roots.pem", &*roots), ("other.pem", &issued.pem), ("other.key", &issued.key), ("mac", mac)];
         let node = Node::start_by(eyot(), &configuration, &files, "off");
         Self { node, site: authority, other: Client::new(&known, VERSIONS[1]).forgetful() }
     }

@@ -26,9 +26,14 @@ pub struct Site {
     pub validity: u32,
     /// It issues none for this name.
     pub blocked: &'static str,
-    /// For so many seconds it does nothing before it looks.
+    /// For so many seconds at most it does nothing before it looks.
     pub sleeps: u32,
+    /// It has customers, and this is the key of the only one.
+    pub external: Option<&'static str>,
 }
+
+/// What that one is called.
+pub const CUSTOMER: &str = "customer-1";
 
 /// A running authority.
 pub struct Directory {
@@ -67,8 +72,8 @@ impl Site {
         std::fs::write(folder.path().join("own.pem"), &own.pem).expect("a file");
         std::fs::write(folder.path().join("own.key"), &own.key).expect("a file");
         let (port, management, names) = (free_port(), free_port(), free_port());
-        let (validity, blocked, sleeps) = (90 * 86_400, "blocked.test", 0);
-        Self { folder, authority, port, management, names, looks_at, validity, blocked, sleeps }
+        let (validity, blocked, sleeps, external) = (90 * 86_400, "blocked.test", 0, None);
+        Self { folder, authority, port, management, names, looks_at, validity, blocked, sleeps, external }
     }
 
     /// The directory's URL.
@@ -92,6 +97,8 @@ impl Site {
             "tlsPort": self.looks_at,
             "domainBlocklist": [self.blocked],
             "certificateValidityPeriod": self.validity,
+            "externalAccountBindingRequired": self.external.is_some(),
+            "externalAccountMACKeys": { CUSTOMER: self.external.unwrap_or("AAAA") },
         }});
         std::fs::write(file("pebble.json"), configuration.to_string()).expect("a file");
         let mut command = Command::new("pebble");

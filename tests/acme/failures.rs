@@ -8,7 +8,12 @@ fn an_authority_that_refuses_is_told_with_its_reason_and_asked_again_and_others_
     if !directory::is_there() {
         return;
     }
-    let ordering = Ordering::start(&certificates_for(&[&["blocked.test"], &["shop.test"]]), |_| ());
+    let each: [&[&str]; 3] = [&["blocked.test"], &["shop.test"], &["in.other.test"]];
+    let ordering = Ordering::start(&certificates_for(&each), |_| ());
+    assert!(
+        ordering.other.connect(ordering.address(), Some("in.other.test")).is_ok(),
+        "a wildcard is for it meanwhile"
+    );
     let directory = ordering.site.open();
     let client = ordering.client(&directory);
     ordering.wait_for(&client, "shop.test");

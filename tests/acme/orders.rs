@@ -110,6 +110,26 @@ fn a_certificate_of_two_listeners_is_ordered_once() {
 }
 
 #[test]
+fn an_account_is_bound_to_its_customer() {
+    if !directory::is_there() {
+        return;
+    }
+    let key = Some("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
+    let mut ordering = Ordering::start(&certificates_for(&[&["shop.test"]]), |site| site.external = key);
+    let directory = ordering.site.open();
+    ordering.wait_for(&ordering.client(&directory), "shop.test");
+    drop(directory);
+    // One that knows another key for it.
+    ordering.site.external = Some("b10lLJs8l1GPIzsLP0s6pMt8O0XVGnfTaCeROxQM0BIt2XrJMDHJZBM5NuQmQJQH");
+    let certificate = ordering.kept().into_iter().find(|file| file.extension().is_some_and(|end| end == "pem"));
+    std::fs::remove_file(certificate.expect("a certificate")).expect("it was there");
+    let directory = ordering.site.open();
+    let ordering = ordering.again("-TERM");
+    until("the account is refused", || ordering.orders("refused") >= 1.0);
+    assert_eq!(directory.said("There are now 1 accounts"), 0);
+}
+
+#[test]
 fn of_two_processes_the_one_that_has_the_store_orders() {
     if !directory::is_there() {
         return;

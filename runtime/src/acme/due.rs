@@ -45,10 +45,9 @@ impl Waits {
 
     pub(super) fn next(&mut self, kind: Kind) -> Duration {
         match kind {
-            Kind::Unreachable => self.unreachable.next().unwrap_or(LONGEST.0),
+            // Another account is made soon, but not again and again.
+            Kind::Unreachable | Kind::NoAccount => self.unreachable.next().unwrap_or(LONGEST.0),
             Kind::Refused => self.refused.next().unwrap_or(LONGEST.1),
-            // Another one is made at once, but not again and again.
-            Kind::NoAccount => self.unreachable.next().unwrap_or(LONGEST.0),
         }
     }
 }

@@ -59,8 +59,8 @@ impl WorkingSet {
         self.lock().is_over(self.bounds, more, bytes)
     }
 
-    /// Has room for one more, of this size, that nobody has asked for yet: there is some, or a few that nobody has used since somebody
-    /// looked make way. A set that does not hold everything is full, so without that there would never be room.
+    /// Has room for one more, of this size, that nobody has asked for yet: there is some, or a few that nobody has used again since they
+    /// came or somebody looked make way. A set that does not hold everything is full, so without that there would never be room.
     pub(super) fn makes_way_for(&self, bytes: u64) -> bool {
         let Some(gone) = self.lock().make_way(self.bounds, bytes) else { return false };
         for loaded in gone {

@@ -5,10 +5,18 @@
 
 mod harness;
 
+#[allow(dead_code, reason = "the tests of TLS use all of it")]
+#[path = "tls/certificates.rs"]
+mod certificates;
 #[path = "density/crowd.rs"]
 mod crowd;
 #[path = "density/cold.rs"]
 mod cold;
+#[allow(dead_code, reason = "the tests of TLS use all of it")]
+#[path = "tls/dial.rs"]
+mod dial;
+#[path = "density/prewarm.rs"]
+mod prewarm;
 #[path = "density/working_set.rs"]
 mod working_set;
 #[path = "density/workers.rs"]

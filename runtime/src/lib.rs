@@ -20,6 +20,7 @@ mod sandbox;
 mod activate;
 mod dispatch;
 mod ingress;
+mod acme;
 mod life;
 mod admin;
 pub mod cli;

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 
+use crate::acme::Orders;
 use crate::activate::{Activated, Activator, Compiler, Deployments, Found, Mode, Worker};
 use crate::admin::{Api, Panel, Ready};
 use crate::bindings::NodeMemory;
@@ -27,6 +28,7 @@ mod errands;
 mod handover;
 mod kept;
 mod make;
+mod ordered;
 mod room;
 
 use certificates::Certificates;
@@ -66,7 +68,9 @@ pub struct Node {
     access: Mutex<AccessLogs>,
     cores: Cores,
     admin_core: Option<Cores>,
-    certificates: Certificates,
+    certificates: Arc<Certificates>,
+    /// Of certificates.
+    orders: Option<Arc<Orders>>,
     deployments: Option<Arc<Deployments>>,
     /// Bound; connections wait in them until [`Node::listen`].
     bound: Mutex<Vec<Listening>>,
@@ -135,7 +139,7 @@ impl Node {
             arrival.take_state()?;
         }
         let made = make(read, purpose, options.log, options.egress, options.compiler, &metrics, &mut arrival.given)?;
-        let Made { node, activator, activated, kept, listening, operator, credentials } = made;
+        let Made { node, activator, activated, kept, listening, operator, credentials, authority, challenges } = made;
         let (limits, activator) = (node.limits.node_limits(), Arc::new(activator));
         let Activated { active, served, ground, to_load, to_compile } = activated;
         let addresses: Vec<_> = listening.iter().map(Listening::address).collect();
@@ -164,7 +168,8 @@ impl Node {
         activator.loader.start(activator.cores).map_err(|error| internal("the threads that load", &error))?;
         activator.loader.load_ahead(to_load);
         activator.loader.compile_ahead(to_compile);
-        let certificates = Certificates::new(credentials, metrics.certificates());
+        let certificates = Arc::new(Certificates::new(credentials, metrics.certificates()));
+        let orders = ordered::orders(node, authority, challenges, &certificates, &metrics);
         let (errands, errands_of_cores) = errands::desk();
         let deployments = kept.map(|Kept { store, deployed, secrets, left_out }| {
             kept::tell(&left_out);
@@ -191,11 +196,13 @@ impl Node {
                     metrics.render()
                 };
                 let api = match deployments.clone() {
-                    Some(own) => Some(Api::new(own, tails, ready.clone())),
+                    Some(own) => Some(Api::new(own, orders.clone(), tails, ready.clone())),
                     None => options.open_tail.then(|| Api::open(tails)),
                 };
-                let panel = Panel::new(ready.clone(), page).with(api);
-                let admin_core = serve_admin(panel, deployments.clone(), Arc::clone(&activator), &limits)?;
+                let panel = Panel::new(ready.clone(), page).with(api).with_orders(orders.clone());
+                let (deployments, orders) = (deployments.clone(), orders.clone());
+                let upkeep = Upkeep { deployments, orders, activator: Arc::clone(&activator) };
+                let admin_core = serve_admin(panel, upkeep, &limits)?;
                 match arrival.predecessor {
                     Some(_) => quiet = Some(operator),
                     None => admin_core.listen([operator]),
@@ -214,6 +221,7 @@ impl Node {
             cores,
             admin_core,
             certificates,
+            orders,
             deployments,
             bound: Mutex::new(listening),
             quiet: Mutex::new(quiet),
@@ -230,6 +238,9 @@ impl Node {
         self.ready.set(true);
         if let Some(admin) = &self.admin_core {
             admin.listen(self.quiet.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+        if let Some(orders) = &self.orders {
+            orders.start();
         }
         egress::read_roots_ahead();
     }
@@ -349,6 +360,12 @@ impl Handle for Entry {
         self.0.refused(client, failure);
     }
 
+    fn expected(&self, host: &str) {
+        if let Ok(host) = crate::http::host::canonical(host) {
+            self.0.dispatcher.active.load().expect(&host);
+        }
+    }
+
     fn cut(&self, why: &'static str) {
         self.0.dispatcher.metrics.connection_cut(why);
     }
@@ -372,20 +389,32 @@ fn serve(
         .map_err(|error| internal("the threads", &error))
 }
 
-/// The operator's listener has a thread of its own: it answers while the cores are busy. What is deployed is looked after there, too.
-fn serve_admin(
-    panel: Panel,
+/// What is looked after beside the operator's listener.
+#[derive(Clone)]
+struct Upkeep {
     deployments: Option<Arc<Deployments>>,
+    orders: Option<Arc<Orders>>,
     activator: Arc<Activator>,
-    limits: &NodeLimits,
-) -> Result<Cores, Diagnostics> {
-    let build = move |_| {
-        let activator = Arc::clone(&activator);
-        observe::spawn("sweeping", async move { activator.data.sweep().await });
-        if let Some(deployments) = &deployments {
-            observe::spawn("rollouts", Arc::clone(deployments).watch());
-            observe::spawn("pruning", Arc::clone(deployments).prune());
+}
+
+impl Upkeep {
+    fn begin(self) {
+        let Self { deployments, orders, activator } = self;
+        if let Some(orders) = orders {
+            observe::spawn("orders of certificates", orders.watch());
         }
+        if let Some(deployments) = deployments {
+            observe::spawn("rollouts", Arc::clone(&deployments).watch());
+            observe::spawn("pruning", deployments.prune());
+        }
+        observe::spawn("sweeping", async move { activator.data.sweep().await });
+    }
+}
+
+/// The operator's listener has a thread of its own: it answers while the cores are busy. What is deployed is looked after there, too.
+fn serve_admin(panel: Panel, upkeep: Upkeep, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
+    let build = move |_| {
+        upkeep.clone().begin();
         panel.clone()
     };
     let cores = Cores::start("eyot-admin", 1, limits, &[], || {}, build);

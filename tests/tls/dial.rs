@@ -40,12 +40,12 @@ struct Seen {
 
 impl Client {
     pub fn new(authority: &Authority, version: &'static SupportedProtocolVersion) -> Self {
-        Self::with(authority, version, None, |_| true, None)
+        Self::trusting(authority.der(), version)
     }
 
     /// With a certificate of its own.
     pub fn proving(authority: &Authority, version: &'static SupportedProtocolVersion, own: &Issued) -> Self {
-        Self::with(authority, version, None, |_| true, Some(own))
+        Self::with(authority.der(), version, None, |_| true, Some(own))
     }
 
     /// One that takes signatures of these schemes only.
@@ -54,7 +54,7 @@ impl Client {
         version: &'static SupportedProtocolVersion,
         schemes: &[SignatureScheme],
     ) -> Self {
-        Self::with(authority, version, Some(schemes.to_vec()), |_| true, None)
+        Self::with(authority.der(), version, Some(schemes.to_vec()), |_| true, None)
     }
 
     /// One that offers these cipher suites only.
@@ -63,11 +63,16 @@ impl Client {
         version: &'static SupportedProtocolVersion,
         offered: fn(CipherSuite) -> bool,
     ) -> Self {
-        Self::with(authority, version, None, offered, None)
+        Self::with(authority.der(), version, None, offered, None)
+    }
+
+    /// One that trusts this root.
+    pub fn trusting(root: CertificateDer<'static>, version: &'static SupportedProtocolVersion) -> Self {
+        Self::with(root, version, None, |_| true, None)
     }
 
     fn with(
-        authority: &Authority,
+        root: CertificateDer<'static>,
         version: &'static SupportedProtocolVersion,
         schemes: Option<Vec<SignatureScheme>>,
         offered: fn(CipherSuite) -> bool,
@@ -77,7 +82,7 @@ impl Client {
         provider.cipher_suites.retain(|suite| offered(suite.suite()));
         let provider: Arc<CryptoProvider> = Arc::new(provider);
         let mut roots = RootCertStore::empty();
-        roots.add(authority.der()).expect("an authority");
+        roots.add(root).expect("an authority");
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
         let seen = Arc::new(Seen { inner: inner.expect("a verifier"), schemes, ocsp: Mutex::default() });
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]);

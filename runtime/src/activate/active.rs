@@ -29,6 +29,24 @@ pub struct Active {
     pub egress: Vec<Egress>,
 }
 
+/// So many routes of a host are looked at before its client has asked, and so many workers loaded.
+const LOOKED_AT: usize = 32;
+const LOADED: usize = 4;
+
+impl Active {
+    /// A client will probably ask for this canonical host in a moment: what it will then wait for is loaded, as far as there is room. It
+    /// is called on a core, where all is in memory for a look at each route.
+    pub fn expect(&self, host: &str) {
+        let routes = self.routes.of_host(host).take(LOOKED_AT);
+        let splits = routes.filter_map(|route| match &self.destinations.get(route)?.target {
+            Target::Worker(split) => Some(split),
+            _ => None,
+        });
+        let versions = splits.flat_map(|split| split.versions());
+        versions.filter(|version| !version.code.is_loaded()).take(LOADED).for_each(|version| version.code.expect());
+    }
+}
+
 /// Where a route leads, with all names resolved.
 pub struct Destination {
     /// The route as configured, for logs and traces.

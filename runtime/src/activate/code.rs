@@ -86,6 +86,16 @@ impl Code {
         self.slot.prepared.load()
     }
 
+    /// The same for whoever does not use it.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.slot.prepared.load().is_some()
+    }
+
+    /// Somebody will probably ask for it in a moment.
+    pub(super) fn expect(self: &Arc<Self>) {
+        self.loader.expect(self);
+    }
+
     /// Waits until it is in memory. However many wait, it is loaded once.
     ///
     /// # Errors
@@ -131,6 +141,17 @@ impl Code {
         Some(Flight { code: Arc::clone(self), land })
     }
 
+    /// See [`Flight::give_up`].
+    pub(super) fn give_up(&self, flight: Flight) -> Option<Flight> {
+        let mut state = self.flight();
+        // Its own place is one of those who wait, and nobody joins them without this lock.
+        if flight.land.receiver_count() > 1 {
+            return Some(flight);
+        }
+        *state = OnItsWay::No;
+        None
+    }
+
     /// Whoever comes from now on finds it in memory, or asks anew, or is told why not.
     pub(super) fn has_landed(&self, failure: Option<Failure>) {
         *self.flight() = failure.map_or(OnItsWay::No, |failure| OnItsWay::Failed(failure, Instant::now()));
@@ -162,6 +183,10 @@ impl Slot {
 
     pub(super) fn empty(&self) {
         self.prepared.store(None);
+    }
+
+    pub(super) fn was_used(&self) -> bool {
+        self.used.load(Relaxed)
     }
 
     pub(super) fn take_used(&self) -> bool {

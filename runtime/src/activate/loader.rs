@@ -1,6 +1,6 @@
 //! Who loads code: threads of their own, because a disk may take its time, and a core has others to serve.
 //!
-//! What is asked for comes first; what was used before the last start, or compiled for an older build, comes when nobody asks. Compiling
+//! What is asked for comes first, then what a TLS handshake has named; what was used before the last start, or compiled for an older build, comes when nobody asks. Compiling
 //! has a thread of its own, so that what takes seconds keeps nothing from being loaded.
 
 use std::collections::VecDeque;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::code::{Code, Slot};
 use super::components::{Components, LoadError, Ready};
+use super::expected::Expected;
 use super::working_set::{Bounds, LOOKS, Loaded, WorkingSet};
 use crate::failure::Failure;
 use crate::observe::{Loads, Start};
@@ -26,6 +27,17 @@ pub(super) type Landed = Option<Result<(Arc<Prepared>, Start), Failure>>;
 pub(super) struct Flight {
     pub(super) code: Arc<Code>,
     pub(super) land: watch::Sender<Landed>,
+}
+
+/// What code is loaded for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// A request waits for it.
+    Asked,
+    /// A handshake has named its host.
+    Expected,
+    /// It was used before.
+    Ahead,
 }
 
 /// Loads the code of all versions of a node.
@@ -45,6 +57,8 @@ pub struct Loader {
 #[derive(Default)]
 struct Queue {
     asked: VecDeque<Flight>,
+    /// Named, and not asked for yet.
+    expected: Expected,
     /// Found to have no code.
     missing: VecDeque<Flight>,
     /// What will probably be asked for, the first one first.
@@ -119,6 +133,13 @@ impl Loader {
         Ok(())
     }
 
+    /// Nobody waits for this yet, but somebody will probably in a moment.
+    pub(super) fn expect(&self, code: &Arc<Code>) {
+        if self.lock().expected.add(code) {
+            self.to_load.notify_one();
+        }
+    }
+
     /// A version is gone.
     pub(super) fn forget(&self, slot: &Slot) {
         self.working_set.remove(slot);
@@ -134,7 +155,10 @@ impl Loader {
             }
             if let Some(flight) = queue.asked.pop_front() {
                 drop(queue);
-                self.load(flight, true);
+                self.load(flight, Why::Asked);
+            } else if let Some(code) = queue.expected.next() {
+                drop(queue);
+                self.load_expected(&code);
             } else if let Some(code) = queue.next_ahead() {
                 drop(queue);
                 self.load_unasked(&code);
@@ -171,7 +195,7 @@ impl Loader {
         }
     }
 
-    fn load(&self, flight: Flight, is_asked: bool) {
+    fn load(&self, flight: Flight, why: Why) {
         let began = Instant::now();
         let code = &flight.code;
         match guarded(|| self.components.load(code)) {
@@ -181,8 +205,13 @@ impl Loader {
                 self.loads.took(Start::Cold, began.elapsed());
                 let digest = *code.digest();
                 flight.land(Ok((prepared, Start::Cold)));
-                if is_asked {
+                if why == Why::Asked {
                     self.components.mark(engine, &digest);
+                }
+            }
+            Ok(None) if why == Why::Expected => {
+                if let Some(flight) = flight.give_up() {
+                    self.ask_for_code(flight);
                 }
             }
             Ok(None) => self.ask_for_code(flight),
@@ -207,7 +236,20 @@ impl Loader {
         if self.working_set.is_full_for(1, bytes) {
             self.lock().ahead.clear();
         } else if let Some(flight) = code.take_off_unasked() {
-            self.load(flight, false);
+            self.load(flight, Why::Ahead);
+        }
+    }
+
+    /// It makes nothing go that is in use, and nothing is compiled for it. Somebody may have asked for it by now, who gets it anyhow.
+    fn load_expected(&self, code: &Arc<Code>) {
+        let Some(bytes) = self.components.bytes(code.digest()) else { return };
+        let Some(flight) = code.take_off_unasked() else { return };
+        let flight = match self.working_set.makes_way_for(bytes) {
+            true => Some(flight),
+            false => flight.give_up(),
+        };
+        if let Some(flight) = flight {
+            self.load(flight, Why::Expected);
         }
     }
 
@@ -278,6 +320,11 @@ impl Flight {
         self.code.has_landed(lasting.cloned());
         // Nobody may wait for it any more.
         let _ = self.land.send(Some(result));
+    }
+
+    /// Where nobody waits, it is as if nobody had begun. Else it has to go on.
+    fn give_up(self) -> Option<Self> {
+        Arc::clone(&self.code).give_up(self)
     }
 
     fn fail(self, error: &LoadError) {

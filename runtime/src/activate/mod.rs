@@ -16,6 +16,7 @@ mod components;
 mod data;
 mod deployed;
 mod deployments;
+mod expected;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod loader;

@@ -36,6 +36,11 @@ impl Split {
         (!versions.is_empty()).then_some(Self { versions, sticky })
     }
 
+    /// All that serve.
+    pub(super) fn versions(&self) -> impl Iterator<Item = &Arc<Worker>> {
+        self.versions.iter().map(|(_, worker)| worker)
+    }
+
     /// Whose turn this request is.
     #[must_use]
     pub fn choose(&self, headers: &HeaderMap, client: IpAddr) -> &Arc<Worker> {

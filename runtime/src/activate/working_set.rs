@@ -15,6 +15,10 @@ use crate::sandbox::{EngineKind, Prepared};
 /// Between two looks at what was used. So much of the order is lost with a process that is killed.
 pub(super) const LOOKS: Duration = Duration::from_secs(60);
 
+/// This part of what is in memory may make way between two looks for what nobody has asked for yet, or so many where that is less.
+const SHARE: usize = 16;
+const LEAST: usize = 4;
+
 /// What may be in memory at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -34,6 +38,8 @@ pub(super) struct WorkingSet {
 struct State {
     loaded: LruCache<u64, Loaded>,
     bytes: u64,
+    /// How many have made way since somebody looked at what was used.
+    made_way: usize,
 }
 
 #[derive(Clone)]
@@ -45,12 +51,23 @@ pub(super) struct Loaded {
 
 impl WorkingSet {
     pub(super) fn new(bounds: Bounds, loads: Loads) -> Self {
-        Self { bounds, state: Mutex::new(State { loaded: LruCache::unbounded(), bytes: 0 }), loads }
+        Self { bounds, state: Mutex::new(State { loaded: LruCache::unbounded(), bytes: 0, made_way: 0 }), loads }
     }
 
     /// Whether so many more, of this size together, would make another one go.
     pub(super) fn is_full_for(&self, more: usize, bytes: u64) -> bool {
         self.lock().is_over(self.bounds, more, bytes)
+    }
+
+    /// Has room for one more, of this size, that nobody has asked for yet: there is some, or a few that nobody has used again since they
+    /// came or somebody looked make way. A set that does not hold everything is full, so without that there would never be room.
+    pub(super) fn makes_way_for(&self, bytes: u64) -> bool {
+        let Some(gone) = self.lock().make_way(self.bounds, bytes) else { return false };
+        for loaded in gone {
+            loaded.slot.empty();
+            self.loads.evicted();
+        }
+        true
     }
 
     /// Takes in what was just loaded. What was used longest ago goes until there is room; the newest stays, however large it is, and
@@ -87,6 +104,7 @@ impl WorkingSet {
     /// Those that were used since the last look. They stand first from now on.
     pub(super) fn used(&self) -> Vec<Loaded> {
         let mut state = self.lock();
+        state.made_way = 0;
         // From the one that was used longest ago, so that they keep their order.
         let used: Vec<Loaded> = state
             .loaded
@@ -108,7 +126,32 @@ impl WorkingSet {
 
 impl State {
     fn is_over(&self, bounds: Bounds, more: usize, bytes: u64) -> bool {
-        (self.loaded.len() + more) as u64 > bounds.components || self.bytes.saturating_add(bytes) > bounds.bytes
+        is_over((self.loaded.len(), self.bytes), bounds, more, bytes)
+    }
+
+    /// Takes out what nobody has used for a while, where that is enough for so many bytes more. However many clients name hosts that
+    /// they never ask for, they take little from others between two looks.
+    fn make_way(&mut self, bounds: Bounds, bytes: u64) -> Option<Vec<Loaded>> {
+        let most = (self.loaded.len() / SHARE).max(LEAST);
+        let mut numbers = Vec::new();
+        let mut freed = 0;
+        for (number, loaded) in self.loaded.iter().rev() {
+            let left = (self.loaded.len() - numbers.len(), self.bytes - freed);
+            if !is_over(left, bounds, 1, bytes) {
+                break;
+            }
+            if loaded.slot.was_used() || self.made_way + numbers.len() >= most {
+                return None;
+            }
+            freed += loaded.bytes;
+            numbers.push(*number);
+        }
+        if is_over((self.loaded.len() - numbers.len(), self.bytes - freed), bounds, 1, bytes) {
+            return None;
+        }
+        self.made_way += numbers.len();
+        self.bytes -= freed;
+        Some(numbers.iter().filter_map(|number| self.loaded.pop(number)).collect())
     }
 
     /// Takes out what has to go for so many bytes more.
@@ -130,6 +173,10 @@ impl State {
     }
 }
 
+fn is_over((loaded, taken): (usize, u64), bounds: Bounds, more: usize, bytes: u64) -> bool {
+    (loaded + more) as u64 > bounds.components || taken.saturating_add(bytes) > bounds.bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,13 +186,16 @@ mod tests {
 
     /// One component for each of these sizes, loaded in this order.
     fn state(sizes: &[u64]) -> State {
-        let mut state = State { loaded: LruCache::unbounded(), bytes: 0 };
+        let mut state = State { loaded: LruCache::unbounded(), bytes: 0, made_way: 0 };
         for (number, bytes) in (0..).zip(sizes) {
-            let slot = Arc::new(Slot::new(number, Digest::of(b"")));
-            state.loaded.put(number, Loaded { slot, engine: EngineKind::Plain, bytes: *bytes });
+            state.loaded.put(number, loaded(number, *bytes));
             state.bytes += bytes;
         }
         state
+    }
+
+    fn loaded(number: u64, bytes: u64) -> Loaded {
+        Loaded { slot: Arc::new(Slot::new(number, Digest::of(b""))), engine: EngineKind::Plain, bytes }
     }
 
     fn make_room(state: &mut State, bytes: u64) -> Vec<u64> {
@@ -173,5 +223,29 @@ mod tests {
         let mut all = state(&[10, 10, 10]);
         all.loaded.iter().for_each(|(_, loaded)| loaded.slot.is_used());
         assert_eq!(make_room(&mut all, 10), [0], "all were used, so it is the oldest again");
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_takes_the_place_of_what_is_not_used_and_of_little() {
+        let make_way = |state: &mut State, bytes| {
+            let gone = state.make_way(BOUNDS, bytes)?;
+            Some(gone.iter().map(|loaded| loaded.slot.number).collect::<Vec<_>>())
+        };
+        let mut all = state(&[10, 10]);
+        assert_eq!(make_way(&mut all, 80), Some(vec![]), "there is room");
+        let mut all = state(&[10, 10, 10]);
+        all.loaded.peek(&0).unwrap().slot.is_used();
+        assert_eq!(make_way(&mut all, 10), None, "the oldest one was used");
+        assert_eq!(make_way(&mut state(&[10, 10, 10]), 10), Some(vec![0]));
+        assert_eq!(make_way(&mut state(&[10, 10, 10]), 85), Some(vec![0, 1]));
+        assert_eq!(make_way(&mut state(&[10, 10, 10]), 101), None, "it fits nowhere, so nothing goes");
+        let mut all = state(&[10, 10, 10]);
+        for number in 0..4 {
+            assert_eq!(make_way(&mut all, 10), Some(vec![number]));
+            all.loaded.put(number + 3, loaded(number + 3, 10));
+            all.bytes += 10;
+        }
+        assert_eq!(make_way(&mut all, 10), None, "so many have made way already");
+        assert_eq!((all.loaded.len(), all.bytes), (3, 30));
     }
 }

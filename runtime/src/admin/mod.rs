@@ -1,6 +1,6 @@
 //! The operator's own listener: is the process alive, is it ready, what does it count; and the API by which workers are deployed.
 //!
-//! May import: all rooms up to `ingress`.
+//! May import: all rooms up to `acme`.
 //!
 //! The way in: a [`Panel`] is a [`Handle`]; `node.rs` gives it cores and a loopback address of its own, so that
 //! it answers when the others have all the work and all the connections they may have. It hands what begins with `/v1/` to its [`Api`].
@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use crate::acme::Orders;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{Closed, Handle};
@@ -62,19 +63,39 @@ const PAGES: [(&str, &str); 3] = [
 pub struct Panel {
     ready: Ready,
     api: Option<Api>,
+    orders: Option<Arc<Orders>>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Panel {
     /// `metrics` writes the page for Prometheus, anew for each scrape.
     pub fn new(ready: Ready, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self { ready, api: None, metrics: Arc::new(metrics) }
+        Self { ready, api: None, orders: None, metrics: Arc::new(metrics) }
     }
 
     /// With an API.
     #[must_use]
     pub fn with(self, api: Option<Api>) -> Self {
         Self { api, ..self }
+    }
+
+    /// With certificates that are ordered.
+    #[must_use]
+    pub fn with_orders(self, orders: Option<Arc<Orders>>) -> Self {
+        Self { orders, ..self }
+    }
+
+    /// A node is ready without a certificate that is still to come: where only nodes are sent to that are, nobody would ever look whether
+    /// its name is theirs. But it is said.
+    fn ready(&self) -> String {
+        let mut text = "ready\n".to_owned();
+        let standing = self.orders.iter().flat_map(|orders| orders.standing());
+        for missing in standing.filter(|standing| standing.not_after.is_none()) {
+            let why = missing.trouble.unwrap_or_else(|| "it is ordered".to_owned());
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "no certificate yet for {}: {why}", missing.names.join(", "));
+        }
+        text
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
@@ -92,7 +113,7 @@ impl Panel {
         }
         match path {
             "/readyz" if !self.ready.is_set() => text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".to_owned()),
-            "/readyz" => text(StatusCode::OK, TEXT, "ready\n".to_owned()),
+            "/readyz" => text(StatusCode::OK, TEXT, self.ready()),
             "/metrics" => text(StatusCode::OK, METRICS, (self.metrics)()),
             _ => text(StatusCode::OK, TEXT, "ok\n".to_owned()),
         }

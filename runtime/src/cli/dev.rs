@@ -158,6 +158,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         data: None,
         backups: None,
         secrets_key: None,
+        acme: None,
         preview: None,
         trusted_proxies: Vec::new(),
         origins: origins.into_iter().map(open_origin).collect::<anyhow::Result<_>>()?,

@@ -211,6 +211,7 @@ pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) ->
         data: None,
         backups: None,
         secrets_key: None,
+        acme: None,
         preview: None,
         trusted_proxies: Vec::new(),
         workers: vec![worker],

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
+use super::acme::{OrderedCertificate, Ordering};
 use super::diagnostic::Place;
 use super::origin::existing_file;
 use super::reader::{Key, Table, Wrong, key};
@@ -22,9 +23,18 @@ pub struct Listener {
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
     /// At least one. The first is for clients that name no host, or one that none is for.
-    pub certificates: Vec<CertificateFiles>,
+    pub certificates: Vec<Certificate>,
     /// Whose certificates clients show. `None`: they are not asked for any.
     pub clients: Option<ClientAuthority>,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// It is there.
+    Files(CertificateFiles),
+    /// It is ordered, and kept.
+    Ordered(OrderedCertificate),
 }
 
 /// A certificate chain and what belongs to it.
@@ -48,10 +58,22 @@ pub struct ClientAuthority {
 }
 
 impl ListenerTls {
-    /// Every file that is read for it.
+    /// Every file of the operator's that is read for it.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        let own = self.certificates.iter().flat_map(|one| [&one.certificate, &one.key].into_iter().chain(&one.ocsp));
+        let files = self.certificates.iter().filter_map(|one| match one {
+            Certificate::Files(files) => Some(files),
+            Certificate::Ordered(_) => None,
+        });
+        let own = files.flat_map(|one| [&one.certificate, &one.key].into_iter().chain(&one.ocsp));
         own.chain(self.clients.as_ref().map(|clients| &clients.file))
+    }
+
+    /// The certificates that are ordered.
+    pub fn ordered(&self) -> impl Iterator<Item = &OrderedCertificate> {
+        self.certificates.iter().filter_map(|one| match one {
+            Certificate::Files(_) => None,
+            Certificate::Ordered(ordered) => Some(ordered),
+        })
     }
 }
 
@@ -80,7 +102,7 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    pub(super) fn read_listeners(&mut self, root: &Table<'_>) -> Vec<Listener> {
+    pub(super) fn read_listeners(&mut self, root: &Table<'_>, ordering: &Ordering) -> Vec<Listener> {
         let tables = root.tables("listener");
         if root.has_none("listener") {
             root.fault("there is no listener", "add [[listener]] with address = \"127.0.0.1:8080\"");
@@ -88,7 +110,7 @@ impl Addresses {
         let mut listeners = Vec::new();
         for table in tables {
             let address = table.required_with(ADDRESS, socket);
-            let tls = read_tls(&table);
+            let tls = read_tls(&table, ordering);
             if let Some(address) = address {
                 self.take(&table, &address);
                 listeners.push(Listener { address: address.into_inner(), tls });
@@ -129,7 +151,7 @@ impl Addresses {
     }
 }
 
-fn read_tls(listener: &Table<'_>) -> Option<ListenerTls> {
+fn read_tls(listener: &Table<'_>, ordering: &Ordering) -> Option<ListenerTls> {
     let further = listener.tables(FURTHER);
     if let Some(one) = further.first()
         && listener.value(FIRST.0).is_none()
@@ -137,19 +159,22 @@ fn read_tls(listener: &Table<'_>) -> Option<ListenerTls> {
         let message = "this listener has no `tls`, which names its first certificate";
         one.fault(message, format!("write it as `tls = {}` below the listener's address", FIRST.1));
     }
-    let first = listener.table(FIRST.0, FIRST.1).map(|tls| (read_certificate(&tls), read_clients(&tls)));
-    let further: Option<Vec<_>> = further.iter().map(read_certificate).collect();
+    let first = listener.table(FIRST.0, FIRST.1).map(|tls| (read_certificate(&tls, ordering), read_clients(&tls)));
+    let further: Option<Vec<_>> = further.iter().map(|table| read_certificate(table, ordering)).collect();
     let (first, clients) = first?;
     let certificates = [vec![first?], further?].concat();
     Some(ListenerTls { certificates, clients })
 }
 
-fn read_certificate(table: &Table<'_>) -> Option<CertificateFiles> {
+fn read_certificate(table: &Table<'_>, ordering: &Ordering) -> Option<Certificate> {
+    if let Some(ordered) = ordering.certificate(table) {
+        return ordered.map(Certificate::Ordered);
+    }
     let file = |key: Key, path: Spanned<String>| existing_file(table.source, key.name, &path);
     let certificate = table.required(CERTIFICATE).map(|path| file(CERTIFICATE, path));
     let key = table.required(TLS_KEY).map(|path| file(TLS_KEY, path));
     let ocsp = table.optional(OCSP).map(|path| file(OCSP, path));
-    certificate.zip(key).map(|(certificate, key)| CertificateFiles { certificate, key, ocsp })
+    certificate.zip(key).map(|(certificate, key)| Certificate::Files(CertificateFiles { certificate, key, ocsp }))
 }
 
 fn read_clients(tls: &Table<'_>) -> Option<ClientAuthority> {

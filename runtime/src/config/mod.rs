@@ -5,6 +5,7 @@
 //! looks further before everything is told.
 //! Invariants: parsed once; unknown keys are refused; what is accepted is enforced; paths are absolute after loading.
 
+mod acme;
 mod auth;
 mod component;
 mod diagnostic;
@@ -34,6 +35,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use acme::{Acme, ExternalAccount, OrderedCertificate};
 pub use auth::{Algorithm, Auth, Key, TokenSource, algorithm_named};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use file::read_regular;
@@ -41,7 +43,7 @@ pub use form::{is_secret_name, is_worker_name};
 pub use host::HostPattern;
 pub use limit_table::{LimitRow, LimitTable, Source};
 pub use limits::{Kind, NodeLimits, Value, WITHOUT_LIMITS, WorkerLimits, held};
-pub use listener::{Admin, CertificateFiles, ClientAuthority, Listener, ListenerTls};
+pub use listener::{Admin, Certificate, CertificateFiles, ClientAuthority, Listener, ListenerTls};
 pub use mention::Mentions;
 pub use node::{Node, Read, Telemetry};
 pub use origin::Origin;

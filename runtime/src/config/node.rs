@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::Spanned;
 
+use super::acme::{Acme, Ordering};
 use super::auth::{Auth, read_auth};
 use super::diagnostic::{Diagnostic, Place};
 use super::form;
@@ -35,6 +36,8 @@ pub struct Node {
     pub backups: Option<PathBuf>,
     /// The file with the key under which secrets of deployed workers are kept. `None`: EYOT_SECRETS_KEY, if it is there, is the key.
     pub secrets_key: Option<PathBuf>,
+    /// Who issues the certificates that listeners order. There is one where a listener does.
+    pub acme: Option<Acme>,
     /// Below which host versions are tried that do not serve: `7-shop.HOST` is version 7 of worker `shop`. `None`: nowhere.
     pub preview: Option<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Empty: nobody's. `Forwarded` is passed on, not read.
@@ -145,7 +148,9 @@ impl Reading {
     /// `None` only together with a fault. Faults of the workers' own files go to `other_files`.
     fn read(mut self, root: &Table<'_>, other_files: &mut Vec<Diagnostic>) -> Option<Node> {
         let mut addresses = Addresses::default();
-        let listeners = addresses.read_listeners(root);
+        let store = read_store(root);
+        let ordering = Ordering::read(root, store.as_deref());
+        let listeners = addresses.read_listeners(root, &ordering);
         let admin =
             root.table("admin", "{ address = \"127.0.0.1:9090\" }").and_then(|table| addresses.read_admin(&table));
         let workers = self.read_workers(root, other_files);
@@ -160,9 +165,9 @@ impl Reading {
             other_files.extend(others);
         }
         let trusted_proxies = root.list_with(PROXIES, form::addresses);
-        let store = read_store(root, admin.is_some());
         Some(Node {
             listeners,
+            acme: ordering.into_acme(root.source),
             state: read_folder(root, STATE),
             backups: read_backups(root, store.as_deref()),
             data: store.clone(),
@@ -276,9 +281,9 @@ fn read_folder(root: &Table<'_>, key: Key) -> Option<PathBuf> {
 }
 
 /// What is deployed comes by the admin listener, so there must be one.
-fn read_store(root: &Table<'_>, is_reachable: bool) -> Option<PathBuf> {
+fn read_store(root: &Table<'_>) -> Option<PathBuf> {
     let store = read_folder(root, STORE)?;
-    if let Some(value) = root.value(STORE.name).filter(|_| !is_reachable && root.value("admin").is_none()) {
+    if let Some(value) = root.value(STORE.name).filter(|_| root.value("admin").is_none()) {
         let message = "`store`: nobody could deploy to it, since there is no admin listener";
         root.source.fault(value.span(), message, "add [admin] with address = \"127.0.0.1:9090\", or remove `store`");
     }

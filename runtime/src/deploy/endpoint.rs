@@ -47,6 +47,11 @@ impl Endpoint {
             .or_else(|| self.entries.iter().find(|entry| entry.route.methods == Methods::Any))
     }
 
+    /// The places of its routes.
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        self.entries.iter().map(|entry| entry.index)
+    }
+
     fn lists(&self, method: &Method) -> Option<&Entry> {
         self.entries.iter().find(|entry| match &entry.route.methods {
             Methods::Only(methods) => methods.contains(method),

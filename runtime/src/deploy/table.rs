@@ -74,6 +74,11 @@ impl RouteTable {
         }
     }
 
+    /// The places of all routes that a request for this canonical host may take, those of the most specific pattern first.
+    pub fn of_host(&self, host: &str) -> impl Iterator<Item = usize> {
+        self.candidates(host).flat_map(|paths| &paths.endpoints).flat_map(Endpoint::places)
+    }
+
     fn endpoint(&self, host: &str, path: &str) -> Option<&Endpoint> {
         let key = path::match_key(path);
         self.candidates(host).find_map(|paths| paths.at(&key))

@@ -1,6 +1,7 @@
 //! HTTP out: to origins that the operator named, and to what a worker may ask besides.
 //!
-//! May import: `failure`, `http`, `config`, `observe`. The way in: [`Egress::forward`] for routes, [`Egress::fetch`] for workers.
+//! May import: `failure`, `http`, `config`, `observe`. The way in: [`Egress::forward`] for routes, [`Egress::fetch`] for workers,
+//! [`Direct`] for the node itself.
 //! Invariants:
 //! - Egress is denied unless allowed. What is checked is what is dialled: the URL is read once, and each resolved address is judged
 //!   ([`is_public`](crate::http::is_public)) before that same address is connected to. The node's own listeners ([`Own`]) are behind no name.
@@ -11,6 +12,7 @@
 //! - `eyot-*` fields pass in neither direction, except those that the caller of `forward` sets.
 
 mod connect;
+mod direct;
 mod download;
 mod exchange;
 mod forwarded;
@@ -37,6 +39,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
 
+pub use direct::Direct;
 pub use hops::Passed;
 pub use own::Own;
 pub use policy::Policy;

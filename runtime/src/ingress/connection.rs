@@ -90,8 +90,8 @@ async fn greet_and_run<H: Handle>(
 ) -> io::Result<End> {
     let pulse = Pulse::new();
     let local = stream.local_addr()?;
-    let limits = Arc::clone(&service.limits);
-    let mut greeting = pin!(greet(stream, &pulse, tls, &limits));
+    let (limits, handler) = (Arc::clone(&service.limits), service.handler.clone());
+    let mut greeting = pin!(greet(&handler, stream, &pulse, tls, &limits));
     let ready = tokio::select! {
         biased;
         () = service.phase.reached(Phase::Draining) => {
@@ -114,7 +114,6 @@ async fn greet_and_run<H: Handle>(
     let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls, certificate });
     pulse.begin(protocol == Protocol::Http2);
     let mut phase = service.phase.clone();
-    let handler = service.handler.clone();
     let end = match ready {
         Ready::Plain(protocol, io) => run(service, protocol, io, stream, &client, &pulse).await,
         Ready::Tls(protocol, _, io) => run(service, protocol, io, stream, &client, &pulse).await,
@@ -133,7 +132,8 @@ async fn greet_and_run<H: Handle>(
 }
 
 /// The TLS handshake, or a look at the first bytes: what comes before HTTP, bounded.
-async fn greet(
+async fn greet<H: Handle>(
+    handler: &H,
     stream: &Arc<TcpStream>,
     pulse: &Arc<Pulse>,
     tls: Option<Credentials>,
@@ -147,7 +147,7 @@ async fn greet(
         return Ok(Ok(Ready::Plain(protocol?, socket)));
     };
     // Boxed, so that a connection without TLS has no room for it.
-    let accepting = Box::pin(tls.accept(socket));
+    let accepting = Box::pin(tls.accept(socket, |host| handler.expected(host)));
     let Ok(accepted) = timeout(limits.handshake_timeout, accepting).await else { return Ok(Err(Cut::Handshake)) };
     let (socket, agreed) = accepted?;
     let protocol = match socket.get_ref().1.alpn_protocol() {

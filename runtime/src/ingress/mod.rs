@@ -12,6 +12,7 @@
 //! - What costs a client nothing has a bound: connections of one address, and frames of HTTP/2 that bring nothing.
 //! - A connection lives on one core from its first byte to its last, and so do the requests on it.
 //! - Certificates are read again as a whole or not at all; handshakes that have begun end as they began.
+//! - A handshake that answers an authority's challenge leads to no request.
 //! - Whom a client's certificate names is known only after it was verified, also when a session is resumed.
 //! - A connection holds its permit and its place until it is gone; both free themselves.
 //! - hyper never writes a 500: a handler that has no answer drops the connection.
@@ -49,7 +50,7 @@ pub use cores::{Cores, available};
 pub use descriptors::raise_descriptors;
 pub use given::Given;
 pub use listener::{ListenError, Listening};
-pub use tls::{Credentials, Known, load as load_tls};
+pub use tls::{Answering, Challenges, Credentials, Known, Validity, load as load_tls};
 
 /// What answers requests: the dispatcher, and the operator's own listener.
 ///
@@ -65,6 +66,9 @@ pub trait Handle: Clone + Send + Sync + 'static {
 
     /// Hears of a request that was none: hyper refused it by itself, with a bare status on HTTP/1 or a GOAWAY on HTTP/2.
     fn refused(&self, client: &Client, failure: &Failure);
+
+    /// Hears of a host that a client will probably ask for: its TLS handshake has named it.
+    fn expected(&self, _: &str) {}
 
     /// Hears of a connection that was ended because of what its client did or did not do, by a name of a short list.
     fn cut(&self, why: &'static str);

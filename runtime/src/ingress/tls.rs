@@ -1,35 +1,35 @@
 //! TLS of a listener: which certificate a client is shown, what the two agree on, and what is known of the client afterwards.
 
 mod certificate;
+mod challenge;
 mod clients;
 mod files;
+mod loaded;
 mod names;
 mod presented;
 mod staple;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustls::ServerConnection;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{Acceptor, ClientHello, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
-use rustls::{ServerConfig, ServerConnection};
-use tokio_rustls::LazyConfigAcceptor;
+use rustls::server::Acceptor;
+use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::socket::Socket;
-use crate::config::{Diagnostic, Diagnostics, ListenerTls, Place};
+use crate::config::{Diagnostic, Diagnostics, ListenerTls};
 use crate::http::{ClientCertificate, Tls};
-use clients::Clients;
-use names::{Clash, Names};
-use presented::{Presented, Shown};
+pub use challenge::{Answering, Challenges};
+use loaded::Loaded;
+use presented::Presented;
 
 /// The ALPN name of HTTP/2 (RFC 9113 §3.1).
 pub(super) const H2: &[u8] = b"h2";
-
-/// So many sessions of clients that take no tickets are remembered, the newest; with client certificates in them that is 4 MiB.
-const SESSIONS: usize = 1024;
 
 /// What a listener proves its names with. Clones share it: what is read anew holds for the next handshake of all.
 #[derive(Clone, Debug)]
@@ -38,18 +38,8 @@ pub struct Credentials(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     files: ListenerTls,
+    challenges: Challenges,
     loaded: ArcSwap<Loaded>,
-}
-
-/// All that was read, complete.
-#[derive(Debug)]
-struct Loaded {
-    /// In the order of the configuration.
-    presented: Vec<Presented>,
-    names: Names,
-    clients: Option<Clients>,
-    resumption: Resumption,
-    warnings: Vec<Diagnostic>,
 }
 
 /// Files that were read again and found good; nothing uses them yet.
@@ -68,6 +58,15 @@ pub struct Known {
     pub not_after: i64,
 }
 
+/// From when until when a certificate is good, in Unix time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Its first second.
+    pub not_before: i64,
+    /// Its last one.
+    pub not_after: i64,
+}
+
 /// What a finished handshake has brought.
 #[derive(Debug)]
 pub(super) struct Agreed {
@@ -75,22 +74,13 @@ pub(super) struct Agreed {
     pub(super) certificate: Option<Arc<ClientCertificate>>,
 }
 
-/// What sessions are resumed by. It outlives the certificates: a client that comes again need not notice that they are new ones.
-#[derive(Clone, Debug)]
-struct Resumption {
-    /// For clients that keep a session themselves: its keys are new every six hours, and good for twelve.
-    tickets: Arc<dyn ProducesTickets>,
-    /// For clients of TLS 1.2 that do not.
-    sessions: Arc<dyn StoresServerSessions>,
-}
-
 /// Reads and checks all files of a listener. Every fault of all of them is reported.
 ///
 /// # Errors
 /// A file that cannot be read or holds nothing of use, a key that is not the certificate's, or two certificates for one name.
-pub fn load(files: &ListenerTls) -> Result<Credentials, Diagnostics> {
+pub fn load(files: &ListenerTls, challenges: &Challenges) -> Result<Credentials, Diagnostics> {
     let loaded = ArcSwap::from_pointee(Loaded::read(files, None)?);
-    Ok(Credentials(Arc::new(Shared { files: files.clone(), loaded })))
+    Ok(Credentials(Arc::new(Shared { files: files.clone(), challenges: challenges.clone(), loaded })))
 }
 
 impl Credentials {
@@ -101,6 +91,23 @@ impl Credentials {
     pub fn read_again(&self) -> Result<Fresh, Diagnostics> {
         let loaded = Loaded::read(&self.0.files, Some(&self.0.loaded.load()))?;
         Ok(Fresh(Arc::clone(&self.0), Arc::new(loaded)))
+    }
+
+    /// Reads this ordered certificate, which is a new one, and nothing else. `None`: it is none of this listener's.
+    ///
+    /// # Errors
+    /// It is of no use, or is for a name that another one is for.
+    pub fn read_ordered(&self, file: &Path) -> Result<Option<Fresh>, Diagnostics> {
+        let loaded = self.0.loaded.load().with_ordered(&self.0.files, file)?;
+        Ok(loaded.map(|loaded| Fresh(Arc::clone(&self.0), Arc::new(loaded))))
+    }
+
+    /// Until when an ordered certificate is good that is in use.
+    #[must_use]
+    pub fn ordered(&self, file: &Path) -> Option<Validity> {
+        let loaded = self.0.loaded.load();
+        let facts = &loaded.presented.iter().find(|one| one.shown.file == file)?.shown.facts;
+        Some(Validity { not_before: facts.not_before, not_after: facts.not_after })
     }
 
     /// The certificates in use.
@@ -115,11 +122,23 @@ impl Credentials {
         self.0.loaded.load().warnings.clone()
     }
 
-    /// A handshake, with the certificate that the client's first message asks for.
-    pub(super) async fn accept(&self, socket: Socket) -> io::Result<(TlsStream<Socket>, Agreed)> {
+    /// A handshake, with the certificate that the client's first message asks for. An authority that looks whether a name is ours gets
+    /// its answer, and an error ends that connection: there is nothing else to be had on it.
+    pub(super) async fn accept(
+        &self,
+        socket: Socket,
+        expected: impl Fn(&str),
+    ) -> io::Result<(TlsStream<Socket>, Agreed)> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        let answer = self.0.challenges.find(&start.client_hello());
+        if let Some(answer) = answer {
+            return Err(challenge::answer(start, answer).await?);
+        }
         let loaded = self.0.loaded.load_full();
-        let shown = loaded.choose(&start.client_hello());
+        let Some(shown) = loaded.choose(&start.client_hello()) else { return Err(refuse(start).await?) };
+        if let Some(host) = start.client_hello().server_name() {
+            expected(host);
+        }
         let stream = start.into_stream(Arc::clone(&shown.config)).await?;
         let connection = stream.get_ref().1;
         let certificate = match &loaded.clients {
@@ -138,78 +157,19 @@ impl Fresh {
     }
 }
 
-impl Loaded {
-    fn read(files: &ListenerTls, before: Option<&Self>) -> Result<Self, Diagnostics> {
-        // Not the process-wide default provider: what a listener speaks does not depend on who was there first.
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut faults = Vec::new();
-        let clients = files.clients.as_ref().map(|clients| Clients::read(clients, &provider)).transpose();
-        let clients = clients.map_err(|fault| faults.push(fault)).ok().flatten();
-        let mut shown = Vec::new();
-        for one in &files.certificates {
-            match Shown::read(one, &provider) {
-                Ok(read) => shown.push(read),
-                Err(Diagnostics(more)) => faults.extend(more),
-            }
-        }
-        let (names, clashes) = Names::of(shown.iter().map(|one| (&*one.facts.names, one.algorithm())));
-        faults.extend(clashes.iter().map(|clash| twice(&shown, clash)));
-        if !faults.is_empty() {
-            return Err(Diagnostics(faults));
-        }
-        let now = certificate::now();
-        let mut warnings: Vec<_> = shown.iter().flat_map(|one| one.warnings(now)).collect();
-        warnings.extend(clients.iter().flat_map(|clients| clients.warnings(now)));
-        warnings.extend(shown.iter().skip(1).filter(|one| one.facts.names.is_empty()).map(Shown::nameless));
-        let resumption = Resumption::after(before, clients.as_ref())?;
-        let config = |shown: &Shown| server_config(&provider, clients.as_ref(), &resumption, shown);
-        let presented = shown.into_iter().map(|one| Ok(Presented { config: config(&one)?, shown: one }));
-        let presented = presented.collect::<Result<Vec<_>, rustls::Error>>().map_err(|error| unfit(files, &error))?;
-        Ok(Self { presented, names, clients, resumption, warnings })
-    }
-
-    fn choose(&self, hello: &ClientHello<'_>) -> &Presented {
-        let named = hello.server_name().map(str::to_ascii_lowercase);
-        let candidates = self.names.candidates(named.as_deref());
-        let usable = candidates.iter().find(|index| self.presented[**index].suits(hello));
-        // Where none is usable, rustls finds the words for that.
-        &self.presented[usable.or(candidates.first()).copied().unwrap_or(0)]
-    }
+/// Not the process-wide default: what a listener speaks does not depend on who was there first.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-impl Resumption {
-    /// Who was let in by one authority is not let in by what another has become: with other authorities, everybody begins anew.
-    fn after(before: Option<&Loaded>, clients: Option<&Clients>) -> Result<Self, Diagnostic> {
-        if let Some(before) = before
-            && before.clients.as_ref().map(Clients::authorities) == clients.map(Clients::authorities)
-        {
-            return Ok(before.resumption.clone());
-        }
-        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| {
-            let message = format!("cannot make keys for TLS sessions: {error}");
-            Diagnostic::new(Place::default(), message, "this is not a fault of your input")
-        })?;
-        Ok(Self { tickets, sessions: ServerSessionMemoryCache::new(SESSIONS) })
-    }
-}
-
-fn server_config(
-    provider: &Arc<CryptoProvider>,
-    clients: Option<&Clients>,
-    resumption: &Resumption,
-    shown: &Shown,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-    let builder = match clients {
-        Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
-        None => builder.with_no_client_auth(),
-    };
-    let mut config = builder.with_cert_resolver(Arc::new(shown.resolver()));
-    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = Arc::clone(&resumption.tickets);
-    config.session_storage = Arc::clone(&resumption.sessions);
-    Ok(Arc::new(config))
+/// Tells the client that its name is none of ours yet. rustls would say that it may not have access.
+async fn refuse(start: StartHandshake<Socket>) -> io::Result<io::Error> {
+    // A fatal alert, `unrecognized_name` (RFC 8446 §6, RFC 6066 §3), in a record of its own.
+    const UNRECOGNIZED: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+    let mut socket = start.io;
+    socket.write_all(&UNRECOGNIZED).await?;
+    socket.shutdown().await?;
+    Ok(io::Error::other("there is no certificate yet for the name that was asked for"))
 }
 
 fn agreed(connection: &ServerConnection, presented: &Presented) -> Tls {
@@ -224,22 +184,4 @@ fn agreed(connection: &ServerConnection, presented: &Presented) -> Tls {
         .unwrap_or_default();
     let server_name = connection.server_name().map(str::to_ascii_lowercase);
     Tls { version, cipher, server_name, certificate: Arc::clone(&presented.shown.certificate) }
-}
-
-fn twice(shown: &[Shown], clash: &Clash) -> Diagnostic {
-    let (first, second) = (&shown[clash.first], &shown[clash.second]);
-    let name = &clash.name;
-    let key = format!("{:?}", second.algorithm());
-    let first = first.file.display();
-    files::fault(
-        &second.file,
-        &format!("`{name}` is a name of this certificate and of {first}, and the keys of both are {key}"),
-        "leave one of them out: certificates for one name need keys of different types, such as RSA and ECDSA",
-    )
-}
-
-fn unfit(files: &ListenerTls, error: &rustls::Error) -> Diagnostic {
-    let message = format!("TLS cannot be set up with these certificates: {error}");
-    let first = files.certificates.first().map(|first| Place::file(&first.certificate));
-    Diagnostic::new(first.unwrap_or_default(), message, "give an X.509 certificate with an RSA, ECDSA or Ed25519 key")
 }

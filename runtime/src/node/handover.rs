@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Node, internal};
+use crate::acme::Orders;
 use crate::activate::Deployments;
 use crate::config::{Diagnostic, Diagnostics};
 use crate::ingress::{Given, Listening};
@@ -21,16 +22,25 @@ pub struct Arrival<'a> {
     pub shares: bool,
 }
 
-/// What a node has alone: its store. Compiled code may be shared.
-pub struct Alone(Option<Arc<Deployments>>);
+/// What a node has alone: its store, and with it the orders of certificates. Compiled code may be shared.
+pub struct Alone {
+    deployments: Option<Arc<Deployments>>,
+    orders: Option<Arc<Orders>>,
+}
 
 impl State for Alone {
     fn release(&self) -> Result<(), String> {
-        self.0.as_ref().map_or(Ok(()), |deployments| deployments.release()).map_err(|error| error.to_string())
+        self.orders.iter().for_each(|orders| orders.stop());
+        let released = self.deployments.as_ref().map_or(Ok(()), |deployments| deployments.release());
+        // Then it is still ours.
+        released
+            .inspect_err(|_| self.orders.iter().for_each(|orders| orders.start()))
+            .map_err(|error| error.to_string())
     }
 
     fn resume(&self) -> Result<(), String> {
-        self.0.as_ref().map_or(Ok(()), |deployments| deployments.resume()).map_err(|error| error.to_string())
+        let resumed = self.deployments.as_ref().map_or(Ok(()), |deployments| deployments.resume());
+        resumed.inspect(|()| self.orders.iter().for_each(|orders| orders.start())).map_err(|error| error.to_string())
     }
 }
 
@@ -64,7 +74,7 @@ impl Node {
 
     /// What another process must have to itself before it can take the place of this one.
     pub fn alone(&self) -> Alone {
-        Alone(self.deployments.clone())
+        Alone { deployments: self.deployments.clone(), orders: self.orders.clone() }
     }
 
     /// Whether every core, the operator's included, comes to what it is asked within this time. `None`: they have ended.

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::kept::{self, Kept};
-use super::{certificates, internal, room};
+use super::{certificates, internal, ordered, room};
+use crate::acme::Authority;
 use crate::activate::{Activated, Activator, CompileLimits, CompiledStore, Compiler, Components, Data, Loader, Mode};
 use crate::bindings::{NodeMemory, WorkerShares};
 use crate::config::{self, Diagnostic, Diagnostics, Place};
 use crate::egress::Own;
-use crate::ingress::{self, Credentials, Given, ListenError, Listening};
+use crate::ingress::{self, Challenges, Credentials, Given, ListenError, Listening};
 use crate::observe::{GuestLog, Metrics};
 use crate::sandbox::Engines;
 
@@ -32,7 +33,8 @@ pub fn check(read: &config::Read) -> Result<Checked, Diagnostics> {
     let (compiler, given) = (compiler(node), &mut Given::default());
     let made = make(read, Purpose::Check, GuestLog::events(), Mode::Listed, compiler, &metrics, given)?;
     let workers = made.activated.active.workers.iter();
-    let lines = workers.map(|worker| format!("{}@{} is valid", worker.name, worker.version)).collect();
+    let lines = workers.map(|worker| format!("{}@{} is valid", worker.name, worker.version));
+    let lines = lines.chain(ordered::would_be(node, &made.credentials)).collect();
     let warnings = certificates::warnings(&made.credentials);
     Ok(Checked { lines, warnings: warnings.into_iter().map(|warning| node.mentions.locate(warning)).collect() })
 }
@@ -54,6 +56,9 @@ pub(super) struct Made<'a> {
     pub(super) listening: Vec<Listening>,
     pub(super) operator: Option<Listening>,
     pub(super) credentials: Vec<Credentials>,
+    /// Who issues, and what it is to be answered.
+    pub(super) authority: Option<Authority>,
+    pub(super) challenges: Challenges,
 }
 
 /// What check and serve have in common: everything is looked at, whatever has been found wrong before.
@@ -69,7 +74,9 @@ pub(super) fn make<'a>(
     let mut faults = read.faults.clone();
     let Some(node) = &read.node else { return Err(Diagnostics::together(faults)) };
     let limits = node.limits.node_limits();
-    let credentials = credentials(node, &mut faults);
+    let challenges = Challenges::default();
+    let credentials = credentials(node, &challenges, &mut faults);
+    let authority = authority(node, &mut faults);
     let (listening, operator) = bind(node, &credentials, purpose, given, &mut faults);
     let credentials: Vec<_> = credentials.into_iter().flatten().flatten().collect();
     let own = Own::new(listening.iter().chain(&operator).map(Listening::address));
@@ -102,7 +109,7 @@ pub(super) fn make<'a>(
         match activator.activate(node, deployed) {
             Ok((activated, more)) => {
                 kept.iter_mut().for_each(|kept| kept.left_out.extend(more.iter().cloned()));
-                Some(Made { node, activator, activated, kept, listening, operator, credentials })
+                Some(Made { node, activator, activated, kept, listening, operator, credentials, authority, challenges })
             }
             Err(more) => {
                 add_new(&mut faults, more);
@@ -123,9 +130,13 @@ fn add_new(faults: &mut Vec<Diagnostic>, Diagnostics(more): Diagnostics) {
 }
 
 /// What each listener proves its names with, if it does; `None` where that could not be read.
-fn credentials(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Vec<Option<Option<Credentials>>> {
+fn credentials(
+    node: &config::Node,
+    challenges: &Challenges,
+    faults: &mut Vec<Diagnostic>,
+) -> Vec<Option<Option<Credentials>>> {
     let mut load = |listener: &config::Listener| {
-        let loaded = listener.tls.as_ref().map(ingress::load_tls).transpose();
+        let loaded = listener.tls.as_ref().map(|tls| ingress::load_tls(tls, challenges)).transpose();
         let failed = |Diagnostics(more)| {
             let more = more.into_iter().map(|fault| node.mentions.locate(fault)).collect();
             add_new(faults, Diagnostics(more));
@@ -133,6 +144,15 @@ fn credentials(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Vec<Option<
         loaded.map_err(failed).ok()
     };
     node.listeners.iter().map(&mut load).collect()
+}
+
+/// Who issues the certificates that are ordered.
+fn authority(node: &config::Node, faults: &mut Vec<Diagnostic>) -> Option<Authority> {
+    let authority = node.acme.as_ref().map(Authority::new).transpose();
+    let failed = |Diagnostics(more): Diagnostics| {
+        add_new(faults, Diagnostics(more.into_iter().map(|fault| node.mentions.locate(fault)).collect()));
+    };
+    authority.map_err(failed).ok().flatten()
 }
 
 /// Binds every listener whose certificates and keys are good, or takes the socket that was given for it, to serve.

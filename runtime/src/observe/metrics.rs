@@ -4,6 +4,7 @@
 //! holds handles to. A failure is looked up by its code when it is counted. Every label value is a name from the configuration or from a
 //! list in our code, so a client or a guest cannot add series.
 
+mod acme;
 mod certificates;
 mod labels;
 mod loads;
@@ -24,6 +25,7 @@ use prometheus::{
 };
 
 use super::{SpanLosses, task};
+pub use acme::AcmeOrders;
 pub use certificates::Certificates;
 use labels::Counters;
 pub use labels::{Start, Target};
@@ -51,6 +53,7 @@ pub struct Metrics {
     connections: IntGauge,
     cuts: Counters<1>,
     certificates: Certificates,
+    acme_orders: AcmeOrders,
     access_log_dropped: IntCounter,
     span_losses: SpanLosses,
     tasks: IntGaugeVec,
@@ -142,6 +145,7 @@ impl Metrics {
                 ["reason"],
             )?,
             certificates: Certificates::register(&registry)?,
+            acme_orders: AcmeOrders::register(&registry)?,
             access_log_dropped: register(
                 &registry,
                 IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
@@ -253,6 +257,12 @@ impl Metrics {
     #[must_use]
     pub fn loads(&self) -> Loads {
         self.loads.clone()
+    }
+
+    /// What is counted of orders of certificates.
+    #[must_use]
+    pub fn acme_orders(&self) -> AcmeOrders {
+        self.acme_orders.clone()
     }
 
     /// What is told of the certificates of listeners.

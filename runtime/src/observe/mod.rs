@@ -28,7 +28,7 @@ pub use escape::EscapedBytes;
 pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;
 pub use logs::{Format, LogGuard};
-pub use metrics::{Certificates, InUse, Loads, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
+pub use metrics::{AcmeOrders, Certificates, InUse, Loads, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
 pub use spans::{Call, SpanLosses, Tracer};
 pub use tail::{NoTail, Tails, Told};
 pub use task::spawn;

@@ -36,7 +36,7 @@ mod writer;
 pub use backup::restore;
 pub use database::DATABASE;
 pub use digest::Digest;
-pub use durable::write_whole;
+pub use durable::{make_folder, write_whole};
 pub use error::StoreError;
 pub use kv::{Entry, Expected, Kv, KvError, KvLimits, Listed, Namespace, Page, Put, Room};
 pub use model::{

@@ -36,6 +36,7 @@ use utoipa_axum::routes;
 use self::caller::Access;
 use self::tail::Watching;
 use super::Ready;
+use crate::acme::Orders;
 use crate::activate::Deployments;
 use crate::http::Body;
 use crate::observe::Tails;
@@ -44,6 +45,8 @@ use crate::observe::Tails;
 #[derive(Clone)]
 pub(super) struct Shared {
     deployments: Arc<Deployments>,
+    /// Of certificates.
+    orders: Option<Arc<Orders>>,
     ready: Ready,
     began: Instant,
 }
@@ -86,11 +89,11 @@ impl Modify for Bearer {
 
 impl Api {
     /// Answers for these deployments, and whoever has a token that they know.
-    pub fn new(deployments: Arc<Deployments>, tails: Tails, ready: Ready) -> Self {
+    pub fn new(deployments: Arc<Deployments>, orders: Option<Arc<Orders>>, tails: Tails, ready: Ready) -> Self {
         let most = deployments.node().limits.node_limits().component_size.saturating_add(BESIDE_COMPONENT);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let watching = Watching { tails, access: Access::Tokens(Arc::clone(&deployments)) };
-        let shared = Shared { deployments, ready, began: Instant::now() };
+        let shared = Shared { deployments, orders, ready, began: Instant::now() };
         let router = paths().with_state(shared).merge(tail::paths().with_state(watching));
         Self::of(router, most, get(problem::no_such_path))
     }

@@ -472,6 +472,26 @@ pub struct Status {
     pub serving: usize,
     /// Those that should serve and do not, with the reasons.
     pub faulty: Vec<Faulty>,
+    /// Those that are ordered (ACME).
+    #[serde(default)]
+    pub certificates: Vec<OrderedCertificate>,
+}
+
+/// A certificate that is ordered.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OrderedCertificate {
+    /// The hosts that it is for.
+    pub names: Vec<String>,
+    /// Until when the one is good that is in use. Without it there is none yet, and handshakes for these hosts are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub not_after: Option<Timestamp>,
+    /// When it is ordered, or ordered anew.
+    #[schema(value_type = String, format = DateTime)]
+    pub ordered_at: Timestamp,
+    /// Why the last order has come to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A worker that should serve and does not.

@@ -22,6 +22,8 @@ pub(super) struct Node {
     backups: Option<File>,
     /// The file with the key under which secrets of deployed workers are kept. Without it: EYOT_SECRETS_KEY of the environment.
     secrets_key: Option<File>,
+    /// Who issues the certificates that listeners order (ACME).
+    acme: Option<Acme>,
     /// Below which host versions are tried that do not serve: `7-shop.HOST` is version 7 of worker `shop`. Without it: nowhere.
     preview: Option<String>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Without it: nobody's.
@@ -74,17 +76,57 @@ enum ClientCertificates {
     Optional,
 }
 
-/// A certificate chain and what belongs to it.
+/// A certificate chain and what belongs to it: files, or one that is ordered.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is described, not made")]
 struct Certificate {
-    /// The chain in PEM, the node's own certificate first.
-    certificate: File,
+    /// The chain in PEM, the node's own certificate first. It goes with `key`.
+    certificate: Option<File>,
     /// The private key in PEM: PKCS #8, PKCS #1 or SEC 1.
-    key: File,
+    key: Option<File>,
     /// What the issuer says of its state (OCSP) in DER, to be handed out with it.
     ocsp: Option<File>,
+    /// In place of files: the hosts for which a certificate is ordered by `[acme]`.
+    #[schemars(length(min = 1))]
+    acme: Option<Vec<String>>,
+}
+
+/// Who issues certificates to this node, and who asks for them.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Acme {
+    /// The directory of the authority. Without it: that of Let's Encrypt.
+    directory: Option<Url>,
+    /// Roots to trust in place of the system's when it is asked, PEM.
+    certificate_authority: Option<File>,
+    /// Whom it writes to: `mailto:` URLs.
+    contact: Option<Vec<String>>,
+    /// That its terms of service were read, and are agreed to.
+    terms_of_service: Terms,
+    /// The customer that the account is for, where the authority has customers.
+    external_account: Option<ExternalAccount>,
+    /// What passes after an order that was refused, before the next; longer each time. Without it: 2m.
+    retry: Option<Time>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it is described, not made")]
+enum Terms {
+    Agreed,
+}
+
+/// A customer of an authority.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct ExternalAccount {
+    /// The key identifier.
+    id: String,
+    /// The file with the MAC key, in base64url.
+    key: File,
 }
 
 /// The operator's own listener.

@@ -13,6 +13,8 @@ const NODE: &str = r#"
 tls = { x = 1 }
 [[listener.certificate]]
 [admin]
+[acme]
+external_account = { x = 1 }
 [[worker]]
 [[route]]
 redirect = { x = 1 }

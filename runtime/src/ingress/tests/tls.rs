@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::config::{CertificateFiles, Diagnostics, ListenerTls};
+use crate::config::{Certificate, CertificateFiles, Diagnostics, ListenerTls, OrderedCertificate};
 
 /// A folder with a certificate for `localhost` and its key, and a client that trusts it.
 struct Files {
@@ -35,7 +35,8 @@ impl Files {
 
     fn load(&self, certificate: &str, key: &str) -> Result<Credentials, Diagnostics> {
         let files = CertificateFiles { certificate: self.path(certificate), key: self.path(key), ocsp: None };
-        load_tls(&ListenerTls { certificates: vec![files], clients: None })
+        let certificates = vec![Certificate::Files(files)];
+        load_tls(&ListenerTls { certificates, clients: None }, &Challenges::default())
     }
 
     fn start(&self) -> Running {
@@ -140,4 +141,18 @@ fn each_fault_of_the_files_is_named() {
     assert!(faults("cert.pem", "other.pem")[0].starts_with("this key does not belong to the certificate"));
     std::fs::write(files.path("broken.pem"), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
     assert!(faults("broken.pem", "key.pem")[0].starts_with("this certificate is not valid PEM"));
+}
+
+#[test]
+fn a_name_of_a_file_and_of_an_order_is_a_fault_before_anything_is_issued() {
+    let files = Files::new();
+    let own = CertificateFiles { certificate: files.path("cert.pem"), key: files.path("key.pem"), ocsp: None };
+    let load = |name: &str| {
+        let ordered = OrderedCertificate { names: vec![name.to_owned()], file: files.path("none.pem") };
+        let certificates = vec![Certificate::Files(own.clone()), Certificate::Ordered(ordered)];
+        load_tls(&ListenerTls { certificates, clients: None }, &Challenges::default())
+    };
+    let faults = load("localhost").unwrap_err().0;
+    assert!(faults[0].message.contains("`localhost` is a name of this certificate and of"), "{faults:?}");
+    assert_eq!(load("shop.test").unwrap().known().len(), 1, "one is not there yet");
 }

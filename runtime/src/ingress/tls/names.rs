@@ -59,11 +59,13 @@ impl Names {
     /// The certificates for this name (in lower case), of which any will do whose key the client can use; the better one first. Never
     /// empty, as long as there is any certificate.
     pub(super) fn candidates(&self, name: Option<&str>) -> &[usize] {
-        let found = name.and_then(|name| {
-            let parent = || self.wildcard.get(name.split_once('.')?.1);
-            self.exact.get(name).or_else(parent)
-        });
-        found.unwrap_or(&self.others)
+        name.and_then(|name| self.of_name(name)).unwrap_or(&self.others)
+    }
+
+    /// The same where there is one for this very name.
+    pub(super) fn of_name(&self, name: &str) -> Option<&[usize]> {
+        let parent = || self.wildcard.get(name.split_once('.')?.1);
+        self.exact.get(name).or_else(parent).map(Vec::as_slice)
     }
 
     fn entry(&mut self, name: &str) -> &mut Vec<usize> {

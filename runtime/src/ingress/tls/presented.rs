@@ -13,13 +13,13 @@ use super::Known;
 use super::certificate::{self, Facts};
 use super::files;
 use super::staple::Staple;
-use crate::config::{CertificateFiles, Diagnostic, Diagnostics};
+use crate::config::{CertificateFiles, Diagnostic, Diagnostics, OrderedCertificate};
 
 /// A certificate as a handshake uses it.
 #[derive(Debug)]
 pub(super) struct Presented {
     pub(super) config: Arc<ServerConfig>,
-    pub(super) shown: Shown,
+    pub(super) shown: Arc<Shown>,
 }
 
 /// A certificate, its key and its state.
@@ -56,7 +56,7 @@ impl Presented {
     }
 
     pub(super) fn known(&self) -> Known {
-        let Shown { facts, file, .. } = &self.shown;
+        let Shown { facts, file, .. } = &*self.shown;
         Known { name: facts.label.clone(), file: file.clone(), not_after: facts.not_after }
     }
 }
@@ -76,6 +76,23 @@ impl Shown {
         })?;
         let staple = files.ocsp.as_ref().map(|file| Staple::read(file, &facts.serial)).transpose()?;
         Ok(Self { facts, key: Arc::new(key), certificate, file: files.certificate.clone(), staple })
+    }
+
+    /// One that was ordered, with its key in the same file. `None`: it was never issued.
+    pub(super) fn kept(ordered: &OrderedCertificate, provider: &CryptoProvider) -> Result<Option<Self>, Diagnostics> {
+        let file = &ordered.file;
+        if !file.exists() {
+            return Ok(None);
+        }
+        let kept = CertificateFiles { certificate: file.clone(), key: file.clone(), ocsp: None };
+        let shown = Self::read(&kept, provider)?;
+        match ordered.names.iter().find(|name| !shown.facts.names.contains(name)) {
+            None => Ok(Some(shown)),
+            Some(name) => {
+                let message = format!("this certificate was ordered for `{name}`, and is not for it");
+                Err(files::fault(file, &message, "it is ordered again").into())
+            }
+        }
     }
 
     pub(super) fn algorithm(&self) -> SignatureAlgorithm {

@@ -1,4 +1,4 @@
-//! From a socket to a request: listeners, TLS, HTTP/1.1 and HTTP/2 connections, and their drain.
+//! From a socket to a request: listeners, TLS, HTTP/1.1, HTTP/2 and HTTP/3 connections, and their drain.
 //!
 //! May import: `failure`, `http`, `config`, `observe`.
 //!
@@ -9,7 +9,7 @@
 //! Invariants:
 //! - No client can stop a listener: no error ends an accept loop, and nothing that a client does is awaited in one.
 //! - Whatever a connection waits for has a deadline: a handshake, a first byte, a head, the next request, a client that reads.
-//! - What costs a client nothing has a bound: connections of one address, and frames of HTTP/2 that bring nothing.
+//! - What costs a client nothing has a bound: connections of one address, and frames of HTTP/2 and HTTP/3 that bring nothing.
 //! - A connection lives on one core from its first byte to its last, and so do the requests on it.
 //! - Certificates are read again as a whole or not at all; handshakes that have begun end as they began.
 //! - Whom a client's certificate names is known only after it was verified, also when a session is resumed.
@@ -17,6 +17,7 @@
 //! - hyper never writes a 500: a handler that has no answer drops the connection.
 
 mod addresses;
+mod alt_svc;
 mod connection;
 mod cores;
 mod cut;
@@ -25,6 +26,7 @@ mod given;
 mod glitches;
 mod http1;
 mod http2;
+mod http3;
 mod listener;
 mod outbox;
 mod phase;
@@ -39,7 +41,6 @@ pub(crate) mod tests;
 use std::future::Future;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::failure::Failure;
@@ -60,17 +61,18 @@ pub trait Handle: Clone + Send + Sync + 'static {
     fn handle(
         &self,
         client: &Arc<Client>,
-        request: Request<Incoming>,
+        request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Body>, Closed>> + Send;
 
-    /// Hears of a request that was none: hyper refused it by itself, with a bare status on HTTP/1 or a GOAWAY on HTTP/2.
+    /// Hears of a request that was none: it was refused before anybody was asked, with a bare status on HTTP/1 and HTTP/3, or with an error
+    /// of the connection on HTTP/2 and HTTP/3.
     fn refused(&self, client: &Client, failure: &Failure);
 
     /// Hears of a connection that was ended because of what its client did or did not do, by a name of a short list.
     fn cut(&self, why: &'static str);
 }
 
-/// There is nobody to answer: hyper closes an HTTP/1 connection without a word, and resets an HTTP/2 stream.
+/// There is nobody to answer: an HTTP/1 connection is closed without a word, and a stream of HTTP/2 or HTTP/3 reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("closed without an answer")]
 pub struct Closed;

@@ -5,6 +5,7 @@ mod clients;
 mod files;
 mod names;
 mod presented;
+mod quic;
 mod staple;
 
 use std::io;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{Acceptor, ClientHello, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{CipherSuite, ServerConfig, ServerConnection};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -27,6 +28,8 @@ use presented::{Presented, Shown};
 
 /// The ALPN name of HTTP/2 (RFC 9113 §3.1).
 pub(super) const H2: &[u8] = b"h2";
+/// That of HTTP/3 (RFC 9114 §3.1).
+const H3: &[u8] = b"h3";
 
 /// So many sessions of clients that take no tickets are remembered, the newest; with client certificates in them that is 4 MiB.
 const SESSIONS: usize = 1024;
@@ -217,13 +220,14 @@ fn agreed(connection: &ServerConnection, presented: &Presented) -> Tls {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     };
-    // rustls calls the suites of TLS 1.3 `TLS13_…`, IANA `TLS_…`.
-    let cipher = connection
-        .negotiated_cipher_suite()
-        .map(|suite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1))
-        .unwrap_or_default();
+    let cipher = connection.negotiated_cipher_suite().map(|suite| iana(suite.suite())).unwrap_or_default();
     let server_name = connection.server_name().map(str::to_ascii_lowercase);
     Tls { version, cipher, server_name, certificate: Arc::clone(&presented.shown.certificate) }
+}
+
+/// The name of a cipher suite: rustls calls those of TLS 1.3 `TLS13_…`, IANA `TLS_…`.
+fn iana(suite: CipherSuite) -> String {
+    format!("{suite:?}").replacen("TLS13_", "TLS_", 1)
 }
 
 fn twice(shown: &[Shown], clash: &Clash) -> Diagnostic {

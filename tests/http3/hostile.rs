@@ -113,7 +113,7 @@ fn requests_that_are_taken_back_at_once_start_little_and_end_the_connection() {
     let Some(seen) = site.sees(&flood) else { return };
     assert_eq!(seen.closed(), Some(code::EXCESSIVE_LOAD), "{}", seen.0);
     until("they are counted", || cuts(&site, "glitches") + cuts(&site, "resets") == 2.0);
-    assert!(site.node.metric("eyot_isolate_starts_total", "") < 200.0, "{}", site.node.metrics());
+    assert!(site.node.metric("eyot_isolates_started_total", "") < 200.0, "{}", site.node.metrics());
     site.node.wait_until_idle();
     site.is_fine();
 }

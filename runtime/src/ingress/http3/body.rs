@@ -61,8 +61,10 @@ enum Part {
 }
 
 impl Arriving {
-    /// The content of a request. Its stream is looked at once, so that a request that has come whole and without content has none;
-    /// `Err`: what has come is not what was declared.
+    /// The content of a request. Its stream is looked at once, so that a request that has come whole and without content has none.
+    ///
+    /// # Errors
+    /// What has come is not what was declared (`notes` say so), or the request was taken back.
     pub(super) async fn of(
         stream: RequestStream<Receiving, Bytes>,
         declared: Option<u64>,
@@ -74,7 +76,10 @@ impl Arriving {
         match came {
             Poll::Pending => {}
             Poll::Ready(Ok(Some(first))) => this.first = Some(first),
-            Poll::Ready(Ok(None)) if declared.unwrap_or(0) > 0 => return Err(()),
+            Poll::Ready(Ok(None)) if declared.unwrap_or(0) > 0 => {
+                this.notes.malformed();
+                return Err(());
+            }
             // What comes behind it comes at once, if it comes at all.
             Poll::Ready(Ok(None)) => match std::future::poll_fn(|context| Poll::Ready(this.trailers(context))).await {
                 Poll::Ready(Ok(None)) => return Ok(Body::empty()),

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -57,31 +56,43 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// Before a socket that broke is made anew.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Serves until the cores leave [`Phase::Serving`]; then the socket stays until the last connection is gone.
 pub(in crate::ingress) async fn listen<H: Handle>(datagrams: Datagrams, credentials: Credentials, core: Core<H>) {
-    let Datagrams { address, socket, announced } = datagrams;
+    let Datagrams { address, mut socket, announced } = datagrams;
     let mut phase = core.service.phase.clone();
-    let served = async {
-        let socket = match socket {
-            Some(socket) => socket,
-            None => until_bound(address).await,
+    let endpoint = loop {
+        let bound = async {
+            match socket.take() {
+                Some(socket) => socket,
+                None => until_bound(address).await,
+            }
         };
-        let opened = open(socket, &credentials, &core);
-        opened.inspect_err(|error| tracing::error!(%address, %error, "cannot serve HTTP/3")).ok()
+        let bound = tokio::select! {
+            biased;
+            () = phase.reached(Phase::Parting) => return,
+            bound = bound => bound,
+        };
+        match open(bound, &credentials, &core) {
+            Ok((endpoint, server)) => {
+                announced.serves(true);
+                let parts = tokio::select! {
+                    biased;
+                    () = phase.reached(Phase::Parting) => true,
+                    () = accept_each(&endpoint, address, &server, &credentials, &core) => false,
+                };
+                announced.serves(false);
+                if parts {
+                    break endpoint;
+                }
+                tracing::error!(%address, "the socket of HTTP/3 is broken; another one is made");
+            }
+            Err(error) => tracing::error!(%address, %error, "cannot serve HTTP/3; trying again until it works"),
+        }
+        tokio::time::sleep(PAUSE).await;
     };
-    let opened = tokio::select! {
-        biased;
-        () = phase.reached(Phase::Parting) => return,
-        opened = served => opened,
-    };
-    let Some((endpoint, server)) = opened else { return };
-    announced.serves(true);
-    tokio::select! {
-        biased;
-        () = phase.reached(Phase::Parting) => {}
-        () = accept_each(&endpoint, address, &server, &credentials, &core) => {}
-    }
-    announced.serves(false);
     let turned_away = async {
         // Told at once, a client goes to TCP at once.
         while let Some(incoming) = endpoint.accept().await {
@@ -123,6 +134,7 @@ fn open<H: Handle>(
     Ok((endpoint, Arc::new(server)))
 }
 
+/// Returns when the endpoint has lost its socket.
 async fn accept_each<H: Handle>(
     endpoint: &Endpoint,
     local: SocketAddr,
@@ -148,10 +160,9 @@ async fn accept_each<H: Handle>(
             incoming.refuse();
             continue;
         };
-        let Some(permit) = pin!(permit(core)).await else { return };
+        let Some(permit) = permit(core).await else { return };
         let offered = Offered { incoming, server: Arc::clone(server), local, pending: Pending::of(&pending) };
         let accepted = Accepted { peer, tls: Some(credentials.clone()), announced: None, permit, counted };
         core.share_out(Handed::Quic(Box::new(offered)), accepted);
     }
-    tracing::error!(%local, "HTTP/3 is no longer served");
 }

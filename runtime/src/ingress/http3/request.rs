@@ -125,7 +125,7 @@ async fn answer<H: Handle>(
     tokio::task::yield_now().await;
     let wanted = request.headers().contains_key(header::EXPECT).then(Arc::<Notify>::default);
     let Ok(body) = Arriving::of(receive, declared, Arc::clone(notes), wanted.clone()).await else {
-        return malformed(session, &mut send);
+        return if notes.is_malformed() { malformed(session, &mut send) } else { Err(Gone) };
     };
     let request = request.map(|()| body);
     let asked = session.handler.handle(&session.client, request);

@@ -36,7 +36,6 @@ mod code {
 /// A node with the fixture at every path behind one listener with HTTP/3, and a client's idea of it.
 struct Site {
     node: Node,
-    authority: Authority,
 }
 
 impl Site {
@@ -66,7 +65,7 @@ impl Site {
             ("authority.pem", &ca),
         ];
         let node = Node::start_by(eyot(), &configuration, &files, "stdout");
-        Self { node, authority }
+        Self { node }
     }
 
     /// A plan of these steps.
@@ -110,11 +109,23 @@ fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Value {
     json!(own.iter().chain(more).map(|(name, value)| [name, value]).collect::<Vec<_>>())
 }
 
+/// Places of methods in the static table of RFC 9204.
+const HEAD: u8 = 18;
+const POST: u8 = 20;
+
 /// A whole frame HEADERS in hexadecimal: POST of this path.
 fn post(path: &str) -> String {
-    // The static table of RFC 9204 has POST at 20, https at 23, and the names of path and authority at 1 and 0.
+    headers(POST, path, &[])
+}
+
+/// The same of another method and with more fields, whose names have less than seven letters.
+fn headers(method: u8, path: &str, more: &[(&str, &str)]) -> String {
+    // The table has https at 23, and the names of path and authority at 1 and 0.
     let literal = |name: u8, value: &str| [&[0x50 | name, value.len() as u8], value.as_bytes()].concat();
-    let fields = [&[0, 0, 0xd4, 0xd7][..], &literal(1, path), &literal(0, "shop.test")].concat();
+    let mut fields = [&[0, 0, 0xc0 | method, 0xd7][..], &literal(1, path), &literal(0, "shop.test")].concat();
+    for (name, value) in more {
+        fields.extend([&[0x20 | name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat());
+    }
     hexadecimal(&[&[1, fields.len() as u8][..], &fields].concat())
 }
 

@@ -27,8 +27,8 @@ class Stream:
     """What has come on one stream."""
 
     def __init__(self):
-        self.seen = {"status": None, "headers": {}, "body": "", "trailers": {}, "interim": [], "reset": None, "stopped": None}
-        self.seen["ended"] = False
+        self.seen = {"status": None, "headers": {}, "body": "", "trailers": {}, "reset": None, "stopped": None}
+        self.seen.update(ended=False, raw="")
         self.over = asyncio.Event()
 
 
@@ -68,6 +68,10 @@ class Client(QuicConnectionProtocol):
             self.streams[event.stream_id].seen["stopped"] = event.error_code
         elif isinstance(event, StreamDataReceived) and event.stream_id == CONTROL:
             self.control += event.data
+        elif isinstance(event, StreamDataReceived) and self.http is None and event.stream_id in self.streams:
+            self.streams[event.stream_id].seen["raw"] += event.data.hex()
+            if event.end_stream:
+                self.ends(event.stream_id, "ended", True)
         if self.http is not None:
             for seen in self.http.handle_event(event):
                 self.hears(seen)
@@ -88,8 +92,6 @@ class Client(QuicConnectionProtocol):
             status = fields.pop(":status", None)
             if status is None:
                 seen["trailers"] = fields
-            elif status.startswith("1"):
-                seen["interim"].append(int(status))
             else:
                 seen["status"], seen["headers"] = int(status), fields
         if event.stream_ended:
@@ -189,10 +191,10 @@ class Plan:
         while stream.seen["status"] is None and not stream.over.is_set():
             await asyncio.sleep(0.005)
 
-    async def interim(self, name):
-        """Waits for a response that is not the last one."""
+    async def heard(self, name):
+        """Waits until anything has come."""
         stream = self.client.streams[self.named[name]]
-        while not stream.seen["interim"] and not stream.over.is_set():
+        while not stream.seen["raw"] and not stream.over.is_set():
             await asyncio.sleep(0.005)
 
     async def closed(self):

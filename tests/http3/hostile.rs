@@ -121,7 +121,14 @@ fn requests_that_are_taken_back_at_once_start_little_and_end_the_connection() {
 #[test]
 fn a_client_that_takes_its_request_back_frees_the_isolate() {
     let site = Site::new();
-    let steps = json!([["ask", "one", get("/sleep?ms=25000")], ["say", "asked"], ["hear"], ["reset", "one"], ["say", "reset"], ["hear"]]);
+    let steps = json!([
+        ["ask", "one", get("/sleep?ms=25000")],
+        ["say", "asked"],
+        ["hear"],
+        ["reset", "one"],
+        ["say", "reset"],
+        ["hear"]
+    ]);
     let Some(mut client) = site.start_client(&steps) else { return };
     client.says("asked");
     until("it runs", || site.node.metric("eyot_isolates_in_use", "") == 1.0);

@@ -23,9 +23,7 @@ fn the_worker_knows_whom_a_client_s_certificate_names_and_nobody_else_is_let_in(
     };
     let (ada, stranger) = (clients.issue_to("ada"), strangers.issue_to("ada"));
     let ca = file("clients.pem", &clients.pem());
-    let own = |name: &str, issued: &super::certificates::Issued| {
-        json!({ "certificate": file(&format!("{name}.pem"), &issued.pem), "key": file(&format!("{name}.key"), &issued.key) })
-    };
+    let own = |name: &str, issued: &super::certificates::Issued| json!({ "certificate": file(&format!("{name}.pem"), &issued.pem), "key": file(&format!("{name}.key"), &issued.key) });
     let site = Site::start("", &format!(", client_ca = {ca:?}"));
     let Some(seen) = whoami(&site, own("ada", &ada)) else { return };
     let who: Value = serde_json::from_str(seen.body("who")).unwrap();

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::cores::{Accepted, Core, Handed};
 use super::cut::Cut;
-use super::phase::Phase;
 use super::http3::{self, Datagrams};
+use super::phase::Phase;
 use super::{Credentials, Handle};
 use crate::config::{Diagnostic, Place};
 use crate::observe;

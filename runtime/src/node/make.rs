@@ -144,13 +144,13 @@ fn bind(
     let mut bind = |address, tls, http3| {
         let listening = match (purpose, given.take(address)) {
             (Purpose::Check, _) => return None,
-            (Purpose::Serve, Some(socket)) => Listening::given(socket, address, tls).and_then(|listening| {
-                match (http3, is_handed_over) {
+            (Purpose::Serve, Some(socket)) => {
+                Listening::given(socket, address, tls).and_then(|listening| match (http3, is_handed_over) {
                     (false, _) => Ok(listening),
                     (true, false) => listening.with_http3(),
                     (true, true) => Ok(listening.with_http3_later()),
-                }
-            }),
+                })
+            }
             (Purpose::Serve, None) if http3 => Listening::bind_with_http3(address, tls),
             (Purpose::Serve, None) => Listening::bind(address, tls),
         };

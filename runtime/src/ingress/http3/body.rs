@@ -29,7 +29,8 @@ enum Malformed {
 pub(super) fn declared(headers: &HeaderMap) -> Result<Option<u64>, ()> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        let digits = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+        let digits =
+            value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
         let length = digits.and_then(|digits| digits.parse::<u64>().ok()).ok_or(())?;
         if declared.is_some_and(|declared| declared != length) {
             return Err(());
@@ -71,7 +72,8 @@ impl Arriving {
         notes: Arc<Notes>,
         wanted: Option<Arc<Notify>>,
     ) -> Result<Body, ()> {
-        let mut this = Self { stream, first: None, trailers: None, part: Part::Content, declared, came: 0, notes, wanted };
+        let mut this =
+            Self { stream, first: None, trailers: None, part: Part::Content, declared, came: 0, notes, wanted };
         let came = std::future::poll_fn(|context| Poll::Ready(this.content(context))).await;
         match came {
             Poll::Pending => {}

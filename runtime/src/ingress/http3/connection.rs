@@ -72,8 +72,7 @@ async fn greet_and_run<H: Handle>(
         quic.close(number(Code::H3_GENERAL_PROTOCOL_ERROR), error.to_string().as_bytes());
     })?;
     let local = SocketAddr::new(quic.local_ip().unwrap_or(local.ip()), local.port());
-    let client =
-        Arc::new(Client { address: canonical(peer), local: canonical(local), tls: Some(tls), certificate });
+    let client = Arc::new(Client { address: canonical(peer), local: canonical(local), tls: Some(tls), certificate });
     let pulse = Pulse::new();
     pulse.begin(true);
     let watch = Watch::new(quic.clone(), &limits, Arc::clone(&pulse));
@@ -89,16 +88,19 @@ async fn greet_and_run<H: Handle>(
             let Service { handler, phase, .. } = service;
             let over = Arc::default();
             let session = Session { handler, client, limits: Arc::clone(&limits), pace, pulse, watch, over };
-            Conversation { connection, session: Arc::new(session), phase, is_finishing: false, is_parting: false }
-                .run()
-                .await
+            let session = Arc::new(session);
+            let mut conversation = Conversation { connection, session, phase, is_finishing: false, is_parting: false };
+            let end = conversation.run().await;
+            // Before h3 goes, which would say that all is well.
+            let code = match &end {
+                End::Cut(Cut::Glitches | Cut::Resets) => Code::H3_EXCESSIVE_LOAD,
+                _ => Code::H3_NO_ERROR,
+            };
+            quic.close(number(code), b"");
+            end
         }
     };
-    let code = match &end {
-        End::Cut(Cut::Glitches | Cut::Resets) => Code::H3_EXCESSIVE_LOAD,
-        _ => Code::H3_NO_ERROR,
-    };
-    quic.close(number(code), b"");
+    quic.close(number(Code::H3_NO_ERROR), b"");
     // quinn's own task sends that, before this one goes on.
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
@@ -116,7 +118,7 @@ struct Conversation<H> {
 }
 
 impl<H: Handle> Conversation<H> {
-    async fn run(mut self) -> End {
+    async fn run(&mut self) -> End {
         let session = Arc::clone(&self.session);
         let (pulse, limits, over) = (&*session.pulse, &*session.limits, &*session.over);
         let mut alarm = Alarm::new(pulse, limits);

@@ -107,7 +107,8 @@ fn known(index: u64) -> Name {
 }
 
 fn written(name: &[u8], is_packed: bool) -> Name {
-    let own = |(bit, plain, packed): &(u8, &[u8], &[u8])| (name == if is_packed { *packed } else { *plain }).then_some(*bit);
+    let own =
+        |(bit, plain, packed): &(u8, &[u8], &[u8])| (name == if is_packed { *packed } else { *plain }).then_some(*bit);
     if let Some(bit) = PSEUDO.iter().find_map(own) {
         return Name::Pseudo(bit);
     }
@@ -204,7 +205,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_ends_the_look() {
-        for bad in [&b""[..], b"\x00", b"\x00\x00\x27", b"\x00\x00\x50\x05x", b"\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"] {
+        for bad in [
+            &b""[..],
+            b"\x00",
+            b"\x00\x00\x27",
+            b"\x00\x00\x50\x05x",
+            b"\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        ] {
             assert!(head(bad).well_formed, "{bad:02x?}");
         }
     }

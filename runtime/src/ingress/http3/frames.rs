@@ -68,6 +68,8 @@ pub(super) enum Next {
     Malformed(Bytes),
     /// A frame that brings nothing. There may be more.
     Nothing,
+    /// These are for h3, and bring as little.
+    Idle(Bytes),
     /// What there was is used up.
     Wanting,
 }
@@ -224,7 +226,11 @@ impl Frames {
 
     fn too_large(&mut self, length: u64) -> Result<Next, Fault> {
         if self.sections > 0 {
-            return Err(Fault { code: Code::H3_EXCESSIVE_LOAD, of_connection: false, why: "trailers that are too large" });
+            return Err(Fault {
+                code: Code::H3_EXCESSIVE_LOAD,
+                of_connection: false,
+                why: "trailers that are too large",
+            });
         }
         self.sections = 1;
         self.state = State::Unwanted(length);
@@ -246,7 +252,7 @@ impl Frames {
             }
             SETTINGS => Ok(Next::Pass(frame.into())),
             // One number and nothing else: h3 would read on behind the number.
-            _ if number(payload).is_some_and(|(_, read)| read == payload.len()) => Ok(Next::Pass(frame.into())),
+            _ if number(payload).is_some_and(|(_, read)| read == payload.len()) => Ok(Next::Idle(frame.into())),
             _ => Err(of_connection(Code::H3_FRAME_ERROR, "a frame of a wrong length")),
         }
     }

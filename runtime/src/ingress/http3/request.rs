@@ -130,7 +130,10 @@ async fn answer<H: Handle>(
     let request = request.map(|()| body);
     let asked = session.handler.handle(&session.client, request);
     let answered = handled(asked, &mut send, attempt, wanted.as_deref(), stopped).await?;
-    let Ok(response) = answered else { return Err(Gone) };
+    let Ok(response) = answered else {
+        // Whoever read its content may have found that out.
+        return if notes.is_malformed() { malformed(session, &mut send) } else { Err(Gone) };
+    };
     respond(&mut send, response, &mut stalls, notes, stopped).await?;
     session.watch.answered();
     Ok(())

@@ -88,6 +88,10 @@ impl Receiving {
                     match next? {
                         Next::Wanting => return Ok(None),
                         Next::Nothing => self.watch.glitch(),
+                        Next::Idle(bytes) => {
+                            self.watch.glitch();
+                            return Ok(Some(bytes));
+                        }
                         Next::Pass(bytes) => {
                             self.watch.asked(&self.notes);
                             return Ok(Some(bytes));
@@ -161,7 +165,9 @@ impl quic::RecvStream for Receiving {
                 Err(error) => {
                     self.is_done = true;
                     return Poll::Ready(Err(match error {
-                        ReadError::Reset(code) => StreamErrorIncoming::StreamTerminated { error_code: code.into_inner() },
+                        ReadError::Reset(code) => {
+                            StreamErrorIncoming::StreamTerminated { error_code: code.into_inner() }
+                        }
                         ReadError::ConnectionLost(error) => {
                             StreamErrorIncoming::ConnectionErrorIncoming { connection_error: lost(error) }
                         }

@@ -60,7 +60,9 @@ impl Handshake {
         };
         let certificate = match &self.0.loaded.clients {
             // Whether its session was resumed is not known, so each is verified here once more.
-            Some(clients) => clients.identity_of(shown(connection.peer_identity()).as_deref().map(Vec::as_slice), true)?,
+            Some(clients) => {
+                clients.identity_of(shown(connection.peer_identity()).as_deref().map(Vec::as_slice), true)?
+            }
             None => None,
         };
         let tls = Arc::new(Tls {

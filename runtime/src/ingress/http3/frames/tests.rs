@@ -21,7 +21,9 @@ fn passed(kind: Kind, bytes: &[u8], size: usize) -> Result<Vec<u8>, Fault> {
         let mut piece = Bytes::copy_from_slice(piece);
         loop {
             match frames.next(&mut piece)? {
-                Next::Pass(more) | Next::TooLarge(more) | Next::Malformed(more) => passed.extend_from_slice(&more),
+                Next::Pass(more) | Next::Idle(more) | Next::TooLarge(more) | Next::Malformed(more) => {
+                    passed.extend_from_slice(&more)
+                }
                 Next::Nothing => {}
                 Next::Wanting => break,
             }
@@ -71,7 +73,9 @@ fn a_head_without_end_is_told_by_the_length_that_it_declares_and_something_small
     assert_eq!(frames.next(&mut bytes).unwrap(), Next::Wanting);
     assert!(bytes.is_empty(), "what comes of it is forgotten");
     // A head that is small until it is unpacked, and one of many fields.
-    for fields in [[b"\x00\x00".to_vec(), vec![0xd1; 100]].concat(), [b"\x00\x00".to_vec(), b"\x20\x00".repeat(21)].concat()] {
+    for fields in
+        [[b"\x00\x00".to_vec(), vec![0xd1; 100]].concat(), [b"\x00\x00".to_vec(), b"\x20\x00".repeat(21)].concat()]
+    {
         let mut bytes = Bytes::from(frame(HEADERS, &fields));
         let next = Frames::of(Kind::Request, MOST).next(&mut bytes).unwrap();
         assert!(matches!(next, Next::TooLarge(_)), "{next:?}");

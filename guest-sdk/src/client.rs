@@ -29,7 +29,7 @@ pub struct Client {
     pub port: u16,
     /// Its country (ISO 3166-1 alpha-2), where the node knows it.
     pub country: Option<String>,
-    /// `HTTP/1.1` or `HTTP/2`.
+    /// `HTTP/1.1`, `HTTP/2` or `HTTP/3`.
     pub protocol: String,
     /// What TLS agreed on; `None` for plain text.
     pub tls: Option<Tls>,

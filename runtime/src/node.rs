@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
-use hyper::body::Incoming;
 use prometheus::IntCounter;
 
 use crate::acme::Orders;
@@ -351,7 +350,7 @@ impl Handle for Entry {
     async fn handle(
         &self,
         client: &Arc<Client>,
-        request: hyper::Request<Incoming>,
+        request: hyper::Request<Body>,
     ) -> Result<hyper::Response<Body>, Closed> {
         self.0.handle(client, request).await.map_err(|_| Closed)
     }

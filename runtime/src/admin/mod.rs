@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -127,7 +126,7 @@ impl Handle for Panel {
 
     fn cut(&self, _: &'static str) {}
 
-    async fn handle(&self, _: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
+    async fn handle(&self, _: &Arc<Client>, request: Request<Body>) -> Result<Response<Body>, Closed> {
         // hyper leaves the content of an answer to HEAD out, and keeps its length.
         match &self.api {
             Some(api) if is_of_api(request.uri().path()) && host::check(&request).is_ok() => {

@@ -12,7 +12,7 @@ pub struct Event {
     pub identity: Option<Arc<Identity>>,
     /// From where.
     pub client: Arc<Client>,
-    /// HTTP/1.0, HTTP/1.1 or HTTP/2.
+    /// HTTP/1.0, HTTP/1.1, HTTP/2 or HTTP/3.
     pub protocol: ::http::Version,
     /// The id of the request, for the guest's log lines.
     pub request_id: crate::observe::RequestId,

@@ -105,7 +105,7 @@ impl Dev {
     /// The node that serves these workers.
     fn node(&self, workers: Vec<Worker>, limits: LimitTable, demo: SocketAddr) -> anyhow::Result<Node> {
         let mut node = assemble(workers, limits)?;
-        node.listeners = vec![Listener { address: self.listen, tls: None }];
+        node.listeners = vec![Listener { address: self.listen, tls: None, http3: false }];
         node.admin = Some(Admin { address: self.admin });
         node.state.clone_from(&self.state);
         node.data = Some(DATA.into());

@@ -204,7 +204,7 @@ pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) ->
         trap_on_grow_failure: asked.trap_on_grow_failure,
     };
     Node {
-        listeners: vec![Listener { address, tls: None }],
+        listeners: vec![Listener { address, tls: None, http3: false }],
         admin: None,
         state: None,
         store: None,

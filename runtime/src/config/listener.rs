@@ -17,6 +17,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// TLS by these certificates, or plain text.
     pub tls: Option<ListenerTls>,
+    /// Whether HTTP/3 is served beside it, on the port of UDP with the same number. Never without TLS.
+    pub http3: bool,
 }
 
 /// What a listener proves its names with, and what it asks of its clients.
@@ -85,6 +87,7 @@ pub struct Admin {
 }
 
 const ADDRESS: Key = key("address", "an IP address and a port", "\"127.0.0.1:8080\"");
+const HTTP3: Key = key("http3", "true or false", "true");
 const CERTIFICATE: Key = key("certificate", "the path of a PEM file", "\"chain.pem\"");
 const TLS_KEY: Key = key("key", "the path of a PEM file", "\"key.pem\"");
 const OCSP: Key = key("ocsp", "the path of a DER file", "\"response.der\"");
@@ -110,10 +113,10 @@ impl Addresses {
         let mut listeners = Vec::new();
         for table in tables {
             let address = table.required_with(ADDRESS, socket);
-            let tls = read_tls(&table, ordering);
+            let (tls, http3) = (read_tls(&table, ordering), read_http3(&table));
             if let Some(address) = address {
                 self.take(&table, &address);
-                listeners.push(Listener { address: address.into_inner(), tls });
+                listeners.push(Listener { address: address.into_inner(), tls, http3 });
             }
         }
         listeners
@@ -164,6 +167,19 @@ fn read_tls(listener: &Table<'_>, ordering: &Ordering) -> Option<ListenerTls> {
     let (first, clients) = first?;
     let certificates = [vec![first?], further?].concat();
     Some(ListenerTls { certificates, clients })
+}
+
+/// QUIC has TLS in it (RFC 9001).
+fn read_http3(listener: &Table<'_>) -> bool {
+    let http3 = listener.optional::<bool>(HTTP3);
+    if let Some(http3) = &http3
+        && *http3.get_ref()
+        && listener.value(FIRST.0).is_none()
+    {
+        let message = "`http3` needs `tls`: there is no HTTP/3 without certificates";
+        listener.source.fault(http3.span(), message, format!("add `tls = {}`, or leave out `http3`", FIRST.1));
+    }
+    http3.is_some_and(Spanned::into_inner)
 }
 
 fn read_certificate(table: &Table<'_>, ordering: &Ordering) -> Option<Certificate> {

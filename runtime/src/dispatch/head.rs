@@ -32,7 +32,7 @@ pub(super) fn read<B>(
 ) -> Result<Head, Failure> {
     sizes(request, limits)?;
     match request.version() {
-        Version::HTTP_2 => values(request.headers())?,
+        Version::HTTP_2 | Version::HTTP_3 => values(request.headers())?,
         _ => transfer_coding(request.headers())?,
     }
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
@@ -91,7 +91,7 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// RFC 9113 §8.2.1: a value neither starts nor ends with a space or a tab. HTTP/1 takes them off while it reads the line.
+/// RFC 9113 §8.2.1, and for HTTP/3 RFC 9114 §4.2 by RFC 9110 §5.5: a value neither starts nor ends with a space or a tab. HTTP/1 takes them off while it reads the line.
 fn values(headers: &HeaderMap) -> Result<(), Failure> {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &HeaderValue| blank(value.as_bytes().first()) || blank(value.as_bytes().last());
@@ -114,7 +114,7 @@ fn directed(target: &Uri, host: &str, client: &Client) -> Result<(), Failure> {
     }
 }
 
-/// HTTP/2 may send each cookie in a field of its own (RFC 9113 §8.2.3); everybody after us wants them in one.
+/// HTTP/2 and HTTP/3 may send each cookie in a field of its own (RFC 9113 §8.2.3, RFC 9114 §4.2.1); everybody after us wants them in one.
 fn join_cookies(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if crumbs.len() < 2 {

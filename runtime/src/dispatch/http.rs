@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::admission::{NodeGate, Permit};
@@ -101,10 +100,9 @@ impl Core {
     pub async fn handle(
         self: &Arc<Self>,
         client: &Arc<Client>,
-        request: Request<Incoming>,
+        request: Request<Body>,
     ) -> Result<Response<Body>, Gone> {
-        let version = request.version();
-        self.ask(client, request.map(|body| Body::received(body, version)), None).await
+        self.ask(client, request, None).await
     }
 
     /// The same for a request that need not come from a connection, and that another snapshot may answer than the one that serves.

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{HttpService, service_fn};
-use hyper::{Request, server::conn as hyper_conn};
+use hyper::{Request, Response, server::conn as hyper_conn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+use super::alt_svc::AltSvc;
 use super::cut::Cut;
 use super::glitches::Watched;
 use super::http2::{Answering, Paced, Streams};
@@ -25,10 +26,10 @@ use super::pulse::{Alarm, Pulse};
 use super::sniff::{self, Protocol};
 use super::socket::{Socket, broken, linger};
 use super::tls::{self, Agreed};
-use super::{Credentials, Handle, http1, http2};
+use super::{Closed, Credentials, Handle, http1, http2};
 use crate::config::NodeLimits;
 use crate::failure::Failure;
-use crate::http::{BodyError, Client};
+use crate::http::{Body, BodyError, Client};
 
 /// What every connection of a core is served with.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Service<H> {
 
 /// How a connection ended.
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     /// Both sides are done.
     Done,
     /// We are, and the client may still be sending.
@@ -55,6 +56,21 @@ enum End {
     Dropped,
 }
 
+impl End {
+    /// Says so in the log, and to whoever counts.
+    pub(super) fn tell<H: Handle>(self, peer: SocketAddr, handler: &H) {
+        match self {
+            Self::Done | Self::Answered | Self::Refused(_) => tracing::trace!(%peer, "connection closed"),
+            Self::Cut(cut) => {
+                handler.cut(cut.as_str());
+                tracing::debug!(%peer, ?cut, "connection cut");
+            }
+            Self::Dropped => tracing::debug!(%peer, "connection dropped with the node"),
+            Self::Lost(error) => tracing::debug!(%peer, %error, "connection lost"),
+        }
+    }
+}
+
 /// A connection that is ready for HTTP.
 enum Ready {
     Plain(Protocol, Socket),
@@ -67,19 +83,12 @@ pub(super) async fn serve<H: Handle>(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Credentials>,
+    announced: Option<Arc<AltSvc>>,
 ) {
     let stream = Arc::new(stream);
     let handler = service.handler.clone();
-    let end = greet_and_run(service, &stream, peer, tls).await.unwrap_or_else(End::Lost);
-    match end {
-        End::Done | End::Answered | End::Refused(_) => tracing::trace!(%peer, "connection closed"),
-        End::Cut(cut) => {
-            handler.cut(cut.as_str());
-            tracing::debug!(%peer, ?cut, "connection cut");
-        }
-        End::Dropped => tracing::debug!(%peer, "connection dropped with the node"),
-        End::Lost(error) => tracing::debug!(%peer, %error, "connection lost"),
-    }
+    let end = greet_and_run(service, &stream, peer, tls, announced).await.unwrap_or_else(End::Lost);
+    end.tell(peer, &handler);
 }
 
 async fn greet_and_run<H: Handle>(
@@ -87,6 +96,7 @@ async fn greet_and_run<H: Handle>(
     stream: &Arc<TcpStream>,
     peer: SocketAddr,
     tls: Option<Credentials>,
+    announced: Option<Arc<AltSvc>>,
 ) -> io::Result<End> {
     let pulse = Pulse::new();
     let local = stream.local_addr()?;
@@ -115,8 +125,8 @@ async fn greet_and_run<H: Handle>(
     pulse.begin(protocol == Protocol::Http2);
     let mut phase = service.phase.clone();
     let end = match ready {
-        Ready::Plain(protocol, io) => run(service, protocol, io, stream, &client, &pulse).await,
-        Ready::Tls(protocol, _, io) => run(service, protocol, io, stream, &client, &pulse).await,
+        Ready::Plain(protocol, io) => run(service, protocol, io, stream, &client, &pulse, None).await,
+        Ready::Tls(protocol, _, io) => run(service, protocol, io, stream, &client, &pulse, announced).await,
     };
     if let End::Refused(failure) = &end {
         handler.refused(&client, failure);
@@ -164,6 +174,7 @@ async fn run<H, I>(
     stream: &TcpStream,
     client: &Arc<Client>,
     pulse: &Arc<Pulse>,
+    announced: Option<Arc<AltSvc>>,
 ) -> End
 where
     H: Handle,
@@ -176,9 +187,10 @@ where
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (handler, client) = (handler.clone(), Arc::clone(&client));
                 bodies.expects_body(!request.body().is_end_stream());
-                let pulse = Arc::clone(&bodies);
+                let (pulse, announced) = (Arc::clone(&bodies), announced.clone());
                 async move {
-                    let mut answer = handler.handle(&client, request).await;
+                    let mut answer = handler.handle(&client, received(request)).await;
+                    announce(announced.as_deref(), &mut answer);
                     // hyper itself says so only where it knew before the request came.
                     if let Ok(answer) = &mut answer
                         && pulse.is_parting()
@@ -195,8 +207,10 @@ where
             let (attempts, client) = (Arc::clone(pulse), Arc::clone(client));
             let answer = service_fn(move |request: Request<Incoming>| {
                 let (handler, client, attempt) = (handler.clone(), Arc::clone(&client), attempts.attempt());
+                let announced = announced.clone();
                 let handler = async move {
-                    let answer = handler.handle(&client, request).await;
+                    let mut answer = handler.handle(&client, received(request)).await;
+                    announce(announced.as_deref(), &mut answer);
                     attempt.answered();
                     answer.map(|response| response.map(Paced::from))
                 };
@@ -207,6 +221,18 @@ where
             // Here hyper reads on whatever happens, and sees for itself that a client goes.
             drive(pin!(connection), std::future::pending(), pulse, &limits, phase).await
         }
+    }
+}
+
+/// A request with a body of ours.
+fn received(request: Request<Incoming>) -> Request<Body> {
+    let version = request.version();
+    request.map(|body| Body::received(body, version))
+}
+
+fn announce(announced: Option<&AltSvc>, answer: &mut Result<Response<Body>, Closed>) {
+    if let (Some(announced), Ok(answer)) = (announced, answer) {
+        announced.announce(answer.headers_mut());
     }
 }
 
@@ -329,6 +355,6 @@ fn refusal(error: &hyper::Error) -> Option<Failure> {
 }
 
 /// An IPv4 client of a dual-stack socket is an IPv4 client.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

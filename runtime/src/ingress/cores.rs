@@ -15,7 +15,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::addresses::{Addresses, Counted};
+use super::alt_svc::AltSvc;
 use super::connection::{self, Service};
+use super::http3::{self, Offered};
 use super::listener::{self, Listening};
 use super::phase::{Phase, Speaker};
 use super::{Credentials, Handle, outbox};
@@ -32,8 +34,22 @@ pub fn available() -> usize {
 pub(super) struct Accepted {
     pub(super) peer: SocketAddr,
     pub(super) tls: Option<Credentials>,
+    /// The HTTP/3 that its client may be told of.
+    pub(super) announced: Option<Arc<AltSvc>>,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) counted: Counted,
+}
+
+/// A connection that a core accepts for another.
+pub(super) enum Handed {
+    Tcp(TcpStream),
+    Quic(Box<Offered>),
+}
+
+/// The same on its way, bound to no core.
+enum Unbound {
+    Tcp(std::net::TcpStream),
+    Quic(Box<Offered>),
 }
 
 /// What is sent to a core.
@@ -41,7 +57,7 @@ enum Order {
     Listen(Listening),
     /// To be answered, which tells that it turns.
     Answer(mpsc::Sender<()>),
-    Serve(std::net::TcpStream, Accepted, Place),
+    Serve(Unbound, Accepted, Place),
 }
 
 /// How one core is reached.
@@ -95,8 +111,11 @@ impl<H: Handle> Core<H> {
                 }
                 // Who asked may have lost patience.
                 Some(Order::Answer(to)) => drop(to.send(())),
-                Some(Order::Serve(socket, accepted, place)) => match TcpStream::from_std(socket) {
-                    Ok(socket) => self.keep(socket, accepted, place),
+                Some(Order::Serve(Unbound::Quic(offered), accepted, place)) => {
+                    self.keep(Handed::Quic(offered), accepted, place);
+                }
+                Some(Order::Serve(Unbound::Tcp(socket), accepted, place)) => match TcpStream::from_std(socket) {
+                    Ok(socket) => self.keep(Handed::Tcp(socket), accepted, place),
                     Err(error) => tracing::warn!(peer = %accepted.peer, %error, "cannot serve a connection"),
                 },
                 None => return,
@@ -105,27 +124,42 @@ impl<H: Handle> Core<H> {
     }
 
     /// To the core with the fewest connections; this one, if it is as good as any.
-    pub(super) fn share_out(&self, socket: TcpStream, accepted: Accepted) {
+    pub(super) fn share_out(&self, handed: Handed, accepted: Accepted) {
         let load = |link: &Link| link.connections.load(Relaxed);
         let own = &self.links[self.index];
         let best = self.links.iter().min_by_key(|link| load(link)).filter(|best| load(best) < load(own));
-        let Some(other) = best else { return self.keep(socket, accepted, Place::take(own)) };
-        match socket.into_std() {
+        let Some(other) = best else { return self.keep(handed, accepted, Place::take(own)) };
+        let unbound = match handed {
+            Handed::Tcp(socket) => socket.into_std().map(Unbound::Tcp),
+            Handed::Quic(offered) => Ok(Unbound::Quic(offered)),
+        };
+        match unbound {
             // A core that has stopped drops the connection.
-            Ok(socket) => drop(other.inbox.send(Order::Serve(socket, accepted, Place::take(other)))),
+            Ok(unbound) => drop(other.inbox.send(Order::Serve(unbound, accepted, Place::take(other)))),
             Err(error) => tracing::warn!(peer = %accepted.peer, %error, "cannot hand a connection over"),
         }
     }
 
-    fn keep(&self, socket: TcpStream, accepted: Accepted, place: Place) {
+    fn keep(&self, handed: Handed, accepted: Accepted, place: Place) {
         let service = self.service.clone();
-        observe::spawn("connection", async move {
-            let Accepted { peer, tls, permit, counted } = accepted;
-            connection::serve(service, socket, peer, tls).await;
-            // In this order: who has all permits sees no connections.
+        let Accepted { peer, tls, announced, permit, counted } = accepted;
+        // In this order: who has all permits sees no connections.
+        let leave = move || {
             drop(place);
             drop((permit, counted));
-        });
+        };
+        match (handed, tls) {
+            (Handed::Tcp(socket), tls) => drop(observe::spawn("connection", async move {
+                connection::serve(service, socket, peer, tls, announced).await;
+                leave();
+            })),
+            (Handed::Quic(offered), Some(tls)) => drop(observe::spawn("quic", async move {
+                http3::serve(service, *offered, peer, tls).await;
+                leave();
+            })),
+            // There is no QUIC without TLS; dropped, it is refused.
+            (Handed::Quic(_), None) => leave(),
+        }
     }
 }
 

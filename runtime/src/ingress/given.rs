@@ -93,6 +93,12 @@ impl Given {
         Ok(())
     }
 
+    /// Whether another process gave any of them.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.0.iter().any(|one| one.name.is_none())
+    }
+
     /// The socket for this address of the configuration, if there is one. systemd's go first, then those of the same configured address.
     pub fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let named = |one: &One| one.name.is_some() && one.bound == address;

@@ -26,7 +26,7 @@ const FRAGMENT: usize = 1024;
 const REFILL: Duration = Duration::from_secs(10);
 /// What a frame of a response makes up for: its client may open two windows for it (RFC 9113 §6.9), or measure the round trip with a
 /// PING, as gRPC does.
-const ANSWERED: u64 = 2;
+pub(super) const ANSWERED: u64 = 2;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -93,7 +93,7 @@ impl Walk {
 
 /// How many glitches a client may still have. Time makes up for them, and so does what is asked and answered.
 #[derive(Debug)]
-struct Budget {
+pub(super) struct Budget {
     most: u64,
     left: u64,
     /// Up to when time has been credited.
@@ -103,16 +103,16 @@ struct Budget {
 }
 
 impl Budget {
-    fn new(most: u64) -> Self {
+    pub(super) fn new(most: u64) -> Self {
         Self { most, left: most, credited: Instant::now(), open: 0 }
     }
 
-    fn credit(&mut self, glitches: u64) {
+    pub(super) fn credit(&mut self, glitches: u64) {
         self.left = self.left.saturating_add(glitches).min(self.most);
     }
 
     /// False when the client has had one too many.
-    fn take(&mut self, now: impl FnOnce() -> Instant) -> bool {
+    pub(super) fn take(&mut self, now: impl FnOnce() -> Instant) -> bool {
         if self.left == 0 {
             let now = now();
             let passed = now.saturating_duration_since(self.credited).as_nanos();

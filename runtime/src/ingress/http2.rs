@@ -25,26 +25,23 @@ use crate::http::{Body, BodyError, Pace};
 use crate::observe;
 
 /// What a stream may send us before we have read it. Envoy's figures for the edge.
-const STREAM_WINDOW: u32 = 64 * 1024;
+pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all streams of a connection.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What of a response body waits in a stream for the client to take it.
 const SEND_BUFFER: usize = 64 * 1024;
 /// The smallest SETTINGS_MAX_FRAME_SIZE (RFC 9113 §6.5.2): what every client takes at once.
-const FRAME: usize = 16 * 1024;
+pub(super) const FRAME: usize = 16 * 1024;
 /// Streams that a client opened and reset before hyper came to see them: h2's default.
 const PENDING_RESETS: usize = 20;
 
 /// One for each connection, because its streams know the connection.
 pub(super) fn builder(limits: &NodeLimits, pulse: Arc<Pulse>) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(Streams { pulse, pace: of_responses(limits) });
-    // A field's size is counted with 32 bytes on top (RFC 9113 §6.5.2).
-    let fields = count(limits.header_count).saturating_add(16).saturating_mul(32);
-    let head = http1::head_bytes(limits).saturating_add(fields);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(u32::try_from(limits.h2_streams).unwrap_or(u32::MAX))
-        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(head_bytes(limits)).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
@@ -54,6 +51,16 @@ pub(super) fn builder(limits: &NodeLimits, pulse: Arc<Pulse>) -> http2::Builder<
         .keep_alive_interval(limits.write_idle)
         .keep_alive_timeout(limits.write_idle);
     builder
+}
+
+/// A whole head, where a field's size is counted with 32 bytes on top (RFC 9113 §6.5.2, RFC 9114 §4.2.2).
+pub(super) fn head_bytes(limits: &NodeLimits) -> usize {
+    http1::head_bytes(limits).saturating_add(head_fields(limits).saturating_mul(32))
+}
+
+/// The fields of a head, with some to spare, so that dispatch is the one to notice, and pseudo-header fields.
+pub(super) fn head_fields(limits: &NodeLimits) -> usize {
+    count(limits.header_count).saturating_add(16)
 }
 
 /// Who a stream waits for, as far as its poll went.
@@ -86,7 +93,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, hyper: F) {
-        let stalls = Stalls { pace: self.pace, since: None, before: Duration::ZERO, given: 0 };
+        let stalls = Stalls::new(self.pace);
         observe::spawn("stream", Stream { hyper, stalled: None, stalls, _open: self.pulse.open() });
     }
 }
@@ -106,7 +113,7 @@ pin_project! {
 /// How long a stream has waited for its client, and for how much. What the body gave counts as taken: it is at most two frames' worth
 /// ahead of the client, so that nobody is cut who is as fast as he has to be.
 #[derive(Debug)]
-struct Stalls {
+pub(super) struct Stalls {
     pace: Pace,
     since: Option<Instant>,
     before: Duration,
@@ -114,13 +121,22 @@ struct Stalls {
 }
 
 impl Stalls {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, since: None, before: Duration::ZERO, given: 0 }
+    }
+
+    /// So many bytes are given now.
+    pub(super) fn give(&mut self, bytes: u64) {
+        self.given = self.given.saturating_add(bytes);
+    }
+
     /// Begins a wait, which may last for so long.
-    fn begin(&mut self) -> Duration {
+    pub(super) fn begin(&mut self) -> Duration {
         self.since = Some(Instant::now());
         self.pace.patience(self.before, self.given)
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.before += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
     }
 }
@@ -136,7 +152,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             return Poll::Ready(());
         }
         let wait = WAIT.get();
-        this.stalls.given = this.stalls.given.saturating_add(GIVEN.get());
+        this.stalls.give(GIVEN.get());
         if wait != Wait::Client {
             this.stalls.end();
             this.stalled.set(None);

@@ -11,11 +11,13 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::cores::{Accepted, Core};
+use super::cores::{Accepted, Core, Handed};
 use super::cut::Cut;
+use super::http3::{self, Datagrams};
 use super::phase::Phase;
 use super::{Credentials, Handle};
 use crate::config::{Diagnostic, Place};
+use crate::observe;
 
 /// How many connections the kernel holds for us while we have no permits. The kernel's own bound is
 /// `net.core.somaxconn`, 4096 by default.
@@ -32,7 +34,7 @@ const STEP: Duration = Duration::from_millis(10);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// So many connections are accepted before others have their turn.
-const BURST: u32 = 4;
+pub(super) const BURST: u32 = 4;
 
 /// The shortest and the longest pause after an accept that failed for want of descriptors or memory.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -49,6 +51,14 @@ pub enum ListenError {
     /// The address is not one of this machine's.
     #[error("cannot listen on {0}: it is not an address of this machine")]
     NotOurs(SocketAddr),
+    /// It has the address for TCP, and not for UDP.
+    #[error("cannot listen on {address} by UDP, for HTTP/3: {source}")]
+    Datagrams {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
     Other {
@@ -65,6 +75,9 @@ impl From<ListenError> for Diagnostic {
             ListenError::InUse(_) => "stop the process that has it, or choose another port",
             ListenError::Privileged(_) => "choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE",
             ListenError::NotOurs(_) => "choose 127.0.0.1, 0.0.0.0, or an address that `ip address` shows",
+            ListenError::Datagrams { .. } => {
+                "stop the process that has the port of UDP (`ss -lunp` shows it), or leave out `http3`"
+            }
             ListenError::Other { .. } => "choose another address",
         };
         Self::new(Place::default(), error.to_string(), help)
@@ -78,7 +91,11 @@ pub struct Listening {
     address: SocketAddr,
     configured: SocketAddr,
     pub(super) tls: Option<Credentials>,
+    pub(super) datagrams: Option<Datagrams>,
 }
+
+/// With port 0, the port that the kernel chooses for TCP may be another's for UDP; then another one is tried.
+const TRIES: u32 = 10;
 
 impl Listening {
     /// Binds the address and listens. With port 0 the kernel chooses; see [`Self::address`].
@@ -93,6 +110,38 @@ impl Listening {
             _ => ListenError::Other { address, source },
         })?;
         Self::of(socket, address, tls)
+    }
+
+    /// The same with HTTP/3 beside it, on the port of UDP with the same number.
+    ///
+    /// # Errors
+    /// As [`Self::bind`], or the port of UDP cannot be had.
+    pub fn bind_with_http3(address: SocketAddr, tls: Option<Credentials>) -> Result<Self, ListenError> {
+        let mut tries = 0..if address.port() == 0 { TRIES } else { 1 };
+        loop {
+            tries.next();
+            match Self::bind(address, tls.clone())?.with_http3() {
+                Err(ListenError::Datagrams { .. }) if !tries.is_empty() => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// With HTTP/3 at the same address.
+    ///
+    /// # Errors
+    /// The port of UDP cannot be had.
+    pub fn with_http3(self) -> Result<Self, ListenError> {
+        let address = self.address;
+        let datagrams = Datagrams::bind(address).map_err(|source| ListenError::Datagrams { address, source })?;
+        Ok(Self { datagrams: Some(datagrams), ..self })
+    }
+
+    /// The same as soon as the process before has left the address: sockets of UDP are not handed over, since what comes would go to
+    /// either of the two.
+    #[must_use]
+    pub fn with_http3_later(self) -> Self {
+        Self { datagrams: Some(Datagrams::later(self.address)), ..self }
     }
 
     /// Takes a socket that listens already; `configured` is the address that it was given for.
@@ -115,7 +164,7 @@ impl Listening {
         tls: Option<Credentials>,
     ) -> Result<Self, ListenError> {
         let address = socket.local_addr().map_err(|source| ListenError::Other { address: configured, source })?;
-        Ok(Self { socket, address, configured, tls })
+        Ok(Self { socket, address, configured, tls, datagrams: None })
     }
 
     /// The same socket once more, and the address of the configuration, for a process that takes over.
@@ -168,7 +217,11 @@ pub(super) async fn accept<H: Handle>(listening: Listening, core: Core<H>) {
 
 /// An error only when the listener cannot be watched at all.
 async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Result<()> {
-    let Listening { socket, address, tls, .. } = listening;
+    let Listening { socket, address, tls, datagrams, .. } = listening;
+    let announced = datagrams.as_ref().map(|datagrams| Arc::clone(&datagrams.announced));
+    if let (Some(datagrams), Some(tls)) = (datagrams, tls.clone()) {
+        observe::spawn("http3", http3::listen(datagrams, tls, core.clone()));
+    }
     let listener = tokio::net::TcpListener::from_std(socket)?;
     let mut phase = core.service.phase.clone();
     let (mut pause, mut so_many) = (PAUSE.0, 0_u32);
@@ -195,7 +248,8 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Resu
                 // After the accept, so that a listener to which nobody comes holds no permit. What comes meanwhile waits in the
                 // kernel's queue.
                 let Some(permit) = permit(&core).await else { return Err(io::Error::other("the permits are gone")) };
-                core.share_out(socket, Accepted { peer, tls: tls.clone(), permit, counted });
+                let accepted = Accepted { peer, tls: tls.clone(), announced: announced.clone(), permit, counted };
+                core.share_out(Handed::Tcp(socket), accepted);
             }
             Err(error) if is_of_one_connection(&error) => tracing::debug!(%address, %error, "accept"),
             Err(error) => {
@@ -211,7 +265,7 @@ async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Resu
 
 /// A permit for one connection. When there is none, connections without a request make room, those that have been idle the longest
 /// first: a client that asks for something goes before one that does not.
-async fn permit<H: Handle>(core: &Core<H>) -> Option<OwnedSemaphorePermit> {
+pub(super) async fn permit<H: Handle>(core: &Core<H>) -> Option<OwnedSemaphorePermit> {
     if let Ok(permit) = Arc::clone(&core.permits).try_acquire_owned() {
         return Some(permit);
     }

@@ -1,4 +1,4 @@
-//! From a socket to a request: listeners, TLS, HTTP/1.1 and HTTP/2 connections, and their drain.
+//! From a socket to a request: listeners, TLS, HTTP/1.1, HTTP/2 and HTTP/3 connections, and their drain.
 //!
 //! May import: `failure`, `http`, `config`, `observe`.
 //!
@@ -9,7 +9,7 @@
 //! Invariants:
 //! - No client can stop a listener: no error ends an accept loop, and nothing that a client does is awaited in one.
 //! - Whatever a connection waits for has a deadline: a handshake, a first byte, a head, the next request, a client that reads.
-//! - What costs a client nothing has a bound: connections of one address, and frames of HTTP/2 that bring nothing.
+//! - What costs a client nothing has a bound: connections of one address, and frames of HTTP/2 and HTTP/3 that bring nothing.
 //! - A connection lives on one core from its first byte to its last, and so do the requests on it.
 //! - Certificates are read again as a whole or not at all; handshakes that have begun end as they began.
 //! - A handshake that answers an authority's challenge leads to no request.
@@ -18,6 +18,7 @@
 //! - hyper never writes a 500: a handler that has no answer drops the connection.
 
 mod addresses;
+mod alt_svc;
 mod connection;
 mod cores;
 mod cut;
@@ -26,6 +27,7 @@ mod given;
 mod glitches;
 mod http1;
 mod http2;
+mod http3;
 mod listener;
 mod outbox;
 mod phase;
@@ -40,7 +42,6 @@ pub(crate) mod tests;
 use std::future::Future;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::failure::Failure;
@@ -61,10 +62,11 @@ pub trait Handle: Clone + Send + Sync + 'static {
     fn handle(
         &self,
         client: &Arc<Client>,
-        request: Request<Incoming>,
+        request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Body>, Closed>> + Send;
 
-    /// Hears of a request that was none: hyper refused it by itself, with a bare status on HTTP/1 or a GOAWAY on HTTP/2.
+    /// Hears of a request that was none: it was refused before anybody was asked, with a bare status on HTTP/1 and HTTP/3, or with an error
+    /// of the connection on HTTP/2 and HTTP/3.
     fn refused(&self, client: &Client, failure: &Failure);
 
     /// Hears of a host that a client will probably ask for: its TLS handshake has named it.
@@ -74,7 +76,7 @@ pub trait Handle: Clone + Send + Sync + 'static {
     fn cut(&self, why: &'static str);
 }
 
-/// There is nobody to answer: hyper closes an HTTP/1 connection without a word, and resets an HTTP/2 stream.
+/// There is nobody to answer: an HTTP/1 connection is closed without a word, and a stream of HTTP/2 or HTTP/3 reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("closed without an answer")]
 pub struct Closed;

@@ -170,9 +170,19 @@ impl Pulse {
         OpenStream(Arc::clone(self))
     }
 
+    /// Whether a stream is open.
+    pub(super) fn has_streams(&self) -> bool {
+        self.streams.load(Relaxed) > 0
+    }
+
     /// HTTP/2: the client has sent more frames that bring nothing than it may.
     pub(super) fn glitched(&self) {
         self.glitched.store(true, Relaxed);
+    }
+
+    /// Whether it has.
+    pub(super) fn is_glitched(&self) -> bool {
+        self.glitched.load(Relaxed)
     }
 
     /// HTTP/1: the answer that comes next says that it is the last one.

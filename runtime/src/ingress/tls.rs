@@ -7,6 +7,7 @@ mod files;
 mod loaded;
 mod names;
 mod presented;
+mod quic;
 mod staple;
 
 use std::io;
@@ -14,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConnection;
 use rustls::crypto::CryptoProvider;
 use rustls::server::Acceptor;
+use rustls::{CipherSuite, ServerConnection};
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
@@ -30,6 +31,8 @@ use presented::Presented;
 
 /// The ALPN name of HTTP/2 (RFC 9113 §3.1).
 pub(super) const H2: &[u8] = b"h2";
+/// That of HTTP/3 (RFC 9114 §3.1).
+const H3: &[u8] = b"h3";
 
 /// What a listener proves its names with. Clones share it: what is read anew holds for the next handshake of all.
 #[derive(Clone, Debug)]
@@ -177,11 +180,12 @@ fn agreed(connection: &ServerConnection, presented: &Presented) -> Tls {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     };
-    // rustls calls the suites of TLS 1.3 `TLS13_…`, IANA `TLS_…`.
-    let cipher = connection
-        .negotiated_cipher_suite()
-        .map(|suite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1))
-        .unwrap_or_default();
+    let cipher = connection.negotiated_cipher_suite().map(|suite| iana(suite.suite())).unwrap_or_default();
     let server_name = connection.server_name().map(str::to_ascii_lowercase);
     Tls { version, cipher, server_name, certificate: Arc::clone(&presented.shown.certificate) }
+}
+
+/// The name of a cipher suite: rustls calls those of TLS 1.3 `TLS13_…`, IANA `TLS_…`.
+fn iana(suite: CipherSuite) -> String {
+    format!("{suite:?}").replacen("TLS13_", "TLS_", 1)
 }

@@ -163,18 +163,27 @@ fn bind(
     given: &mut Given,
     faults: &mut Vec<Diagnostic>,
 ) -> (Vec<Listening>, Option<Listening>) {
-    let mut bind = |address, tls| {
+    // Who gave them may serve HTTP/3 for a while yet.
+    let is_handed_over = given.is_handed_over();
+    let mut bind = |address, tls, http3| {
         let listening = match (purpose, given.take(address)) {
             (Purpose::Check, _) => return None,
-            (Purpose::Serve, Some(socket)) => Listening::given(socket, address, tls),
+            (Purpose::Serve, Some(socket)) => {
+                Listening::given(socket, address, tls).and_then(|listening| match (http3, is_handed_over) {
+                    (false, _) => Ok(listening),
+                    (true, false) => listening.with_http3(),
+                    (true, true) => Ok(listening.with_http3_later()),
+                })
+            }
+            (Purpose::Serve, None) if http3 => Listening::bind_with_http3(address, tls),
             (Purpose::Serve, None) => Listening::bind(address, tls),
         };
         let fault = |error: ListenError| Diagnostic { place: node.mentions.address(address), ..error.into() };
         listening.map_err(|error| faults.push(fault(error))).ok()
     };
     let usable = node.listeners.iter().zip(credentials);
-    let listening = usable.filter_map(|(listener, tls)| bind(listener.address, tls.clone()?)).collect();
-    let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None));
+    let listening = usable.filter_map(|(listener, tls)| bind(listener.address, tls.clone()?, listener.http3)).collect();
+    let operator = node.admin.as_ref().and_then(|admin| bind(admin.address, None, false));
     if purpose == Purpose::Serve {
         faults.extend(given.unnamed().map(Diagnostic::from));
         for address in given.left() {

@@ -53,6 +53,8 @@ struct Listener {
     tls: Option<ListenerTls>,
     /// Further certificates, each for the names that stand in it.
     certificate: Option<Vec<Certificate>>,
+    /// HTTP/3 as well, on the port of UDP with the same number. Needs `tls`. Without it: no.
+    http3: Option<bool>,
 }
 
 /// The first certificate, which clients get that name no host, or one that none is for; and what is asked of clients.

@@ -208,6 +208,18 @@ fn certificates_of_clients_need_an_authority_and_further_certificates_a_first_on
 }
 
 #[test]
+fn http_3_needs_tls() {
+    let text = "[[listener]]\naddress = \"127.0.0.1:443\"\ntls = { certificate = \"k\", key = \"k\" }\nhttp3 = true\n\
+                [[listener]]\naddress = \"127.0.0.1:444\"\nhttp3 = false\n\
+                [[listener]]\naddress = \"127.0.0.1:445\"\nhttp3 = true\n\
+                [[listener]]\naddress = \"127.0.0.1:446\"\nhttp3 = \"yes\"\n";
+    assert_faults(
+        &node_faults(&[("node.toml", text), ("k", "")]),
+        &["node.toml:10:9: `http3` needs `tls`", "node.toml:13:9: `http3`"],
+    );
+}
+
+#[test]
 fn names_are_defined_once() {
     let text = "[[origin]]\nname = \"a\"\nurl = \"http://a\"\n[[origin]]\nname = \"a\"\nurl = \"http://b\"\n\
                 [[auth]]\nname = \"a\"\nkey = [{ algorithm = \"ES256\", file = \"k\" }]\n\

@@ -94,7 +94,7 @@ impl Drop for Open {
 }
 
 impl Handle for Site {
-    async fn handle(&self, client: &Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
+    async fn handle(&self, client: &Arc<Client>, request: Request<Body>) -> Result<Response<Body>, Closed> {
         let open = Open::new(&self.open);
         let text = match request.uri().path() {
             "/closed" => return Err(Closed),

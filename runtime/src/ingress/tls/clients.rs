@@ -62,14 +62,24 @@ impl Clients {
     /// What the client has proven, if anything. A session that is resumed carries the certificate of its first handshake, which may have
     /// expired since, so it is verified once more.
     pub(super) fn identity(&self, connection: &ServerConnection) -> io::Result<Option<Arc<ClientCertificate>>> {
-        let Some([own, chain @ ..]) = connection.peer_certificates() else {
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        self.identity_of(connection.peer_certificates(), resumed)
+    }
+
+    /// The same of certificates that a handshake has brought; of those from an earlier one with `again`.
+    pub(super) fn identity_of(
+        &self,
+        shown: Option<&[CertificateDer<'static>]>,
+        again: bool,
+    ) -> io::Result<Option<Arc<ClientCertificate>>> {
+        let Some([own, chain @ ..]) = shown else {
             return match self.verifier.client_auth_mandatory() {
                 true => Err(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::NoCertificatesPresented)),
                 false => Ok(None),
             };
         };
         let refused = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
-        if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+        if again {
             self.verifier.verify_client_cert(own, chain, UnixTime::now()).map_err(refused)?;
         }
         // Who cannot be named is not let in without a name.

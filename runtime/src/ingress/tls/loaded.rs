@@ -28,15 +28,15 @@ pub(super) struct Loaded {
     /// The names of those that are not.
     awaited: HashSet<String>,
     pub(super) clients: Option<Arc<Clients>>,
-    resumption: Resumption,
+    pub(super) resumption: Resumption,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
 /// What sessions are resumed by. It outlives the certificates: a client that comes again need not notice that they are new ones.
 #[derive(Clone, Debug)]
-struct Resumption {
+pub(super) struct Resumption {
     /// For clients that keep a session themselves: its keys are new every six hours, and good for twelve.
-    tickets: Arc<dyn ProducesTickets>,
+    pub(super) tickets: Arc<dyn ProducesTickets>,
     /// For clients of TLS 1.2 that do not.
     sessions: Arc<dyn StoresServerSessions>,
 }

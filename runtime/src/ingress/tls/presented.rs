@@ -107,6 +107,11 @@ impl Shown {
         Resolver { plain: Arc::clone(&self.key), stapled }
     }
 
+    /// What a handshake shows now.
+    pub(super) fn current(&self) -> Arc<CertifiedKey> {
+        Arc::clone(self.resolver().at(certificate::now()))
+    }
+
     pub(super) fn warnings(&self, now: i64) -> Vec<Diagnostic> {
         let out_of_time = self.facts.out_of_time(now).map(|(message, help)| files::fault(&self.file, &message, help));
         out_of_time.into_iter().chain(self.staple.iter().flat_map(|staple| staple.warnings(now))).collect()

@@ -28,6 +28,8 @@ pub struct Site {
     pub blocked: &'static str,
     /// For so many seconds at most it does nothing before it looks.
     pub sleeps: u32,
+    /// Of a hundred nonces it refuses so many, as it may do with a good one. With 30, three are refused in a row for one request of forty.
+    pub bad_nonces: u32,
     /// It has customers, and this is the key of the only one.
     pub external: Option<&'static str>,
 }
@@ -72,8 +74,8 @@ impl Site {
         std::fs::write(folder.path().join("own.pem"), &own.pem).expect("a file");
         std::fs::write(folder.path().join("own.key"), &own.key).expect("a file");
         let (port, management, names) = (free_port(), free_port(), free_port());
-        let (validity, blocked, sleeps, external) = (90 * 86_400, "blocked.test", 0, None);
-        Self { folder, authority, port, management, names, looks_at, validity, blocked, sleeps, external }
+        let (validity, blocked, sleeps, bad_nonces, external) = (90 * 86_400, "blocked.test", 0, 0, None);
+        Self { folder, authority, port, management, names, looks_at, validity, blocked, sleeps, bad_nonces, external }
     }
 
     /// The directory's URL.
@@ -103,8 +105,8 @@ impl Site {
         std::fs::write(file("pebble.json"), configuration.to_string()).expect("a file");
         let mut command = Command::new("pebble");
         command.arg("-strict").arg("-config").arg(file("pebble.json")).arg("-dnsserver").arg(here(self.names));
-        // Of a hundred nonces twenty are refused, as a good one may be; a name that was validated is validated again.
-        command.env("PEBBLE_WFE_NONCEREJECT", "20").env("PEBBLE_AUTHZREUSE", "0");
+        // A name that was validated is validated again.
+        command.env("PEBBLE_WFE_NONCEREJECT", self.bad_nonces.to_string()).env("PEBBLE_AUTHZREUSE", "0");
         match self.sleeps {
             0 => command.env("PEBBLE_VA_NOSLEEP", "1"),
             seconds => command.env("PEBBLE_VA_SLEEPTIME", seconds.to_string()),

@@ -15,7 +15,8 @@ fn a_certificate_is_ordered_and_served_without_a_restart_and_connections_live_on
     if !directory::is_there() {
         return;
     }
-    let ordering = Ordering::start(&certificates_for(&[&["shop.test", "www.shop.test"]]), |_| ());
+    let names: &[&str] = &["shop.test", "www.shop.test"];
+    let ordering = Ordering::start(&certificates_for(&[names]), |site| site.bad_nonces = 30);
     let (mut before, answer) = ordering.other.ask(ordering.address(), "other.test", "/").expect("it is there");
     assert!(answer.ends_with("ok"), "{answer}");
     // Nobody answers at the directory yet.
@@ -85,6 +86,8 @@ fn a_certificate_is_renewed_before_it_ends_and_connections_live_on() {
     let mut first = ordering.wait_for(&client, "shop.test");
     let shown = first.certificate();
     until("there is another one", || {
+        // One that never asks would be cut.
+        assert!(first.ask("shop.test", "/").expect("the connection from before").ends_with("ok"));
         let now = client.connect(ordering.address(), Some("shop.test")).expect("there is one at any time");
         now.certificate() != shown
     });

@@ -10,6 +10,9 @@ use crate::ingress::Validity;
 /// What passes after a first attempt that nobody answered.
 const UNREACHABLE: Duration = Duration::from_secs(5);
 
+/// The shortest time from one certificate to the next.
+const LEAST: Duration = Duration::from_secs(2);
+
 /// The longest wait between two attempts that nobody answered, and between two that were refused.
 const LONGEST: (Duration, Duration) = (Duration::from_secs(60 * 60), Duration::from_secs(24 * 60 * 60));
 
@@ -18,6 +21,13 @@ pub(super) fn renewal(Validity { not_before, not_after }: Validity) -> SystemTim
     let time = not_after.saturating_sub(not_before).max(0);
     let at = not_before.saturating_add(time / 3 * 2 + time % 3 * 2 / 3);
     UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0))
+}
+
+/// Before this nothing is ordered again, whatever the certificate says: an authority may date it back, even so far that it would be due
+/// when it comes.
+pub(super) fn soonest(Validity { not_after, .. }: Validity, now: SystemTime) -> SystemTime {
+    let end = UNIX_EPOCH + Duration::from_secs(u64::try_from(not_after).unwrap_or(0));
+    now + (end.duration_since(now).unwrap_or_default() / 3).max(LEAST)
 }
 
 /// How long to wait after each failure in a row. Each wait has a part by chance, so that a thousand nodes do not come at once.
@@ -66,6 +76,15 @@ mod tests {
         assert_eq!(at(1_000, 1_002), 1_001);
         assert_eq!(at(1_000, 900), 1_000, "what ends before it begins is renewed");
         assert_eq!(at(-5, -1), 0);
+    }
+
+    #[test]
+    fn a_certificate_that_is_dated_back_is_not_renewed_at_once() {
+        let now = UNIX_EPOCH + Duration::from_secs(10_000);
+        let after =
+            |not_after| soonest(Validity { not_before: 0, not_after }, now).duration_since(now).unwrap().as_secs();
+        assert_eq!(after(10_900), 300);
+        assert_eq!(after(9_000), LEAST.as_secs());
     }
 
     #[test]

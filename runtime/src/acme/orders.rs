@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::account;
 use super::authority::Authority;
-use super::due::{Waits, renewal};
+use super::due::{Waits, renewal, soonest};
 use super::order;
 use super::trouble::{Kind, Trouble};
 use crate::config::{Certificate, Diagnostics, ListenerTls, OrderedCertificate};
@@ -147,10 +147,10 @@ impl Orders {
             };
             let (now, closed) = (SystemTime::now(), self.authority.take_closed());
             match ordered {
-                Ok(()) => {
+                Ok(validity) => {
                     each[index].forget();
                     of_all.forget();
-                    self.lock()[index] = Attempts::default();
+                    self.lock()[index] = Attempts { not_before: Some(soonest(validity, now)), trouble: None };
                 }
                 Err(trouble) => {
                     if trouble.kind == Kind::NoAccount {
@@ -184,7 +184,7 @@ impl Orders {
         timeout(LONGEST, opening).await.unwrap_or_else(|_| Err(Trouble::here("the authority took too long")))
     }
 
-    async fn order(&self, account: &Account, index: usize) -> Result<(), Trouble> {
+    async fn order(&self, account: &Account, index: usize) -> Result<Validity, Trouble> {
         let OrderedCertificate { names, file } = &self.certificates[index];
         let placing = order::place(account, names, &self.challenges);
         let placed = timeout(LONGEST, placing).await;
@@ -196,7 +196,7 @@ impl Orders {
         self.metrics.issued();
         let until = jiff::Timestamp::from_second(validity.not_after).unwrap_or(jiff::Timestamp::MAX);
         tracing::info!(names = names.join(" "), %until, "a certificate was issued, and is in use");
-        Ok(())
+        Ok(validity)
     }
 
     fn tell(&self, index: usize, trouble: &Trouble, again: SystemTime) {

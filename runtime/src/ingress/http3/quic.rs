@@ -100,7 +100,7 @@ impl quic::OpenStreams<Bytes> for Quic {
         let opened = ready!(opening.as_mut().poll(context));
         self.opening = None;
         let lost = |error| StreamErrorIncoming::ConnectionErrorIncoming { connection_error: lost(error) };
-        Poll::Ready(opened.map(|stream| Sending::other(stream)).map_err(lost))
+        Poll::Ready(opened.map(Sending::other).map_err(lost))
     }
 
     fn close(&mut self, code: Code, reason: &[u8]) {

@@ -60,9 +60,7 @@ impl Handshake {
         };
         let certificate = match &self.0.loaded.clients {
             // Whether its session was resumed is not known, so each is verified here once more.
-            Some(clients) => {
-                clients.identity_of(shown(connection.peer_identity()).as_deref().map(Vec::as_slice), true)?
-            }
+            Some(clients) => clients.identity_of(shown(connection.peer_identity()).as_deref(), true)?,
             None => None,
         };
         let tls = Arc::new(Tls {
@@ -75,8 +73,8 @@ impl Handshake {
     }
 }
 
-fn shown(identity: Option<Box<dyn Any>>) -> Option<Box<Vec<CertificateDer<'static>>>> {
-    identity?.downcast().ok()
+fn shown(identity: Option<Box<dyn Any>>) -> Option<Vec<CertificateDer<'static>>> {
+    identity?.downcast().ok().map(|shown| *shown)
 }
 
 impl ResolvesServerCert for Choosing {

@@ -14,7 +14,13 @@ from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnectionError
-from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, StopSendingReceived, StreamDataReceived, StreamReset
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    HandshakeCompleted,
+    StopSendingReceived,
+    StreamDataReceived,
+    StreamReset,
+)
 from aioquic.tls import CipherSuite
 
 PATIENCE = 30
@@ -242,7 +248,7 @@ async def run(plan):
             seen["streams"] = {name: client.streams[stream].seen for name, stream in steps.named.items()}
     except (ConnectionError, QuicConnectionError) as error:
         seen["error"] = repr(error)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         seen["error"] = "it took too long"
     print(json.dumps(seen), flush=True)
 

@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::body::{self, Arriving};
 use super::date;
-use super::quic::Quic;
-use super::streams::{Both, Sending};
+use super::quic::{Both, Quic};
+use super::streams::Sending;
 use super::watch::{Notes, Opened, Stopped, Watch};
 use crate::config::NodeLimits;
 use crate::failure::Failure;

@@ -269,59 +269,6 @@ impl Drop for Sending {
     }
 }
 
-/// Both directions of a request.
-pub(super) struct Both {
-    pub(super) send: Sending,
-    pub(super) receive: Receiving,
-}
-
-impl quic::BidiStream<Bytes> for Both {
-    type SendStream = Sending;
-    type RecvStream = Receiving;
-
-    fn split(self) -> (Sending, Receiving) {
-        (self.send, self.receive)
-    }
-}
-
-impl quic::RecvStream for Both {
-    type Buf = Bytes;
-
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        self.receive.poll_data(context)
-    }
-
-    fn stop_sending(&mut self, code: u64) {
-        self.receive.stop_sending(code);
-    }
-
-    fn recv_id(&self) -> StreamId {
-        self.receive.recv_id()
-    }
-}
-
-impl quic::SendStream<Bytes> for Both {
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
-        self.send.poll_ready(context)
-    }
-
-    fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
-        self.send.send_data(data)
-    }
-
-    fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
-        self.send.poll_finish(context)
-    }
-
-    fn reset(&mut self, code: u64) {
-        self.send.reset(code);
-    }
-
-    fn send_id(&self) -> StreamId {
-        self.send.send_id()
-    }
-}
-
 /// The numbers of both are those of RFC 9000 §2.1.
 fn identity(id: quinn::StreamId) -> StreamId {
     h3::quic::StreamId::try_from(u64::from(id)).unwrap_or_else(|_| unreachable!("62 bits"))

@@ -12,7 +12,7 @@ use super::extract::{Json as Body, Path, Query};
 use super::problem::{Missing, NotMade, Problem, Refused};
 use super::shapes::{KvEntries, KvEntry, KvKey, KvKeys, KvName, KvNamespace, KvNamespaces, KvPage};
 use crate::config::is_worker_name;
-use crate::store::{Listed, Namespace, Put, Scope};
+use crate::store::{KvError, Listed, Namespace, Put, Scope};
 
 /// So many keys a page has, where nothing is said, and at most.
 const PAGE: (u32, u32) = (100, 1000);
@@ -80,7 +80,7 @@ pub(super) async fn show(
     Path(path): Path<(String, String)>,
     Query(KvName { key }): Query<KvName>,
 ) -> Result<Json<KvEntry>, Problem> {
-    let namespace = namespace(&caller, path)?;
+    let (namespace, key) = (namespace(&caller, path)?, some(key)?);
     let found = shared.deployments.kv()?.get(&namespace, key.clone()).await?;
     let nothing = || Problem::missing(format!("nothing stands at {key:?} in {}", namespace.name));
     let entry = found.ok_or_else(nothing)?;
@@ -134,9 +134,14 @@ pub(super) async fn delete(
     Path(path): Path<(String, String)>,
     Query(KvName { key }): Query<KvName>,
 ) -> Result<StatusCode, Problem> {
-    let namespace = namespace(&caller, path)?;
+    let (namespace, key) = (namespace(&caller, path)?, some(key)?);
     shared.deployments.delete_kv(caller.by_without_key(), &namespace, key).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// No key is empty.
+fn some(key: String) -> Result<String, Problem> {
+    if key.is_empty() { Err(KvError::EmptyKey.into()) } else { Ok(key) }
 }
 
 /// Whoever may have it gets it.

@@ -13,11 +13,9 @@ use crate::activate::{Activated, Activator, Compiler, Deployments, Found, Mode, 
 use crate::admin::{Api, Panel, Ready};
 use crate::bindings::NodeMemory;
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
-use crate::dispatch::{Core, Detail, Dispatcher, NodeGate, Previews, watch_process};
+use crate::dispatch::{Detail, Dispatcher, NodeGate, Previews, watch_process};
 use crate::egress;
-use crate::failure::Failure;
-use crate::http::{Body, Client};
-use crate::ingress::{self, Closed, Cores, Handle, Listening};
+use crate::ingress::{Cores, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tails, Tracer};
 use crate::sandbox;
 
@@ -29,6 +27,7 @@ mod kept;
 mod make;
 mod ordered;
 mod room;
+mod threads;
 
 use certificates::Certificates;
 pub use confine::{confine, confinement};
@@ -36,6 +35,7 @@ pub use handover::Arrival;
 use kept::Kept;
 pub use make::{Checked, check, compiler};
 use make::{Made, Purpose, make, state_folder};
+use threads::{Upkeep, serve, serve_admin};
 
 /// How a node runs, besides its configuration.
 pub struct Options {
@@ -340,84 +340,6 @@ async fn end_tails(tails: &Tails, admin: Option<&Cores>) {
         // Those who do not read are cut.
         let _ = tokio::time::timeout(LAST_WORDS, admin.drain()).await;
     }
-}
-
-/// The dispatcher, as connections see it.
-#[derive(Clone)]
-struct Entry(Arc<Core>);
-
-impl Handle for Entry {
-    async fn handle(
-        &self,
-        client: &Arc<Client>,
-        request: hyper::Request<Body>,
-    ) -> Result<hyper::Response<Body>, Closed> {
-        self.0.handle(client, request).await.map_err(|_| Closed)
-    }
-
-    fn refused(&self, client: &Client, failure: &Failure) {
-        self.0.refused(client, failure);
-    }
-
-    fn expected(&self, host: &str) {
-        if let Ok(host) = crate::http::host::canonical(host) {
-            self.0.dispatcher.active.load().expect(&host);
-        }
-    }
-
-    fn cut(&self, why: &'static str) {
-        self.0.dispatcher.metrics.connection_cut(why);
-    }
-}
-
-fn serve(
-    dispatcher: &Arc<Dispatcher>,
-    access: &AccessLogs,
-    limits: &NodeLimits,
-    errands: errands::Desk,
-) -> Result<Cores, Diagnostics> {
-    let (dispatcher, proxies) = (Arc::clone(dispatcher), dispatcher.trusted_proxies.clone());
-    let logs: Vec<_> = (0..ingress::available()).map(|_| access.core()).collect();
-    let build = move |index: usize| {
-        let access = logs[index].clone();
-        let core = Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access });
-        errands.take(&core);
-        Entry(core)
-    };
-    Cores::start("eyot-core", ingress::available(), limits, &proxies, sandbox::at_rest, build)
-        .map_err(|error| internal("the threads", &error))
-}
-
-/// What is looked after beside the operator's listener.
-#[derive(Clone)]
-struct Upkeep {
-    deployments: Option<Arc<Deployments>>,
-    orders: Option<Arc<Orders>>,
-    activator: Arc<Activator>,
-}
-
-impl Upkeep {
-    fn begin(self) {
-        let Self { deployments, orders, activator } = self;
-        if let Some(orders) = orders {
-            observe::spawn("orders of certificates", orders.watch());
-        }
-        if let Some(deployments) = deployments {
-            observe::spawn("rollouts", Arc::clone(&deployments).watch());
-            observe::spawn("pruning", deployments.prune());
-        }
-        observe::spawn("sweeping", async move { activator.data.sweep().await });
-    }
-}
-
-/// The operator's listener has a thread of its own: it answers while the cores are busy. What is deployed is looked after there, too.
-fn serve_admin(panel: Panel, upkeep: Upkeep, limits: &NodeLimits) -> Result<Cores, Diagnostics> {
-    let build = move |_| {
-        upkeep.clone().begin();
-        panel.clone()
-    };
-    let cores = Cores::start("eyot-admin", 1, limits, &[], || {}, build);
-    cores.map_err(|error| internal("the admin thread", &error))
 }
 
 fn node_gate(limits: &NodeLimits, memory: &Arc<NodeMemory>) -> Result<Arc<NodeGate>, Diagnostics> {

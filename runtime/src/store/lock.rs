@@ -1,9 +1,11 @@
 //! One process has a store at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
 
 use super::error::{StoreError, WRITTEN};
 
@@ -19,15 +21,9 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the folder.
     pub(super) fn take(folder: &Path) -> Result<Self, StoreError> {
-        Self::take_named(folder, LOCK)
-    }
-
-    /// Takes what this file in the folder stands for.
-    pub(super) fn take_named(folder: &Path, file: &str) -> Result<Self, StoreError> {
-        let path = folder.join(file);
+        let path = folder.join(LOCK);
         let told = |error| StoreError::file(&path, WRITTEN, &error);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = open.map_err(told)?;
+        let mut file = open(&path).map_err(told)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -40,6 +36,42 @@ impl Lock {
         write.map_err(told)?;
         Ok(Self { _file: file })
     }
+}
+
+/// What several processes may have at a time, of which one may be making it.
+#[derive(Debug)]
+pub(super) struct Share {
+    file: File,
+    path: PathBuf,
+}
+
+impl Share {
+    /// Takes what this file stands for: alone, if nobody has it, until [`Share::let_in`]; else as one of those who have it, when nobody is
+    /// alone with it any more. Says whether it is alone.
+    pub(super) fn take(path: PathBuf) -> Result<(Self, bool), StoreError> {
+        let told = |error| StoreError::file(&path, WRITTEN, &error);
+        let file = open(&path).map_err(told)?;
+        let is_alone = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => {
+                file.lock_shared().map_err(told)?;
+                false
+            }
+            Err(TryLockError::Error(error)) => return Err(told(error)),
+        };
+        Ok((Self { file, path }, is_alone))
+    }
+
+    /// Others may have it, too.
+    pub(super) fn let_in(&self) -> Result<(), StoreError> {
+        // What is locked already is locked anew, without a moment in between (flock(2)).
+        rustix::fs::flock(&self.file, FlockOperation::LockShared)
+            .map_err(|error| StoreError::file(&self.path, WRITTEN, &error.into()))
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// Who says that it has it.

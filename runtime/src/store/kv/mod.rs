@@ -19,7 +19,7 @@ use super::check;
 use super::database::{self, Opening};
 use super::durable;
 use super::error::{Cause, StoreError, WRITTEN};
-use super::lock::Lock;
+use super::lock::Share;
 use super::migrate::Migration;
 use super::thread::{Owner, apart};
 use super::writer::Writer;
@@ -29,7 +29,7 @@ pub use model::{Entry, Expected, KvError, KvLimits, Listed, Namespace, Page, Put
 /// How the file is called, in the folder of the store.
 const KV_DATABASE: &str = "kv.db";
 
-/// The file whose lock says that a process has the database.
+/// The file whose lock says which processes have the database.
 const LOCK: &str = "kv.lock";
 
 const MIGRATIONS: &[Migration] = &[include_str!("../schema/kv/0001_kv.sql")];
@@ -57,7 +57,7 @@ pub struct Kv {
     room: Arc<Semaphore>,
     reader: Owner<Connection>,
     writer: Writer,
-    _lock: Option<Lock>,
+    _share: Share,
 }
 
 impl Kv {
@@ -69,17 +69,15 @@ impl Kv {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         durable::make_folder(folder).map_err(|error| StoreError::file(folder, WRITTEN, &error))?;
         let path = folder.join(KV_DATABASE);
-        let (lock, opening) = match Lock::take_named(folder, LOCK) {
-            Ok(lock) => (Some(lock), Opening::Alone),
-            Err(StoreError::Locked { .. }) => (None, Opening::Beside),
-            Err(error) => return Err(error),
-        };
+        let (share, is_alone) = Share::take(folder.join(LOCK))?;
+        let opening = if is_alone { Opening::Alone } else { Opening::Beside };
         let connection = database::open_with(&path, MIGRATIONS, opening)?;
+        share.let_in()?;
         let told = |error| StoreError::file(folder, "given its threads", &error);
         let reader = Owner::start("eyot-kv-read", database::open_to_read(&path)?).map_err(told)?;
         let writer = Writer::start("eyot-kv-write", connection, path.clone()).map_err(told)?;
         let room = Arc::new(Semaphore::new((ROOM / PIECE) as usize));
-        Ok(Self { path, room, reader, writer, _lock: lock })
+        Ok(Self { path, room, reader, writer, _share: share })
     }
 
     /// Waits for so much memory: whoever asks for much at once waits for all that was asked before.

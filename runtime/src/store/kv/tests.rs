@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -161,6 +162,28 @@ async fn two_processes_see_what_the_other_has_answered() {
     let second = put(&after, &shop, "a", "2").await;
     assert!(second > first);
     assert_eq!(value(&before, &shop, "a").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn a_process_is_never_taken_to_be_alone_while_another_one_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = || Share::take(folder.path().join(LOCK)).unwrap();
+    let (first, alone) = lock();
+    assert!(alone);
+    first.let_in().unwrap();
+    let (second, alone) = lock();
+    assert!(!alone);
+    // The second one has taken the first one's place, and a third one comes.
+    drop(first);
+    let (third, alone) = lock();
+    assert!(!alone);
+    drop((second, third));
+    // A process that another test starts has all files of this one between its fork and its exec.
+    let until = Instant::now() + Duration::from_secs(10);
+    while !lock().1 {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
 }
 
 #[tokio::test]

@@ -205,6 +205,93 @@ fn a_node_that_is_killed_while_it_writes_has_all_that_it_answered_and_nothing_by
 }
 
 #[test]
+fn a_component_of_wasi_0_3_keeps_what_it_writes_too() {
+    let node = node(&fixtures::fixture3(), &[("shop", "kv = [\"counts\"]")]);
+    let add = |by: u64| node.get_from("shop.test", &format!("/kv-increment?ns=counts&key=n&by={by}"));
+    assert_eq!((add(2).body.trim(), add(40).body.trim()), ("2", "42"));
+    std::thread::scope(|scope| {
+        let adding: Vec<_> = (0..8).map(|_| scope.spawn(|| add(1).status)).collect();
+        assert!(adding.into_iter().all(|added| added.join().expect("no panic") == 200));
+    });
+    assert_eq!(add(0).body.trim(), "50");
+}
+
+#[test]
+fn what_has_expired_makes_room_by_itself() {
+    let node = shop("[limits]\nkv_total = \"1KiB\"");
+    let put = |key: &str| ask(&node, "shop", &format!("/kv-put?ns=carts&key={key}&bytes=700&ttl=200"));
+    assert!(put("a")["revision"].is_u64());
+    assert_eq!(put("b")["error"], "full");
+    until("it was removed", || put("b")["revision"].is_u64());
+}
+
+#[test]
+fn a_backup_has_what_workers_keep_and_a_restored_store_too() {
+    let node = shop("");
+    put(&node, "shop", "a", "one");
+    let token = node.folder.path().join("store/admin.token");
+    let admin = format!("http://{}", node.admin.expect("an admin listener"));
+    let eyot_with = |arguments: &[&str]| {
+        let output = eyot().args(arguments).env("EYOT_TOKEN_FILE", &token).output().expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    eyot_with(&["backup", "before", "--admin", &admin]);
+    put(&node, "shop", "a", "two");
+    let (store, backup) = (node.folder.path().join("store"), node.folder.path().join("store-backups/before"));
+    let restored = node.folder.path().join("restored");
+    eyot_with(&["restore", backup.to_str().expect("text"), restored.to_str().expect("text")]);
+    let node = {
+        let mut node = node;
+        node.stop("-TERM");
+        std::fs::rename(&store, node.folder.path().join("store-of-before")).expect("renamed");
+        std::fs::rename(&restored, &store).expect("renamed");
+        node.again("-TERM")
+    };
+    assert_eq!(value(&node, "shop", "a"), "one", "as it was at that moment");
+}
+
+#[test]
+fn a_damaged_value_is_an_error_to_its_worker_and_others_are_served() {
+    let mut node = node(&fixtures::fixture(), &[("shop", "kv = [\"carts\"]"), ("other", "kv = [\"carts\"]")]);
+    put(&node, "shop", "a", "one");
+    put(&node, "other", "a", "one");
+    node.stop("-TERM");
+    let file = node.folder.path().join("store/kv.db");
+    let database = rusqlite::Connection::open(&file).expect("a database");
+    let damage = "UPDATE entries SET value = x'00' WHERE namespace = (SELECT id FROM namespaces WHERE worker = 'shop')";
+    assert_eq!(database.execute(damage, []).expect("it is written"), 1);
+    drop(database);
+    let mut node = node.again("-TERM");
+    let told = ask(&node, "shop", "/kv-get?ns=carts&key=a");
+    assert_eq!(told["error"], "unavailable", "{told}");
+    assert!(!told["why"].as_str().expect("a reason").contains("kv.db"), "what is wrong is for the log: {told}");
+    node.wait_for_log("is not what was written");
+    assert_eq!(value(&node, "other", "a"), "one");
+    node.stop("-TERM");
+    std::fs::write(&file, b"no database at all, and long enough to be looked at as one").expect("written");
+    let ran = eyot().args(["serve", "--config"]).arg(node.folder.path().join("node.toml")).output().expect("it runs");
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("kv.db") && told.contains("restore a backup"), "{told}");
+}
+
+#[test]
+fn dev_keeps_what_workers_write_in_the_folder_where_it_was_started() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = fixtures::worker("shop", &fixtures::fixture(), "kv = [\"carts\"]\n[[route]]\npath = \"/*\"");
+    std::fs::create_dir(folder.path().join("shop")).expect("a folder");
+    std::fs::write(folder.path().join("shop/eyot.toml"), manifest).expect("a file");
+    let start = || Node::dev_in(folder.path(), &folder.path().join("shop"));
+    let mut node = start();
+    until("it serves", || node.get("/kv-put?ns=carts&key=a&value=one").status == 200);
+    assert!(folder.path().join(".eyot/kv.db").is_file());
+    node.stop("-TERM");
+    let node = start();
+    until("it serves", || node.get("/kv-get?ns=carts&key=a").status == 200);
+    assert_eq!(node.get("/kv-get?ns=carts&key=a").json()["value"], "one");
+}
+
+#[test]
 fn a_node_without_a_place_for_them_says_so_before_it_starts() {
     let folder = tempfile::tempdir().expect("a folder");
     let manifest = fixtures::worker("shop", &fixtures::fixture(), "kv = [\"carts\"]\n[[route]]\npath = \"/*\"");

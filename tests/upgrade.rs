@@ -14,6 +14,8 @@ mod deploys;
 mod given;
 #[path = "upgrade/handover.rs"]
 mod handover;
+#[path = "upgrade/kept.rs"]
+mod kept;
 #[path = "upgrade/load.rs"]
 mod load;
 #[allow(dead_code, reason = "the tests of deployments use all of it")]

@@ -148,6 +148,13 @@ impl Node {
         Self::spawn(command, tempfile::tempdir().expect("a folder"), 4 * PATIENCE)
     }
 
+    /// The same, started in this folder, for what it leaves there.
+    pub fn dev_in(folder: &Path, path: &Path) -> Self {
+        let mut command = eyot();
+        command.current_dir(folder).arg("dev").arg(path).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        Self::spawn(command, tempfile::tempdir().expect("a folder"), 4 * PATIENCE)
+    }
+
     fn spawn(mut command: Command, folder: tempfile::TempDir, patience: Duration) -> Self {
         let mut child = command
             .stdin(Stdio::null())

@@ -8,7 +8,7 @@ use crate::config::{self, Diagnostic, Place};
 use crate::store::{Kv, StoreError};
 
 /// How often the node looks for what has expired.
-const SWEPT_EVERY: Duration = Duration::from_secs(60);
+const SWEPT_EVERY: Duration = Duration::from_secs(10);
 
 /// The data of all workers.
 pub struct Data {

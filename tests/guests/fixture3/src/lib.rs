@@ -5,6 +5,8 @@ mod body;
 mod ends;
 mod fetch;
 mod http;
+#[cfg(feature = "eyot")]
+mod kv;
 mod time;
 
 use std::pin::Pin;
@@ -37,6 +39,8 @@ const MODES: &[(&str, Mode)] = &[
     ("sleep", |exchange| Box::pin(time::sleep(exchange))),
     ("together", |exchange| Box::pin(time::together(exchange))),
     ("fetch", |exchange| Box::pin(fetch::fetch(exchange))),
+    #[cfg(feature = "eyot")]
+    ("kv-increment", |exchange| Box::pin(kv::increment(exchange))),
 ];
 
 impl wasip3::exports::http::handler::Guest for Fixture {

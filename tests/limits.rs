@@ -11,6 +11,8 @@ mod harness;
 mod connection;
 #[path = "limits/kv.rs"]
 mod kv;
+#[path = "limits/queue.rs"]
+mod queue;
 #[path = "limits/node.rs"]
 mod node;
 #[path = "limits/origin.rs"]
@@ -55,6 +57,13 @@ const TESTED: &[(&str, &str, fn())] = tested! {
     kv_total => kv::a_worker_keeps_up_to_kv_total_and_one_byte_more_is_refused_to_it;
     kv_batch => kv::one_call_names_up_to_kv_batch_keys_and_one_more_is_refused_to_the_worker;
     kv_operations => kv::an_invocation_asks_kv_operations_times_and_once_more_is_refused_to_it;
+    event_cpu_time => queue::what_no_client_waits_for_has_event_cpu_time_and_a_spinning_guest_ends_at_it;
+    event_wall_time => queue::what_no_client_waits_for_goes_on_until_event_wall_time;
+    queue_message => queue::a_message_up_to_queue_message_is_taken_and_one_byte_more_is_refused_to_the_worker;
+    queue_batch => queue::one_call_sends_up_to_queue_batch_messages_and_one_more_is_refused_to_the_worker;
+    queue_sends => queue::an_invocation_sends_queue_sends_messages_and_one_more_is_refused_to_it;
+    queue_messages => queue::a_queue_holds_queue_messages_and_one_more_is_refused_to_its_producer;
+    queue_bytes => queue::a_queue_holds_queue_bytes_and_one_more_is_refused_to_its_producer;
     log => log_bytes_past_the_limit_are_dropped_and_counted_and_the_request_goes_on;
     concurrency => node::past_concurrency_and_queue_the_next_request_is_503_at_once;
     queue => node::past_concurrency_and_queue_the_next_request_is_503_at_once;

@@ -13,7 +13,7 @@ use crate::activate::{Activated, Activator, Compiler, Deployments, Found, Mode, 
 use crate::admin::{Api, Panel, Ready};
 use crate::bindings::NodeMemory;
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
-use crate::dispatch::{Detail, Dispatcher, NodeGate, Previews, watch_process};
+use crate::dispatch::{Detail, Dispatcher, NodeGate, Previews, Serving, watch_process};
 use crate::egress;
 use crate::ingress::{Cores, Listening};
 use crate::observe::{self, AccessForm, AccessLogs, Destination, GuestLog, Metrics, Tails, Tracer};
@@ -145,7 +145,9 @@ impl Node {
         let admin = operator.as_ref().map(Listening::address);
         let shared = handover::shared(listening.iter().chain(&operator), &arrival)?;
         let dispatcher = Arc::new(Dispatcher {
-            active: ArcSwap::from_pointee(active),
+            active: ArcSwap::default(),
+            activator: Arc::clone(&activator),
+            serving: Serving::default(),
             gate: node_gate(&limits, activator.shares.node())?,
             limits: limits.clone(),
             origin_request_body: node.limits.worker_defaults().request_body,
@@ -159,6 +161,7 @@ impl Node {
             tails: tails.clone(),
             previews: OnceLock::new(),
         });
+        dispatcher.switch(active);
         let access = match options.access {
             Some((destination, form)) => AccessLogs::start(&destination, form, metrics.access_log_dropped())
                 .map_err(|error| no_access_log(&destination, &error))?,
@@ -173,7 +176,7 @@ impl Node {
         let deployments = kept.map(|Kept { store, deployed, secrets, left_out }| {
             kept::tell(&left_out);
             let (own, shared) = (Arc::clone(&activator), Arc::clone(&dispatcher));
-            let switch = Box::new(move |active| shared.active.store(Arc::new(active)));
+            let switch = Box::new(move |active| shared.switch(active));
             let found = Found { ground, served, left_out, secrets };
             let deployments = Deployments::new(store, own, node.clone(), (deployed, found), switch, errands.ask());
             if let Some(suffix) = node.preview.clone() {
@@ -200,7 +203,7 @@ impl Node {
                 };
                 let panel = Panel::new(ready.clone(), page).with(api).with_orders(orders.clone());
                 let (deployments, orders) = (deployments.clone(), orders.clone());
-                let upkeep = Upkeep { deployments, orders, activator: Arc::clone(&activator) };
+                let upkeep = Upkeep { deployments, orders, dispatcher: Arc::clone(&dispatcher) };
                 let admin_core = serve_admin(panel, upkeep, &limits)?;
                 match arrival.predecessor {
                     Some(_) => quiet = Some(operator),
@@ -258,7 +261,7 @@ impl Node {
     /// # Errors
     /// Every fault of what stands between the workers; what served before serves on.
     pub fn serve(&self, node: &config::Node, workers: Vec<Arc<Worker>>) -> Result<(), Diagnostics> {
-        self.dispatcher.active.store(Arc::new(self.activator.assemble(node, workers)?));
+        self.dispatcher.switch(self.activator.assemble(node, workers)?);
         Ok(())
     }
 
@@ -317,6 +320,8 @@ impl Node {
 
     /// Returns when everything is done, or when its time is over.
     async fn finish(&self, leaving: Leaving) {
+        // What is not received yet is another process's, now or later.
+        self.dispatcher.serving.stop();
         if leaving == Leaving::Down {
             tokio::time::sleep(self.drain_delay).await;
         }

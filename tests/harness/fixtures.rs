@@ -26,6 +26,11 @@ pub fn keyvalue() -> PathBuf {
     guest("keyvalue")
 }
 
+/// A guest that sends messages, and does with those that it works off as they say.
+pub fn queue() -> PathBuf {
+    guest("queue")
+}
+
 /// A guest that was made by another toolchain for Rust, by its folder's name.
 pub fn foreign(name: &str) -> PathBuf {
     guest(&format!("../../foreign/{name}"))

@@ -20,6 +20,7 @@ use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, Own, Policy};
 use crate::observe::{GuestLog, Metrics};
+use crate::sandbox;
 use crate::store::Digest;
 
 /// What activations share.
@@ -199,7 +200,8 @@ impl Activator {
         let complete = resolved.len() == routes.len();
         let table = RouteTable::build(routes)?;
         let workers = served.iter().flat_map(|served| &served.versions).map(|(worker, _)| Arc::clone(worker)).collect();
-        let active = Active { routes: table, destinations: resolved, workers, egress: ground.egress.clone() };
+        let (queues, egress) = (destinations.queues(), ground.egress.clone());
+        let active = Active { routes: table, destinations: resolved, workers, queues, egress };
         Ok(complete.then_some(active))
     }
 
@@ -248,12 +250,12 @@ impl Activator {
         digest: Digest,
         version: Arc<str>,
     ) -> Result<Arc<Worker>, Diagnostic> {
-        let kv = self.data.kv_of(worker)?;
+        let (kv, queues) = (self.data.kv_of(worker)?, self.data.queues_of(worker)?);
         let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);
         let share = self.shares.of(&worker.name);
         let log = self.log.clone();
-        let made = Capabilities::new(worker, share, policy, log, Arc::clone(&metrics), kv.as_ref());
+        let made = Capabilities::new(worker, share, policy, log, Arc::clone(&metrics), kv.as_ref(), queues.as_ref());
         let capabilities = Arc::new(made);
         Ok(Arc::new(Worker {
             name: Arc::clone(&capabilities.worker),
@@ -276,7 +278,10 @@ impl Activator {
         let components = &self.loader.components;
         let digest = code.digest();
         let ready = match components.find(digest) {
-            Some(found) if found.is_linked(&components.engines) => return Ok(Known::Kept(found)),
+            Some(found) if found.is_linked(&components.engines) => {
+                sandbox::fits(found.inspection(), &code.capabilities)?;
+                return Ok(Known::Kept(found));
+            }
             // Another build has compiled it, and may have offered it other things.
             Some(_) => components.load(code)?,
             None if is_known(digest) => return Ok(Known::Outdated),

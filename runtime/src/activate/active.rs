@@ -11,10 +11,11 @@ use super::split::Split;
 use super::tally::Watched;
 use crate::auth::Verifier;
 use crate::bindings::Capabilities;
-use crate::config::Location;
+use crate::config::{self, Location};
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, OriginId};
 use crate::observe::{TargetMetrics, WorkerMetrics};
+use crate::store::{QueueLimits, QueueName};
 
 /// Everything that a request is decided by. The empty one serves nothing.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub struct Active {
     pub destinations: Vec<Destination>,
     /// The versions that serve.
     pub workers: Vec<Arc<Worker>>,
+    /// The queues that they work off.
+    pub queues: Vec<Consumed>,
     /// One for each core, with connection pools of its own.
     pub egress: Vec<Egress>,
 }
@@ -45,6 +48,19 @@ impl Active {
         let versions = splits.flat_map(|split| split.versions());
         versions.filter(|version| !version.code.is_loaded()).take(LOADED).for_each(|version| version.code.expect());
     }
+}
+
+/// A queue that is worked off here.
+#[derive(Clone)]
+pub struct Consumed {
+    /// Which.
+    pub name: QueueName,
+    /// How, by the version that decides about its worker's routes.
+    pub queue: Arc<config::Queue>,
+    /// What it holds.
+    pub limits: QueueLimits,
+    /// Who works it off.
+    pub by: Arc<Split>,
 }
 
 /// Where a route leads, with all names resolved.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::active::{Destination, Target, Worker};
+use super::active::{Consumed, Destination, Target, Worker};
 use super::split::Split;
 use crate::auth::Verifier;
 use crate::config::{self, Diagnostic};
 use crate::egress::{Egress, OriginId};
 use crate::observe::{self, Metrics};
-use crate::store::Weight;
+use crate::store::{QueueLimits, QueueName, Weight};
 
 /// What node.toml alone decides: snapshots of one node have it in common, and so their connections to origins, too.
 pub struct Ground {
@@ -96,6 +96,22 @@ impl<'a> Destinations<'a> {
             Some((configuration.name.as_str(), (&**configuration, Arc::new(split))))
         };
         Self { origins: &node.origins, workers: served.iter().filter_map(worker).collect(), auths, metrics }
+    }
+
+    /// The queues that workers work off.
+    pub(super) fn queues(&self) -> Vec<Consumed> {
+        let of = |(worker, split): &(&config::Worker, Arc<Split>)| {
+            let (owner, limits): (Arc<str>, _) = (worker.name.as_str().into(), QueueLimits::of(&worker.limits));
+            let by = Arc::clone(split);
+            let consumed = move |queue: &config::Queue| Consumed {
+                name: QueueName { worker: Arc::clone(&owner), name: queue.name.as_str().into() },
+                queue: Arc::new(queue.clone()),
+                limits,
+                by: Arc::clone(&by),
+            };
+            worker.queues.iter().map(consumed).collect::<Vec<_>>()
+        };
+        self.workers.values().flat_map(of).collect()
     }
 
     /// `None` where what the route leads to could not be made, which has been reported.

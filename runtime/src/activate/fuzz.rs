@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use wasm_encoder::Section;
 
 use super::compiled::fresh;
-use crate::bindings::{Capabilities, Event, NodeMemory, Usage, WorkerShares};
+use crate::bindings::{AskedBy, Capabilities, Event, NodeMemory, Usage, WorkerShares};
 use crate::config::{self, LimitTable};
 use crate::egress::{Egress, Own, Policy};
 use crate::failure::{Failure, Fault};
@@ -76,7 +76,7 @@ fn prepared(node: &Node, input: &[u8]) -> Option<Arc<Prepared>> {
     let worker = worker();
     let metrics = node.metrics.worker(&worker.name);
     let share = node.shares.of(&worker.name);
-    let capabilities = Capabilities::new(&worker, share, Policy::default(), GuestLog::events(), metrics, None);
+    let capabilities = Capabilities::new(&worker, share, Policy::default(), GuestLog::events(), metrics, None, None);
     Prepared::new(&node.engines, &inspection, &component, Arc::new(capabilities)).ok().map(Arc::new)
 }
 
@@ -165,6 +165,8 @@ fn worker() -> config::Worker {
         allow_addresses: Vec::new(),
         secrets: Vec::new(),
         kv: Vec::new(),
+        queues: Vec::new(),
+        sends: Vec::new(),
         rollout: Default::default(),
         routes: Vec::new(),
         limits,
@@ -177,9 +179,11 @@ fn invocation<'a>(node: &Node, prepared: &'a Arc<Prepared>) -> Invocation<'a> {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
     let usage = Usage::new();
     let event = Event {
-        identity: None,
-        client: Arc::new(Client { address, local: address, tls: None, certificate: None }),
-        protocol: http::Version::HTTP_11,
+        asked_by: Some(AskedBy {
+            identity: None,
+            client: Arc::new(Client { address, local: address, tls: None, certificate: None }),
+            protocol: http::Version::HTTP_11,
+        }),
         request_id: RequestId::fresh(),
         trace: Trace::root(),
         tracer: None,

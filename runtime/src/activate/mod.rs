@@ -27,7 +27,7 @@ mod tally;
 mod working_set;
 
 pub use activator::{Activated, Activator, Mode};
-pub use active::{Active, Destination, Target, Worker};
+pub use active::{Active, Consumed, Destination, Target, Worker};
 pub use compiled::CompiledStore;
 pub use compiler::{CompileLimits, Compiler};
 pub use components::Components;

@@ -44,13 +44,28 @@ impl Split {
     /// Whose turn this request is.
     #[must_use]
     pub fn choose(&self, headers: &HeaderMap, client: IpAddr) -> &Arc<Worker> {
-        let (last, others) = match &*self.versions {
-            [(_, only)] => return only,
-            [others @ .., (_, last)] => (last, others),
-            [] => unreachable!("a split has a version"),
-        };
-        let point = self.point(headers, client, &last.name);
-        others.iter().find(|(end, _)| point < *end).map_or(last, |(_, worker)| worker)
+        match &*self.versions {
+            [(_, only)] => only,
+            versions => {
+                let name = versions.last().map_or("", |(_, last)| &*last.name);
+                self.at(self.point(headers, client, name))
+            }
+        }
+    }
+
+    /// Whose turn it is where nobody asks: each as often as its share says.
+    #[must_use]
+    pub fn any(&self) -> &Arc<Worker> {
+        let point = (rand::random::<u32>() % u32::from(Weight::WHOLE.basis_points())) as u16;
+        self.at(point)
+    }
+
+    fn at(&self, point: u16) -> &Arc<Worker> {
+        let found = self.versions.iter().find(|(end, _)| point < *end).or(self.versions.last());
+        match found {
+            Some((_, worker)) => worker,
+            None => unreachable!("a split has a version"),
+        }
     }
 
     fn point(&self, headers: &HeaderMap, client: IpAddr, worker: &str) -> u16 {

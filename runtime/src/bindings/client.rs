@@ -1,14 +1,12 @@
 //! `eyot:worker/client`: who is at the other end of the connection.
 
 use super::worker::eyot::worker::client::{AlternativeName, Client, ClientCertificate, Host, Tls};
-use super::{Event, Guest};
+use super::{AskedBy, Guest};
 use crate::http;
 
 impl Host for Guest {
     fn current(&mut self) -> wasmtime::Result<Client> {
-        let Some(Event { client, protocol, .. }) = self.event() else {
-            return Err(too_early());
-        };
+        let Some(AskedBy { client, protocol, .. }) = self.asked_by() else { return Err(nobody()) };
         Ok(Client {
             address: client.address.ip().to_canonical().to_string(),
             port: client.address.port(),
@@ -24,7 +22,7 @@ impl Host for Guest {
     }
 
     fn certificate(&mut self) -> wasmtime::Result<Option<ClientCertificate>> {
-        let Some(Event { client, .. }) = self.event() else { return Err(too_early()) };
+        let Some(AskedBy { client, .. }) = self.asked_by() else { return Err(nobody()) };
         Ok(client.certificate.as_ref().map(|certificate| ClientCertificate {
             subject: certificate.subject.clone(),
             names: certificate.names.iter().map(alternative).collect(),
@@ -43,8 +41,8 @@ fn alternative(name: &http::AlternativeName) -> AlternativeName {
     }
 }
 
-fn too_early() -> wasmtime::Error {
-    wasmtime::Error::msg("there is no client before the handler is called")
+fn nobody() -> wasmtime::Error {
+    wasmtime::Error::msg("there is no client before the handler is called, nor where none has asked")
 }
 
 fn name(version: ::http::Version) -> &'static str {

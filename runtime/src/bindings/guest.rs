@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -13,11 +13,11 @@ use wasmtime_wasi_io::IoView;
 
 use super::held::is_charged;
 use super::log::Output;
-use super::{Event, Granted, Meter, Outbound, Usage, WorkerShare};
+use super::{AskedBy, Batch, Delivered, Event, Granted, Meter, Outbound, Queueing, Usage, WorkerShare};
 use crate::config::{self, WorkerLimits};
 use crate::egress::{Egress, Policy};
 use crate::observe::{GuestLog, WorkerMetrics};
-use crate::store::Kv;
+use crate::store::{Kv, Queues};
 
 /// What one version of a worker may touch: made once when it is activated, shared by its invocations.
 pub struct Capabilities {
@@ -25,6 +25,8 @@ pub struct Capabilities {
     pub worker: Arc<str>,
     /// What it is held to.
     pub limits: Arc<WorkerLimits>,
+    /// The same where no client waits: `cpu_time` and `wall_time` are those of events.
+    pub event_limits: Arc<WorkerLimits>,
     /// What its isolates have of the node, together with those of its other versions.
     pub share: Arc<WorkerShare>,
     /// Whether, and for how long, its isolates are asked again.
@@ -39,6 +41,10 @@ pub struct Capabilities {
     pub metrics: Arc<WorkerMetrics>,
     /// Its keys and values, if it has any.
     pub(super) kv: Option<Arc<Granted>>,
+    /// Whether it works off queues.
+    pub works_off: bool,
+    /// The queues that it works off or sends to, if there are any.
+    pub(super) queueing: Option<Queueing>,
     env: Vec<(String, String)>,
     config: BTreeMap<String, String>,
     /// The configuration with the secrets, of which a value may change while isolates run.
@@ -55,10 +61,15 @@ impl Capabilities {
         log: GuestLog,
         metrics: Arc<WorkerMetrics>,
         kv: Option<&Arc<Kv>>,
+        queues: Option<&Arc<Queues>>,
     ) -> Self {
+        let WorkerLimits { event_cpu_time, event_wall_time, .. } = worker.limits;
+        let event_limits =
+            WorkerLimits { cpu_time: event_cpu_time, wall_time: event_wall_time, ..worker.limits.clone() };
         Self {
             worker: worker.name.as_str().into(),
             limits: Arc::new(worker.limits.clone()),
+            event_limits: Arc::new(event_limits),
             share,
             reuse: worker.reuse.then(|| Reuse::of(&worker.limits)),
             trap_on_grow_failure: worker.trap_on_grow_failure,
@@ -66,6 +77,8 @@ impl Capabilities {
             log,
             metrics,
             kv: kv.filter(|_| !worker.kv.is_empty()).map(|kv| Arc::new(Granted::new(worker, kv))),
+            works_off: !worker.queues.is_empty(),
+            queueing: queues.and_then(|queues| Queueing::new(worker, queues)),
             env: worker.env.clone().into_iter().collect(),
             config: worker.config.clone(),
             answers: ArcSwap::from_pointee(variables(&worker.config)),
@@ -108,6 +121,8 @@ pub struct Guest {
     pub(super) table: ResourceTable,
     /// How often it has asked for keys and values in this invocation.
     pub(super) kv_asked: u64,
+    /// How many messages it has sent in this invocation.
+    pub(super) queue_sent: u64,
     /// Made when the guest first asks for any of it: a guest that answers from its own memory never does.
     wasi: Option<(WasiCtx, Arc<Output>)>,
     http: WasiHttpCtx,
@@ -117,10 +132,10 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The data of an isolate of a worker with these capabilities, which nobody has asked yet; its start is charged to `usage`.
+    /// The data of an isolate of a worker with these capabilities, held to `limits`, which are some of theirs; nobody has asked it yet, and
+    /// its start is charged to `usage`.
     #[must_use]
-    pub fn new(capabilities: &Arc<Capabilities>, usage: Arc<Usage>) -> Self {
-        let limits = &capabilities.limits;
+    pub fn new(capabilities: &Arc<Capabilities>, limits: &Arc<WorkerLimits>, usage: Arc<Usage>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(saturating(limits.resource_table));
         let mut http = WasiHttpCtx::new();
@@ -135,6 +150,7 @@ impl Guest {
             capabilities: Arc::clone(capabilities),
             table,
             kv_asked: 0,
+            queue_sent: 0,
             http,
             answers: None,
         }
@@ -142,7 +158,7 @@ impl Guest {
 
     /// It is about to be asked.
     pub fn begin(&mut self, event: Event, egress: Egress) {
-        self.kv_asked = 0;
+        (self.kv_asked, self.queue_sent) = (0, 0);
         if let Some((_, output)) = &self.wasi {
             output.begin(&event);
         }
@@ -163,6 +179,20 @@ impl Guest {
     /// The circumstances of the request that it answers. `None` before the first one, and between two.
     pub(super) fn event(&self) -> Option<&Event> {
         self.outbound.event()
+    }
+
+    /// Takes in the messages of a batch, as the guest gets them.
+    ///
+    /// # Errors
+    /// When it holds too much already.
+    pub fn hold(&mut self, batch: &Arc<Batch>) -> wasmtime::Result<Vec<Resource<Delivered>>> {
+        let pushed = batch.delivered().map(|delivered| Ok(self.table.push(delivered)?));
+        pushed.collect()
+    }
+
+    /// Who sent the request that it answers, if it answers one.
+    pub(super) fn asked_by(&self) -> Option<&AskedBy> {
+        self.event()?.asked_by.as_ref()
     }
 
     /// What it may touch.

@@ -5,7 +5,7 @@ use super::worker::eyot::worker::identity::{Host, Identity};
 
 impl Host for Guest {
     fn current(&mut self) -> wasmtime::Result<Option<Identity>> {
-        let identity = self.event().and_then(|event| event.identity.as_ref());
+        let identity = self.asked_by().and_then(|asked| asked.identity.as_ref());
         Ok(identity.map(|identity| Identity {
             auth: identity.auth.to_string(),
             subject: identity.subject.clone(),

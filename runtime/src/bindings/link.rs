@@ -21,6 +21,7 @@ pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi_config::add_to_linker(linker, |guest: &mut Guest| WasiConfig::from(guest.config()))?;
     worker::identity::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     worker::client::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    worker::queue::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     kv::link(linker)?;
     Ok(())
 }

@@ -17,6 +17,7 @@ mod log;
 mod memory;
 mod meter;
 mod outcome;
+mod queue;
 
 /// The host side of `guest-sdk/wit`.
 mod worker {
@@ -27,18 +28,39 @@ mod worker {
             import eyot:worker/identity@0.1.0;
             import eyot:worker/client@0.1.0;
             import eyot:worker/kv@0.1.0;
+            import eyot:worker/queue@0.1.0;
         }",
         world: "eyot:host/host",
-        imports: { "eyot:worker/kv": async | trappable, default: trappable },
-        with: { "eyot:worker/kv.namespace": super::kv::Open },
+        imports: {
+            "eyot:worker/kv": async | trappable,
+            "eyot:worker/queue": async | trappable,
+            default: trappable,
+        },
+        with: {
+            "eyot:worker/kv.namespace": super::kv::Open,
+            "eyot:worker/queue.message": super::queue::Delivered,
+        },
     });
 }
 
-pub use event::Event;
+/// What a worker exports that works off queues.
+mod handler {
+    wasmtime::component::bindgen!({
+        path: "../guest-sdk/wit",
+        inline: "package eyot:consumer; world consumer { export eyot:worker/queue-handler@0.1.0; }",
+        world: "eyot:consumer/consumer",
+        exports: { default: async },
+        with: { "eyot:worker/queue": super::worker::eyot::worker::queue },
+    });
+}
+
+pub use event::{AskedBy, Event};
 pub use guest::{Capabilities, Guest};
+pub use handler::{Consumer, ConsumerPre};
 pub use http::Outbound;
 pub use kv::Granted;
 pub use link::{link, link_async};
 pub use memory::{NodeMemory, ROOM, WorkerShare, WorkerShares};
 pub use meter::{Meter, Usage};
 pub use outcome::{bounded, failure_after_head, failure_of};
+pub use queue::{Batch, Delivered, Queueing, Verdict};

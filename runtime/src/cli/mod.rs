@@ -29,6 +29,7 @@ mod limits;
 mod new;
 mod options;
 mod probe;
+mod queue;
 mod restore;
 mod rollback;
 mod rollout;
@@ -79,6 +80,7 @@ const EXAMPLES: &str = "Examples:
   eyot rollback shop                   go back to what served before
   eyot tail shop                       look at requests and log lines while they come
   eyot kv ls shop                      look at what a worker keeps
+  eyot queue ls mailer                 look at what it has to work off
   eyot probe ready                     ask a node on this machine whether it takes requests
   eyot limits                          show every limit, its value, and where it came from
   eyot schema node                     print the JSON Schema of node.toml, for editors
@@ -109,6 +111,7 @@ enum Command {
     Delete(delete::Delete),
     Secret(secret::Secret),
     Kv(kv::Kv),
+    Queue(queue::Queue),
     Token(token::Token),
     Audit(audit::Audit),
     Status(status::Status),
@@ -160,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Delete(delete) => delete.run(),
         Command::Secret(secret) => secret.run(),
         Command::Kv(kv) => kv.run(),
+        Command::Queue(queue) => queue.run(),
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
         Command::Status(status) => status.run(),

@@ -197,6 +197,8 @@ pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) ->
         allow_addresses: Vec::new(),
         secrets: Vec::new(),
         kv: Vec::new(),
+        queues: Vec::new(),
+        sends: Vec::new(),
         rollout: Default::default(),
         routes: Vec::new(),
         limits: asked.limits.worker_defaults(),

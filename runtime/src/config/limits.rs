@@ -208,6 +208,20 @@ limits! {
         kv_batch: Count,
         /// Operations on keys and values.
         kv_operations: Count or 0,
+        /// CPU time of an invocation that no client waits for.
+        event_cpu_time: Time,
+        /// How long such an invocation may take.
+        event_wall_time: Time,
+        /// A message.
+        queue_message: Bytes,
+        /// Messages that one call sends.
+        queue_batch: Count,
+        /// Messages that one invocation sends.
+        queue_sends: Count or 0,
+        /// Messages of one queue.
+        queue_messages: Count,
+        /// The bytes of their bodies.
+        queue_bytes: Bytes,
         /// Invocations at once.
         concurrency: Count,
         /// Requests waiting for a permit.

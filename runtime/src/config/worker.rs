@@ -16,6 +16,7 @@ use super::limit_table::LimitTable;
 use super::limits::WorkerLimits;
 use super::node::Node;
 use super::origin::NAME;
+use super::queue::{Queue, QueueAddress, read_queues, read_sends};
 use super::reader::{Key, Source, Table, Wrong, key};
 use super::reference::{Kind, Names, Reference};
 use super::rollout::{Rollout, read_rollout};
@@ -51,6 +52,10 @@ pub struct Worker {
     pub secrets: Vec<String>,
     /// The namespaces of its keys and values.
     pub kv: Vec<String>,
+    /// The queues that it works off.
+    pub queues: Vec<Queue>,
+    /// The queues of others that it sends to.
+    pub sends: Vec<QueueAddress>,
     /// How a new version comes to all of its requests.
     pub rollout: Rollout,
     /// Its routes. Without any, `eyot dev` serves it at `NAME.localhost`.
@@ -233,6 +238,8 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
         allow_addresses: allow_addresses.into_iter().flatten().map(Spanned::into_inner).collect(),
         secrets: read_secrets(root, &config),
         kv: read_kv(root),
+        queues: read_queues(root),
+        sends: read_sends(root),
         rollout: read_rollout(root),
         config,
         routes,

@@ -8,26 +8,32 @@ use ipnet::IpNet;
 
 use super::admission::{NodeGate, Permit};
 use super::arrival::Arrival;
-use super::body::{self, Broken, Limited};
+use super::body::{self, Limited};
 use super::client::{Caller, contains};
 use super::finish::Exchange;
 use super::forward::Asked;
+use super::held::Held;
+use super::queue::Serving;
 use super::respond::Detail;
 use super::{head, pace, redirect, respond};
-use crate::activate::{Active, Deployments, Target, Worker};
+use crate::activate::{Activator, Active, Deployments, Target, Worker};
 use crate::auth::Identity;
-use crate::bindings::{Capabilities, Event, Usage};
+use crate::bindings::{AskedBy, Capabilities, Event, Usage};
 use crate::config::{NodeLimits, held};
 use crate::failure::Failure;
 use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, InUse, Metrics, RequestId, Start, Tails, TargetMetrics, TraceId, Tracer};
-use crate::sandbox::{self, Invocation, Ledger};
+use crate::observe::{AccessLog, Metrics, Start, Tails, TargetMetrics, Tracer};
+use crate::sandbox::{self, Invocation};
 
 /// What all cores share.
 pub struct Dispatcher {
-    /// What serves right now.
+    /// What serves right now: see [`Dispatcher::switch`].
     pub active: ArcSwap<Active>,
+    /// Where workers keep what outlives their isolates.
+    pub activator: Arc<Activator>,
+    /// Who works off queues is told here that something else serves, and at last to stop.
+    pub serving: Serving,
     /// Isolates of all workers together.
     pub gate: Arc<NodeGate>,
     /// The limits of connections and of the node.
@@ -50,6 +56,15 @@ pub struct Dispatcher {
     pub tails: Tails,
     /// Where versions are tried that do not serve, if anywhere.
     pub previews: OnceLock<Previews>,
+}
+
+impl Dispatcher {
+    /// From the next request on, and from the next message, this serves.
+    pub fn switch(&self, active: Active) {
+        self.activator.data.rule(&active);
+        self.active.store(Arc::new(active));
+        self.serving.changed();
+    }
 }
 
 /// The hosts at which versions are tried that do not serve.
@@ -182,7 +197,7 @@ impl Core {
         }
     }
 
-    async fn admit(&self, worker: &Worker) -> Result<Permit, Failure> {
+    pub(super) async fn admit(&self, worker: &Worker) -> Result<Permit, Failure> {
         let Capabilities { share, limits, .. } = &*worker.capabilities;
         let entered = self.dispatcher.gate.enter(share.id, limits).await;
         if entered.is_err() {
@@ -237,17 +252,15 @@ impl Core {
         let start = isolate.start;
         exchange.runs(worker, &usage, start);
         let event = Event {
-            identity,
-            client: Arc::clone(&client),
-            protocol: parts.version,
+            asked_by: Some(AskedBy { identity, client: Arc::clone(&client), protocol: parts.version }),
             request_id: exchange.id.clone(),
             trace: exchange.trace.clone(),
             tracer: self.dispatcher.tracer.clone(),
             passed,
         };
         let ledger = Box::new(Held {
-            _permit: permit,
-            _in_use: self.dispatcher.metrics.isolate_started(start),
+            permit,
+            in_use: self.dispatcher.metrics.isolate_started(start),
             worker: Arc::clone(worker),
             id: exchange.id.clone(),
             trace: exchange.trace.id(),
@@ -265,34 +278,6 @@ impl Core {
         };
         let response = sandbox::run(invocation).await;
         if reads { broken.judge(response) } else { response }
-    }
-}
-
-/// What an isolate holds until it is gone.
-struct Held {
-    _permit: Option<Permit>,
-    _in_use: InUse,
-    worker: Arc<Worker>,
-    id: RequestId,
-    trace: TraceId,
-    broken: Broken,
-}
-
-impl Ledger for Held {
-    fn close(self: Box<Self>, usage: &Usage, late: Option<&Failure>) {
-        let metrics = &self.worker.metrics;
-        metrics.used(usage.cpu_time(), usage.peak_memory(), usage.age());
-        if let Some(failure) = late.map(|late| self.broken.cause(late))
-            && usage.fail(failure.code())
-        {
-            respond::tell(failure, &self.id, self.trace, Some(&*self.worker.name));
-            metrics.target().failed(failure.code());
-        }
-        if let Some(met) = usage.met()
-            && usage.failure().is_none()
-        {
-            metrics.limit_reached(met.code());
-        }
     }
 }
 

@@ -12,13 +12,16 @@ mod content;
 mod finish;
 mod forward;
 mod head;
+mod held;
 mod http;
 mod pace;
 mod pressure;
+mod queue;
 mod redirect;
 mod respond;
 
 pub use admission::NodeGate;
 pub use http::{Core, Dispatcher, Previews};
 pub use pressure::watch_process;
+pub use queue::{Serving, work_off};
 pub use respond::Detail;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{errands, internal};
 use crate::acme::Orders;
-use crate::activate::{Activator, Deployments};
+use crate::activate::Deployments;
 use crate::admin::Panel;
 use crate::config::{Diagnostics, NodeLimits};
-use crate::dispatch::{Core, Dispatcher};
+use crate::dispatch::{Core, Dispatcher, work_off};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle};
@@ -55,6 +55,7 @@ pub(super) fn serve(
         let access = logs[index].clone();
         let core = Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access });
         errands.take(&core);
+        observe::spawn("consumers", work_off(Arc::clone(&core), ingress::available()));
         Entry(core)
     };
     Cores::start("eyot-core", ingress::available(), limits, &proxies, sandbox::at_rest, build)
@@ -66,12 +67,12 @@ pub(super) fn serve(
 pub(super) struct Upkeep {
     pub(super) deployments: Option<Arc<Deployments>>,
     pub(super) orders: Option<Arc<Orders>>,
-    pub(super) activator: Arc<Activator>,
+    pub(super) dispatcher: Arc<Dispatcher>,
 }
 
 impl Upkeep {
     fn begin(self) {
-        let Self { deployments, orders, activator } = self;
+        let Self { deployments, orders, dispatcher } = self;
         if let Some(orders) = orders {
             observe::spawn("orders of certificates", orders.watch());
         }
@@ -79,7 +80,10 @@ impl Upkeep {
             observe::spawn("rollouts", Arc::clone(&deployments).watch());
             observe::spawn("pruning", deployments.prune());
         }
-        observe::spawn("sweeping", async move { activator.data.sweep().await });
+        let metrics = dispatcher.metrics.queues();
+        observe::spawn("sweeping", async move {
+            dispatcher.activator.data.sweep(|| dispatcher.active.load_full(), metrics).await;
+        });
     }
 }
 

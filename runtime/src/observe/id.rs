@@ -22,7 +22,6 @@ pub struct RequestId(HeaderValue);
 
 impl RequestId {
     /// A new one that nobody else has.
-    #[cfg(any(test, feature = "fuzzing"))]
     #[must_use]
     pub fn fresh() -> Self {
         Self::of(SystemTime::now())

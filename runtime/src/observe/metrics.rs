@@ -9,6 +9,7 @@ mod certificates;
 mod labels;
 mod loads;
 mod process;
+mod queues;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use labels::Counters;
 pub use labels::{Start, Target};
 pub use loads::Loads;
 use process::Process;
+pub use queues::{Delivered, QueueMetrics};
 
 /// Seconds, from what an edge answer takes to what a slow origin takes.
 const BUCKETS: [f64; 17] =
@@ -54,6 +56,7 @@ pub struct Metrics {
     cuts: Counters<1>,
     certificates: Certificates,
     acme_orders: AcmeOrders,
+    queues: QueueMetrics,
     access_log_dropped: IntCounter,
     span_losses: SpanLosses,
     tasks: IntGaugeVec,
@@ -83,6 +86,7 @@ pub struct WorkerMetrics {
     used: OnceLock<(Counter, Counter)>,
     log_dropped: Counters<1>,
     limits: Counters<2>,
+    queues: QueueMetrics,
 }
 
 /// An isolate that exists; dropping it lowers `eyot_isolates_in_use`.
@@ -146,6 +150,7 @@ impl Metrics {
             )?,
             certificates: Certificates::register(&registry)?,
             acme_orders: AcmeOrders::register(&registry)?,
+            queues: QueueMetrics::register(&registry)?,
             access_log_dropped: register(
                 &registry,
                 IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
@@ -208,6 +213,7 @@ impl Metrics {
                 used: OnceLock::new(),
                 log_dropped: self.log_dropped.clone(),
                 limits: self.limits.clone(),
+                queues: self.queues.clone(),
             })
         };
         Arc::clone(workers.entry(name.to_owned()).or_insert_with(make))
@@ -257,6 +263,12 @@ impl Metrics {
     #[must_use]
     pub fn loads(&self) -> Loads {
         self.loads.clone()
+    }
+
+    /// What is counted of queues.
+    #[must_use]
+    pub fn queues(&self) -> QueueMetrics {
+        self.queues.clone()
     }
 
     /// What is counted of orders of certificates.
@@ -318,6 +330,12 @@ impl WorkerMetrics {
         let (used_cpu, used_memory) = self.used.get_or_init(counters);
         used_cpu.inc_by(cpu.as_secs_f64());
         used_memory.inc_by(peak_memory as f64 / 1e9 * lifetime.as_secs_f64());
+    }
+
+    /// What is counted of queues.
+    #[must_use]
+    pub fn queues(&self) -> &QueueMetrics {
+        &self.queues
     }
 
     /// Counts output of the guest that was dropped.

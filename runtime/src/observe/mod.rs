@@ -28,8 +28,11 @@ pub use escape::EscapedBytes;
 pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;
 pub use logs::{Format, LogGuard};
-pub use metrics::{AcmeOrders, Certificates, InUse, Loads, Metrics, Start, Target, TargetMetrics, WorkerMetrics};
-pub use spans::{Call, SpanLosses, Tracer};
+pub use metrics::{
+    AcmeOrders, Certificates, Delivered, InUse, Loads, Metrics, QueueMetrics, Start, Target, TargetMetrics,
+    WorkerMetrics,
+};
+pub use spans::{Call, Processed, SpanLosses, Tracer};
 pub use tail::{NoTail, Tails, Told};
 pub use task::spawn;
 pub use trace::{Trace, TraceId};

@@ -5,6 +5,7 @@
 //! caller's span as its parent.
 
 mod call;
+mod consumer;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use opentelemetry_sdk::trace::{
 use prometheus::IntCounter;
 
 pub use call::Call;
+pub use consumer::Processed;
 
 use super::otlp::{Counted, OtlpClient};
 use super::{Record, Trace};

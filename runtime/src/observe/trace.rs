@@ -90,6 +90,12 @@ impl Trace {
         }
     }
 
+    /// The context as it is kept beside a message: its `traceparent`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.traceparent().to_str().unwrap_or_default().to_owned()
+    }
+
     /// `00-TRACE-SPAN-FLAGS` (§3.2.2), written in place: formatting is dear, and each request has one.
     fn traceparent(&self) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";

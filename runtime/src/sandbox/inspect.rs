@@ -9,9 +9,13 @@ use super::engine::features;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Handler {
     /// `wasi:http/incoming-handler@0.2.x`
-    IncomingHandler,
+    #[serde(rename = "IncomingHandler")]
+    Http02,
     /// `wasi:http/handler@0.3.x`
-    Handler,
+    #[serde(rename = "Handler")]
+    Http03,
+    /// `eyot:worker/queue-handler@0.1.x`
+    Queue,
 }
 
 /// What a component is. Written down beside its code, so that a start need not look again.
@@ -54,7 +58,7 @@ pub enum InspectionError {
     Machine(String),
     /// Nothing to call.
     #[error(
-        "this component exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3; it exports {}",
+        "this component exports none of wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 and eyot:worker/queue-handler@0.1; it exports {}",
         list(.exports)
     )]
     NoHandler {
@@ -106,8 +110,11 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectionError> {
 }
 
 fn handlers(exports: Vec<String>) -> Result<Vec<(Handler, String)>, InspectionError> {
-    let known =
-        [(Handler::Handler, "wasi:http/handler@0.3."), (Handler::IncomingHandler, "wasi:http/incoming-handler@0.2.")];
+    let known = [
+        (Handler::Http03, "wasi:http/handler@0.3."),
+        (Handler::Http02, "wasi:http/incoming-handler@0.2."),
+        (Handler::Queue, "eyot:worker/queue-handler@0.1."),
+    ];
     let named = |prefix| exports.iter().filter(move |name| name.starts_with(prefix));
     let is_draft = |name: &String| name.rsplit_once('@').is_some_and(|(_, version)| version.contains('-'));
     let found: Vec<_> = known
@@ -174,8 +181,8 @@ mod tests {
     #[test]
     fn the_newer_handler_comes_first_and_a_draft_does_not_hide_the_older() {
         let (old, new) = ("wasi:http/incoming-handler@0.2.3", "wasi:http/handler@0.3.0");
-        assert_eq!(found(&[old, new]), Ok(vec![Handler::Handler, Handler::IncomingHandler]));
-        assert_eq!(found(&[old, "wasi:http/handler@0.3.0-rc-2025-09-16"]), Ok(vec![Handler::IncomingHandler]));
+        assert_eq!(found(&[old, new]), Ok(vec![Handler::Http03, Handler::Http02]));
+        assert_eq!(found(&[old, "wasi:http/handler@0.3.0-rc-2025-09-16"]), Ok(vec![Handler::Http02]));
     }
 
     #[test]

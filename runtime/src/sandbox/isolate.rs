@@ -14,10 +14,10 @@ use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p3};
 
 use super::lane;
-use super::prepared::{Pre, Prepared};
+use super::prepared::{HttpPre, Pre, Prepared};
 use super::ticker::{self, SHORT, SHORT_TURN};
-use crate::bindings::{Capabilities, Event, Guest, Usage, bounded};
-use crate::config::held;
+use crate::bindings::{Batch, Capabilities, Consumer, Event, Guest, Usage, bounded};
+use crate::config::{WorkerLimits, held};
 use crate::egress::Egress;
 use crate::failure::Failure;
 use crate::http::{Body, BodyError};
@@ -28,13 +28,23 @@ const TICKS: u64 = 1;
 /// The head as it comes from the guest, or its error code in place of one.
 pub(super) type Head = Result<http::Response<WasiBody>, Failure>;
 
-/// What an isolate is asked, and where its answer goes.
+/// What an isolate is asked.
 pub(super) struct Question {
     pub(super) event: Event,
     pub(super) egress: Egress,
-    pub(super) request: http::Request<Body>,
-    pub(super) head: oneshot::Sender<Head>,
+    pub(super) ask: Ask,
 }
+
+/// What it is to handle, and where its answer goes.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are requests, which would need memory for a box")]
+pub(super) enum Ask {
+    Request(http::Request<Body>, oneshot::Sender<Head>),
+    /// Messages of a queue; the answer is the guest's own error, if there is one.
+    Messages(Arc<str>, Arc<Batch>, oneshot::Sender<Result<(), String>>),
+}
+
+const NO_HTTP: Failure = Failure::WorkerNoResponse("the component exports no HTTP handler");
+const NO_QUEUE: Failure = Failure::WorkerNoResponse("the component exports no queue handler");
 
 /// A store, and the instance in it once that has started.
 pub(super) struct Isolate {
@@ -49,15 +59,15 @@ pub(super) struct Isolate {
 enum Exports {
     Proxy(Proxy),
     Service(Service),
+    Consumer(Consumer),
 }
 
 impl Isolate {
-    /// One that has not started; what it takes is charged to `usage`.
-    pub(super) fn new(prepared: &Arc<Prepared>, usage: &Arc<Usage>) -> Self {
-        let capabilities = &prepared.capabilities;
-        let mut store = Store::new(&prepared.engine, Guest::new(capabilities, Arc::clone(usage)));
+    /// One that has not started, held to these limits of its worker's; what it takes is charged to `usage`.
+    pub(super) fn new(prepared: &Arc<Prepared>, limits: &Arc<WorkerLimits>, usage: &Arc<Usage>) -> Self {
+        let guest = Guest::new(&prepared.capabilities, limits, Arc::clone(usage));
+        let mut store = Store::new(&prepared.engine, guest);
         if held() {
-            let limits = &capabilities.limits;
             store.set_hostcall_fuel(usize::try_from(limits.hostcall_fuel).unwrap_or(usize::MAX));
             store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
             store.limiter(|guest| &mut guest.meter);
@@ -69,15 +79,23 @@ impl Isolate {
         Self { store, exports: None, pre, version, made: usage.began(), asked: 0 }
     }
 
-    /// Runs what the component runs before its first call.
+    /// Runs what the component runs before its first call, which is a request.
     ///
     /// # Errors
     /// As the guest ends.
     pub(super) async fn start(&mut self) -> wasmtime::Result<()> {
-        self.exports = Some(match &*self.pre {
-            Pre::Proxy(pre) => Exports::Proxy(pre.instantiate_async(&mut self.store).await?),
-            Pre::Service(pre) => Exports::Service(pre.instantiate_async(&mut self.store).await?),
+        self.exports = Some(match &self.pre.http {
+            Some(HttpPre::Proxy(pre)) => Exports::Proxy(pre.instantiate_async(&mut self.store).await?),
+            Some(HttpPre::Service(pre)) => Exports::Service(pre.instantiate_async(&mut self.store).await?),
+            None => return Err(NO_HTTP.into()),
         });
+        Ok(())
+    }
+
+    /// The same where messages are to be worked off.
+    async fn start_for_messages(&mut self) -> wasmtime::Result<()> {
+        let pre = self.pre.queue.as_ref().ok_or(NO_QUEUE)?;
+        self.exports = Some(Exports::Consumer(pre.instantiate_async(&mut self.store).await?));
         Ok(())
     }
 
@@ -99,22 +117,36 @@ impl Isolate {
     /// # Errors
     /// As the guest ends.
     pub(super) async fn answer(&mut self, question: Question) -> wasmtime::Result<()> {
-        if self.exports.is_none() {
-            self.start().await?;
+        let Question { event, egress, ask } = question;
+        match (&self.exports, &ask) {
+            (None, Ask::Request(..)) => self.start().await?,
+            (None, Ask::Messages(..)) => self.start_for_messages().await?,
+            (Some(_), _) => {}
         }
-        let Question { event, egress, request, head } = question;
         self.asked += 1;
         self.store.data_mut().begin(event, egress);
-        match &self.exports {
-            Some(Exports::Proxy(proxy)) => handle_02(proxy, &mut self.store, request, head).await,
-            Some(Exports::Service(service)) => handle_03(service, &mut self.store, request, head).await,
-            None => Ok(()),
+        match (&self.exports, ask) {
+            (Some(Exports::Proxy(proxy)), Ask::Request(request, head)) => {
+                handle_02(proxy, &mut self.store, request, head).await
+            }
+            (Some(Exports::Service(service)), Ask::Request(request, head)) => {
+                handle_03(service, &mut self.store, request, head).await
+            }
+            (Some(Exports::Consumer(consumer)), Ask::Messages(queue, batch, done)) => {
+                work_off(consumer, &mut self.store, &queue, &batch, done).await
+            }
+            _ => Err(wasmtime::Error::msg("an isolate was asked what it was not started for")),
         }
     }
 
     /// It has answered, and may be asked again.
     pub(super) fn end(&mut self) {
         self.store.data_mut().end();
+    }
+
+    /// Whether it was started for requests.
+    pub(super) fn is_for_requests(&self) -> bool {
+        !matches!(self.exports, Some(Exports::Consumer(_)))
     }
 
     /// Whether it is an isolate of this version.
@@ -212,6 +244,21 @@ async fn handle_03(
         Ok(())
     };
     store.run_concurrent(run).await?
+}
+
+/// `eyot:worker/queue-handler@0.1`: it is done when it returns.
+async fn work_off(
+    consumer: &Consumer,
+    store: &mut Store<Guest>,
+    queue: &str,
+    batch: &Arc<Batch>,
+    done: oneshot::Sender<Result<(), String>>,
+) -> wasmtime::Result<()> {
+    let messages = store.data_mut().hold(batch)?;
+    let result = consumer.eyot_worker_queue_handler().call_handle(&mut *store, queue, &messages).await?;
+    // Nobody may wait any more.
+    let _ = done.send(result);
+    Ok(())
 }
 
 fn refused(code: impl Debug) -> Failure {

@@ -20,6 +20,7 @@ mod stream;
 mod sweep;
 mod ticker;
 mod waiting;
+mod work;
 
 pub use compile::compile;
 pub use confine::{ConfineError, Confined, Keeps, confine};
@@ -27,6 +28,7 @@ pub use engine::{EngineKind, Engines};
 pub use inspect::{Handler, Inspection, InspectionError, inspect};
 pub use metered::Ledger;
 pub use pool::Pool;
-pub use prepared::{PrepareError, Prepared, refused, turn};
+pub use prepared::{PrepareError, Prepared, fits, refused, turn};
 pub use run::{Invocation, run};
-pub use waiting::{at_rest, find, waiting};
+pub use waiting::{at_rest, find, for_event, waiting};
+pub use work::{Work, work};

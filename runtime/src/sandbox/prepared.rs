@@ -13,7 +13,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use super::{Engines, Handler, Inspection, lane};
-use crate::bindings::{Capabilities, Guest};
+use crate::bindings::{Capabilities, ConsumerPre, Delivered, Guest};
 
 /// One version of one worker, ready to be instantiated.
 pub struct Prepared {
@@ -39,7 +39,16 @@ fn millis(now: Instant) -> u64 {
     now.saturating_duration_since(*FIRST).as_millis() as u64
 }
 
-pub(super) enum Pre {
+/// What a version can be asked; one of them at least.
+#[derive(Default)]
+pub(super) struct Pre {
+    /// A request.
+    pub(super) http: Option<HttpPre>,
+    /// To work off messages of a queue.
+    pub(super) queue: Option<ConsumerPre<Guest>>,
+}
+
+pub(super) enum HttpPre {
     /// WASI 0.2.
     Proxy(ProxyPre<Guest>),
     /// WASI 0.3.
@@ -55,6 +64,9 @@ pub enum PrepareError {
     /// It imports what we do not have.
     #[error("the component cannot be linked: {0:#}")]
     Import(wasmtime::Error),
+    /// Its eyot.toml has queues, and nothing works them off.
+    #[error("the worker has [[queue]], and the component does not export eyot:worker/queue-handler@0.1")]
+    NoQueueHandler,
     /// What it exports under the name of a handler is something else.
     #[error("the component's export {export} is not a handler: {why:#}")]
     Export {
@@ -72,8 +84,9 @@ impl PrepareError {
         match self {
             Self::Engine(_) => "lower node_concurrency, or raise the limit on address space (ulimit -v)",
             Self::Import(_) => "remove the import, or build with a toolchain that targets wasi:http",
+            Self::NoQueueHandler => "export the handler, for example with eyot-sdk's `consume!`, or remove [[queue]]",
             Self::Export { .. } => {
-                "export the function `handle` as wasi:http has it: build with a toolchain that targets wasi:http"
+                "export the function `handle` as its interface has it: build with a toolchain that targets that one"
             }
         }
     }
@@ -90,6 +103,7 @@ impl Prepared {
         component: &Component,
         capabilities: Arc<Capabilities>,
     ) -> Result<Self, PrepareError> {
+        fits(inspection, &capabilities)?;
         let made = engines.made(inspection.engine).map_err(PrepareError::Engine)?;
         let pre = pre(&made.linker, inspection, component)?;
         let id = capabilities.share.id;
@@ -134,6 +148,18 @@ impl Prepared {
     }
 }
 
+/// Whether a component exports what its worker's configuration needs.
+///
+/// # Errors
+/// It does not.
+pub fn fits(inspection: &Inspection, capabilities: &Capabilities) -> Result<(), PrepareError> {
+    let has_queue_handler = inspection.handlers.iter().any(|(handler, _)| *handler == Handler::Queue);
+    match capabilities.works_off && !has_queue_handler {
+        true => Err(PrepareError::NoQueueHandler),
+        false => Ok(()),
+    }
+}
+
 /// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.
 pub async fn turn(capabilities: &Capabilities) {
     let id = capabilities.share.id;
@@ -159,41 +185,57 @@ async fn turn_to_answer(capabilities: &Capabilities) {
 
 fn pre(linker: &Linker<Guest>, inspection: &Inspection, component: &Component) -> Result<Pre, PrepareError> {
     let instance = linker.instantiate_pre(component).map_err(PrepareError::Import)?;
-    let mut first = None;
+    let (mut pre, mut first) = (Pre::default(), None);
     for (handler, export) in &inspection.handlers {
-        match pre_of(*handler, export, linker, component, instance.clone()) {
-            Ok(pre) => return Ok(pre),
-            // As wasmtime serve does: what cannot be used of the newer interface gives way to the older.
+        // As wasmtime serve does: what cannot be used of the newer interface gives way to the older, and that to nothing.
+        if pre.http.is_some() && *handler != Handler::Queue {
+            continue;
+        }
+        match add(&mut pre, *handler, export, linker, component, instance.clone()) {
+            Ok(()) => {}
             Err(why) => _ = first.get_or_insert(PrepareError::Export { export: export.clone(), why }),
         }
     }
-    Err(first.unwrap_or_else(|| PrepareError::Import(wasmtime::Error::msg("it exports no handler"))))
+    let is_whole = |handler| match handler {
+        Handler::Queue => pre.queue.is_some(),
+        Handler::Http03 | Handler::Http02 => pre.http.is_some(),
+    };
+    match inspection.handlers.iter().all(|(handler, _)| is_whole(*handler)) {
+        true => Ok(pre),
+        false => Err(first.unwrap_or_else(|| PrepareError::Import(wasmtime::Error::msg("it exports no handler")))),
+    }
 }
 
 /// Instantiation would find a wrong type too, but not before the first request.
-fn pre_of(
+fn add(
+    pre: &mut Pre,
     handler: Handler,
     export: &str,
     linker: &Linker<Guest>,
     component: &Component,
     instance: InstancePre<Guest>,
-) -> wasmtime::Result<Pre> {
+) -> wasmtime::Result<()> {
     let types = linker.substituted_component_type(component)?;
     let function = handle(&types, component.engine(), export)?;
-    Ok(match handler {
-        Handler::Handler => {
+    match handler {
+        Handler::Http03 => {
             function.typecheck::<(Resource<p3::Request>,), (Result<Resource<p3::Response>, ErrorCode>,)>(
                 &types.instance_type(),
             )?;
-            Pre::Service(ServicePre::new(instance)?)
+            pre.http = Some(HttpPre::Service(ServicePre::new(instance)?));
         }
-        Handler::IncomingHandler => {
+        Handler::Http02 => {
             function.typecheck::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(
                 &types.instance_type(),
             )?;
-            Pre::Proxy(ProxyPre::new(instance)?)
+            pre.http = Some(HttpPre::Proxy(ProxyPre::new(instance)?));
         }
-    })
+        Handler::Queue => {
+            function.typecheck::<(String, Vec<Resource<Delivered>>), (Result<(), String>,)>(&types.instance_type())?;
+            pre.queue = Some(ConsumerPre::new(instance)?);
+        }
+    }
+    Ok(())
 }
 
 /// The function `handle` of an exported interface.

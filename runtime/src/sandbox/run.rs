@@ -12,7 +12,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::sleep;
 use wasmtime_wasi_http::WasiBody;
 
-use super::isolate::{Head, Question};
+use super::isolate::{Ask, Head, Question};
 use super::metered::{Ledger, Metered};
 use super::waiting::Found;
 use super::{Prepared, stream};
@@ -50,7 +50,7 @@ pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Fai
     let Invocation { prepared, isolate, event, egress, usage, request, body_failure, ledger } = invocation;
     let (give, head) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.limits);
-    let question = Question { event, egress, request, head: give };
+    let question = Question { event, egress, ask: Ask::Request(request, give) };
     let mut isolate = Metered::new(isolate.isolate, question, prepared.id, Arc::clone(&usage), ledger);
     let waiting = Waiting { head, body_failure, wall_time: limits.wall_time };
     let response = match waiting.for_head(&mut isolate, &limits).await {

@@ -73,13 +73,18 @@ pub fn find(prepared: &Arc<Prepared>, start: Start, usage: &Arc<Usage>) -> Found
             isolate.continue_for(usage);
             Found { isolate, start }
         }
-        None => Found { isolate: Isolate::new(prepared, usage), start },
+        None => Found { isolate: Isolate::new(prepared, &prepared.capabilities.limits, usage), start },
     }
+}
+
+/// A new isolate for what no client waits for.
+pub fn for_event(prepared: &Arc<Prepared>, start: Start, usage: &Arc<Usage>) -> Found {
+    Found { isolate: Isolate::new(prepared, &prepared.capabilities.event_limits, usage), start }
 }
 
 /// Keeps an isolate that has answered, if its worker wants that and it has not done its part; else it comes back.
 pub(super) fn keep(mut isolate: Isolate) -> Result<(), Isolate> {
-    let Some(reuse) = isolate.capabilities().reuse else { return Err(isolate) };
+    let Some(reuse) = isolate.capabilities().reuse.filter(|_| isolate.is_for_requests()) else { return Err(isolate) };
     let until = (Instant::now() + reuse.idle).min(isolate.made() + reuse.age);
     let is_fat = isolate.memory() > isolate.capabilities().limits.memory / FAT;
     let is_done = isolate.asked() >= reuse.requests || is_fat || !isolate.may_be_asked();
@@ -116,7 +121,7 @@ fn make_ahead(prepared: &Arc<Prepared>) {
         return;
     }
     let usage = Usage::new();
-    let mut isolate = Isolate::new(prepared, &usage);
+    let mut isolate = Isolate::new(prepared, &prepared.capabilities.limits, &usage);
     // What does not start at once, or not well, or panics, is left to a request, which is told what happened.
     prepared.tries_ahead(usage.began());
     if held() {

@@ -14,7 +14,8 @@ use super::components::Components;
 use super::database::{self, DATABASE};
 use super::durable;
 use super::error::{READ, StoreError, WRITTEN};
-use super::kv;
+use super::kv::KV;
+use super::queue::QUEUE;
 use super::read;
 use super::wal;
 
@@ -35,7 +36,9 @@ pub(super) fn backup(database: &Path, components: &Components, into: &Path) -> R
     whole(into, |temporary| {
         let copy = temporary.join(DATABASE);
         database::copy(&database::open_to_read(database)?, &copy)?;
-        kv::back_up(durable::parent(database), temporary)?;
+        for kind in [KV, QUEUE] {
+            kind.back_up(durable::parent(database), temporary)?;
+        }
         copy_components(&database::open_to_read(&copy)?, database, components, temporary)
     })
 }
@@ -67,7 +70,9 @@ pub fn restore(from: &Path, into: &Path) -> Result<Backup, StoreError> {
         // This also brings the copy to our schema.
         let connection = database::open(&copy).map_err(broken)?;
         let restored = copy_components(&connection, &database, &Components::of(from), temporary)?;
-        kv::restore(from, temporary)?;
+        for kind in [KV, QUEUE] {
+            kind.restore(from, temporary)?;
+        }
         let faults = check::all(&connection, &Components::of(temporary), database.clone())?;
         match faults.first() {
             None => Ok(restored),

@@ -7,6 +7,7 @@
 //! store but encrypted or as a digest; one process has a store; what is damaged is named, not served.
 
 mod backup;
+mod beside;
 mod change;
 mod check;
 mod components;
@@ -20,7 +21,9 @@ mod lock;
 mod migrate;
 mod model;
 mod prune;
+mod queue;
 mod read;
+mod room;
 mod seal;
 mod secret;
 mod shares;
@@ -38,11 +41,15 @@ pub use database::DATABASE;
 pub use digest::Digest;
 pub use durable::{make_folder, write_whole};
 pub use error::StoreError;
-pub use kv::{Entry, Expected, Kv, KvError, KvLimits, Listed, Namespace, Page, Put, Room};
+pub use kv::{Entry, Expected, Kv, KvError, KvLimits, Listed, Namespace, Page, Put};
 pub use model::{
     After, By, Deployment, DeploymentId, NewDeployment, NewVersion, Once, Plan, Version, VersionId, Why, Worker,
 };
 pub use prune::{Keep, Pruned};
+pub use queue::{
+    Delivery, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueRule, Queues, Settled,
+};
+pub use room::Room;
 pub use secret::{Secret, SecretError, SecretName, SecretValue};
 pub use shares::{Share, Shares, SharesError, Weight};
 pub use state::Store;

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_under_its_own_key_only_and_as_it_was_written_only() {
-        let handlers = vec![(Handler::IncomingHandler, "wasi:http/incoming-handler@0.2.0".to_owned())];
+        let handlers = vec![(Handler::Http02, "wasi:http/incoming-handler@0.2.0".to_owned())];
         let inspection = Inspection { engine: EngineKind::Plain, handlers };
         let code = Digest::of(b"code").to_string();
         let record = Record { inspection, code, bytes: 4, linked: this_build().to_owned() };

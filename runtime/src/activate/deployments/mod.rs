@@ -8,6 +8,7 @@ mod kept;
 mod kv;
 mod preview;
 mod probe;
+mod queue;
 mod secrets;
 mod serving;
 mod upload;

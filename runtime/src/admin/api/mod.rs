@@ -10,6 +10,7 @@ mod deployments;
 mod extract;
 mod kv;
 mod problem;
+mod queue;
 mod secrets;
 pub mod shapes;
 mod status;
@@ -151,6 +152,10 @@ fn paths() -> OpenApiRouter<Shared> {
         .routes(routes!(kv::namespaces))
         .routes(routes!(kv::list, kv::put))
         .routes(routes!(kv::show, kv::delete))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::pause))
+        .routes(routes!(queue::peek, queue::send, queue::purge))
+        .routes(routes!(queue::redrive))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))

@@ -13,7 +13,7 @@ use super::shapes::Fault;
 use crate::activate::DeployError;
 use crate::auth::operator::{GrantError, REFUSED, Refusal};
 use crate::config::Diagnostics;
-use crate::store::{KvError, SecretError, StoreError, VaultError};
+use crate::store::{KvError, QueueError, SecretError, StoreError, VaultError};
 
 /// Why a request is not done.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -205,6 +205,19 @@ impl From<KvError> for Problem {
             KvError::Full { .. } => Self::new(StatusCode::CONFLICT, "full", detail),
             KvError::Conflict => Self::new(StatusCode::CONFLICT, "raced", detail),
             KvError::EmptyKey | KvError::TooLarge { .. } | KvError::NotANumber => Self::invalid(detail),
+        }
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        let detail = error.to_string();
+        match error {
+            QueueError::Store(error) => error.into(),
+            QueueError::Full { .. } => Self::new(StatusCode::CONFLICT, "full", detail),
+            QueueError::NoSuchQueue(_) => Self::missing(detail),
+            // Nobody but the worker itself is asked for here.
+            QueueError::NotAProducer(_) => Self::new(StatusCode::FORBIDDEN, "denied", detail),
         }
     }
 }

@@ -8,8 +8,13 @@ use crate::config::Diagnostic;
 use crate::store;
 
 mod kv;
+mod queue;
 
 pub use kv::{KvEntries, KvEntry, KvKey, KvKeys, KvName, KvNamespace, KvNamespaces, KvPage};
+pub use queue::{
+    NewQueueMessage, NewQueueMessages, Queue, QueueCount, QueueMessage, QueueMessages, QueuePeek, QueueSent,
+    QueueState, Queues, Redrive,
+};
 
 /// A fault of what was sent: where, what is wrong, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

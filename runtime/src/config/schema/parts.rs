@@ -36,6 +36,7 @@ string!(
     "shop"
 );
 string!(Time, "A time with its unit.", Some("^[0-9]+[a-z]+( ?[0-9]+[a-z]+)*$"), "30s");
+string!(Size, "A size with its unit.", Some("^[0-9.]+ ?[A-Za-z]+$"), "1MiB");
 string!(File, "A path, from the folder of this file.", None, "key.pem");
 string!(Url, "An http or https URL.", Some("^https?://"), "http://127.0.0.1:3000");
 string!(Addresses, "A block of addresses (CIDR), or one address.", None, "10.0.0.0/8");

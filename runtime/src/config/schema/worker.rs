@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::parts::{Addresses, Auth, File, Limits, Name, Pattern, Strings, Time};
+use super::parts::{Addresses, Auth, File, Limits, Name, Pattern, Size, Strings, Time};
 
 /// A worker: its component, what it may touch, its routes and its limits.
 #[derive(JsonSchema)]
@@ -23,6 +23,10 @@ pub(super) struct Worker {
     secrets: Option<Vec<Secret>>,
     /// The namespaces of the worker's keys and values: what `wasi:keyvalue` and `eyot:worker/kv` open.
     kv: Option<Vec<Name>>,
+    /// The queues that the worker works off, by its handler `eyot:worker/queue-handler`.
+    queue: Option<Vec<Queue>>,
+    /// The queues of other workers that it sends to: `WORKER/QUEUE`. Those must name it among their `producers`.
+    sends: Option<Vec<QueueAddress>>,
     /// The origins of node.toml that the worker may ask, at `http://NAME.origin.internal/`.
     origins: Option<Vec<Name>>,
     /// What else it may ask: `[scheme://]host[:port]`, https unless said otherwise. Without it: nothing.
@@ -43,6 +47,48 @@ pub(super) struct Worker {
     /// Host and path that lead to this worker.
     route: Option<Vec<Pattern>>,
 }
+
+/// A queue that the worker works off.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Queue {
+    /// How the worker calls it.
+    name: Name,
+    /// Other workers that may send to it. Its own worker always may.
+    producers: Option<Vec<Name>>,
+    /// So many messages are delivered together at most. Without it: 10.
+    #[schemars(range(min = 1, max = 1000))]
+    batch: Option<u32>,
+    /// So many bytes of bodies, unless one message has more; 16 MiB at most. Without it: 1 MiB.
+    batch_bytes: Option<Size>,
+    /// So long a batch waits until it is full, an hour at most. Without it: not at all.
+    batch_wait: Option<Time>,
+    /// So many batches are worked off at once. Without it: 1.
+    #[schemars(range(min = 1, max = 64))]
+    concurrency: Option<u32>,
+    /// So often a message is delivered before it is a dead letter. Without it: 5.
+    #[schemars(range(min = 1, max = 1000))]
+    attempts: Option<u32>,
+    /// How long a message waits after its first failed delivery; twice as long after each further one. Without it: 1 s.
+    retry: Option<Time>,
+    /// How long it waits at most, a day at most. Without it: 15 min.
+    retry_max: Option<Time>,
+    /// How long a message that was delivered is nobody else's, from a second to 12 hours. Without it: 60 s.
+    lease: Option<Time>,
+    /// So long a message waits to be done before it is a dead letter, and so long a dead letter stays. Without it: 4 days.
+    retention: Option<Time>,
+    /// The queue of its dead letters. Without it: its own name and `-dead`.
+    dead_letter: Option<Name>,
+}
+
+/// A queue of another worker.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct QueueAddress(
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))] String,
+);
 
 /// How a new version comes to all of its worker's requests.
 #[derive(JsonSchema)]

@@ -8,31 +8,26 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::check;
-use super::database::{self, Opening};
-use super::durable;
-use super::error::{Cause, StoreError, WRITTEN};
-use super::lock::Share;
-use super::migrate::Migration;
-use super::thread::{Owner, apart};
-use super::writer::Writer;
+use super::beside::{Beside, Kind};
+use super::database;
+use super::error::{Cause, StoreError};
+use super::room::{Room, Rooms};
+use super::thread::apart;
 
 pub use model::{Entry, Expected, KvError, KvLimits, Listed, Namespace, Page, Put};
 
-/// How the file is called, in the folder of the store.
-const KV_DATABASE: &str = "kv.db";
-
-/// The file whose lock says which processes have the database.
-const LOCK: &str = "kv.lock";
-
-const MIGRATIONS: &[Migration] = &[include_str!("../schema/kv/0001_kv.sql")];
+/// The database.
+pub(super) const KV: Kind = Kind {
+    database: "kv.db",
+    lock: "kv.lock",
+    threads: ["eyot-kv-read", "eyot-kv-write"],
+    migrations: &[include_str!("../schema/kv/0001_kv.sql")],
+};
 
 /// So many expired entries are removed at a time: others wait for the thread that writes.
 const SWEPT_AT_ONCE: u32 = 256;
@@ -40,24 +35,11 @@ const SWEPT_AT_ONCE: u32 = 256;
 /// What keys and values take of the node's memory, at most, while they are on their way between guests and the disk.
 const ROOM: u64 = 32 << 20;
 
-/// Memory is given out in pieces of this size.
-const PIECE: u64 = 4 << 10;
-
-/// Memory for a question and its answer, given back when this is dropped.
-#[derive(Debug)]
-#[must_use = "it is given back when it is dropped"]
-pub struct Room {
-    _pieces: Option<OwnedSemaphorePermit>,
-}
-
 /// What all workers have written down.
 #[derive(Debug)]
 pub struct Kv {
-    path: PathBuf,
-    room: Arc<Semaphore>,
-    reader: Owner<Connection>,
-    writer: Writer,
-    _share: Share,
+    database: Beside,
+    rooms: Rooms,
 }
 
 impl Kv {
@@ -67,24 +49,12 @@ impl Kv {
     /// # Errors
     /// When it cannot be written, and when what is there is damaged, of a newer Eyot or not ours.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        durable::make_folder(folder).map_err(|error| StoreError::file(folder, WRITTEN, &error))?;
-        let path = folder.join(KV_DATABASE);
-        let (share, is_alone) = Share::take(folder.join(LOCK))?;
-        let opening = if is_alone { Opening::Alone } else { Opening::Beside };
-        let connection = database::open_with(&path, MIGRATIONS, opening)?;
-        share.let_in()?;
-        let told = |error| StoreError::file(folder, "given its threads", &error);
-        let reader = Owner::start("eyot-kv-read", database::open_to_read(&path)?).map_err(told)?;
-        let writer = Writer::start("eyot-kv-write", connection, path.clone()).map_err(told)?;
-        let room = Arc::new(Semaphore::new((ROOM / PIECE) as usize));
-        Ok(Self { path, room, reader, writer, _share: share })
+        Ok(Self { database: Beside::open(folder, &KV, |_| Ok(()))?, rooms: Rooms::of(ROOM) })
     }
 
     /// Waits for so much memory: whoever asks for much at once waits for all that was asked before.
     pub async fn room(&self, bytes: u64) -> Room {
-        let pieces = u32::try_from(bytes.div_ceil(PIECE).clamp(1, ROOM / PIECE)).unwrap_or(1);
-        // It is never closed.
-        Room { _pieces: Arc::clone(&self.room).acquire_many_owned(pieces).await.ok() }
+        self.rooms.take(bytes).await
     }
 
     /// What stands at a key.
@@ -160,7 +130,7 @@ impl Kv {
     ) -> Result<u64, KvError> {
         let namespace = namespace.clone();
         let change = move |connection: &Connection| rows::put(connection, &namespace, &put, expected, &limits, now());
-        self.writer.change(change).await?
+        self.database.change(change).await?
     }
 
     /// Writes all of them or none.
@@ -169,7 +139,7 @@ impl Kv {
     /// When a limit is passed, and when they cannot be written.
     pub async fn put_many(&self, namespace: &Namespace, puts: Vec<Put>, limits: KvLimits) -> Result<(), KvError> {
         let namespace = namespace.clone();
-        self.writer.change(move |connection| rows::put_many(connection, &namespace, &puts, &limits)).await?
+        self.database.change(move |connection| rows::put_many(connection, &namespace, &puts, &limits)).await?
     }
 
     /// Deletes what stands at a key, if it is what is expected. Nothing may stand there.
@@ -178,7 +148,7 @@ impl Kv {
     /// When something else stands there, and when it cannot be written.
     pub async fn delete(&self, namespace: &Namespace, key: String, expected: Expected) -> Result<(), KvError> {
         let namespace = namespace.clone();
-        self.writer.change(move |connection| rows::delete(connection, &namespace, &key, expected, now())).await?
+        self.database.change(move |connection| rows::delete(connection, &namespace, &key, expected, now())).await?
     }
 
     /// Deletes what stands at these keys, all of it or nothing.
@@ -195,7 +165,7 @@ impl Kv {
             }
             Ok(())
         };
-        Ok(self.writer.change(delete).await?)
+        Ok(self.database.change(delete).await?)
     }
 
     /// Adds to the number at a key, which is written in decimal digits and 0 where nothing stands; answers what it is then. What stands
@@ -213,7 +183,7 @@ impl Kv {
         let namespace = namespace.clone();
         let change =
             move |connection: &Connection| rows::increment(connection, &namespace, &key, delta, &limits, now());
-        self.writer.change(change).await?
+        self.database.change(change).await?
     }
 
     /// The bytes that the entries of a worker take.
@@ -222,7 +192,7 @@ impl Kv {
     /// When the database cannot be read.
     pub async fn used(&self, worker: &str) -> Result<u64, KvError> {
         let worker = worker.to_owned();
-        self.ask(move |connection| rows::used(connection, &worker)).await
+        Ok(self.database.ask(move |connection| rows::used(connection, &worker)).await?)
     }
 
     /// The namespaces of a worker that were written to, and how many entries each has.
@@ -230,7 +200,7 @@ impl Kv {
     /// # Errors
     /// When the database cannot be read.
     pub async fn namespaces(&self, worker: &str) -> Result<Vec<(String, u64)>, KvError> {
-        let (worker, path) = (worker.to_owned(), self.path.clone());
+        let (worker, path) = (worker.to_owned(), self.database.path().to_owned());
         // All of its entries are looked at, which nobody else should wait for.
         let count = move || {
             let connection = database::open_to_read(&path)?;
@@ -246,7 +216,7 @@ impl Kv {
     pub async fn sweep(&self) -> Result<u64, KvError> {
         let mut swept = 0;
         loop {
-            let gone = self.writer.change(move |connection| rows::sweep(connection, now(), SWEPT_AT_ONCE)).await?;
+            let gone = self.database.change(move |connection| rows::sweep(connection, now(), SWEPT_AT_ONCE)).await?;
             swept += gone;
             if gone < SWEPT_AT_ONCE.into() {
                 return Ok(swept);
@@ -260,45 +230,7 @@ impl Kv {
         question: impl FnOnce(&Connection, &Namespace) -> Result<T, Cause> + Send + 'static,
     ) -> Result<T, KvError> {
         let namespace = namespace.clone();
-        self.ask(move |connection| question(connection, &namespace)).await
-    }
-
-    /// Reads in one transaction, which sees one moment.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Connection) -> Result<T, Cause> + Send + 'static,
-    ) -> Result<T, KvError> {
-        let path = self.path.clone();
-        let answer = self.reader.ask(move |connection| {
-            let transaction = connection.transaction().map_err(|error| StoreError::sqlite(&path, &error))?;
-            question(&transaction).map_err(|cause| cause.at(&path))
-        });
-        Ok(answer.await?)
-    }
-}
-
-/// Copies what workers keep, if there is any, as it is at one moment, from a folder that may be in use into another one.
-pub(super) fn back_up(from: &Path, into: &Path) -> Result<(), StoreError> {
-    let database = from.join(KV_DATABASE);
-    match database::is_there(&database)? {
-        true => database::copy(&database::open_to_read(&database)?, &into.join(KV_DATABASE)),
-        false => Ok(()),
-    }
-}
-
-/// Puts what a backup has of it into a new store, after a look at it.
-pub(super) fn restore(from: &Path, into: &Path) -> Result<(), StoreError> {
-    let (database, copy) = (from.join(KV_DATABASE), into.join(KV_DATABASE));
-    if !database::is_there(&database)? {
-        return Ok(());
-    }
-    let told = |error: std::io::Error| StoreError::file(&copy, WRITTEN, &error);
-    std::fs::copy(&database, &copy).and_then(|_| durable::sync_file(&copy)).map_err(told)?;
-    let connection = database::open_with(&copy, MIGRATIONS, Opening::Alone)?;
-    let found = check::pages(&connection, check::Depth::Full).map_err(|error| StoreError::sqlite(&database, &error))?;
-    match found.is_empty() {
-        true => Ok(()),
-        false => Err(StoreError::Damaged { path: database, found: found.join("; ") }),
+        Ok(self.database.ask(move |connection| question(connection, &namespace)).await?)
     }
 }
 

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::lock::Share;
 
 const LIMITS: KvLimits = KvLimits { key: 512, value: 1 << 20, metadata: 1024, total: 64 << 20 };
 
@@ -167,7 +168,7 @@ async fn two_processes_see_what_the_other_has_answered() {
 #[tokio::test]
 async fn a_process_is_never_taken_to_be_alone_while_another_one_writes() {
     let folder = tempfile::tempdir().unwrap();
-    let lock = || Share::take(folder.path().join(LOCK)).unwrap();
+    let lock = || Share::take(folder.path().join(KV.lock)).unwrap();
     let (first, alone) = lock();
     assert!(alone);
     first.let_in().unwrap();
@@ -193,7 +194,7 @@ async fn a_damaged_value_is_named_and_not_served() {
     put(&kv, &shop, "a", "one").await;
     put(&kv, &shop, "b", "two").await;
     drop(kv);
-    let file = rusqlite::Connection::open(folder.path().join(KV_DATABASE)).unwrap();
+    let file = rusqlite::Connection::open(folder.path().join(KV.database)).unwrap();
     file.execute("UPDATE entries SET value = x'00' WHERE key = 'a'", []).unwrap();
     file.execute("UPDATE entries SET metadata = 'forged' WHERE key = 'b'", []).unwrap();
     drop(file);

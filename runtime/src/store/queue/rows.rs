@@ -1,0 +1,392 @@
+//! Messages in their table. Each function is a part of one transaction.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::model::{
+    Delivery, Due, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueStanding, Settled,
+};
+use crate::store::digest::Digest;
+use crate::store::error::Cause;
+use crate::store::read::{damaged, time};
+
+/// An answer, or why there is none that is not the store's fault.
+type Answer<T> = Result<Result<T, QueueError>, Cause>;
+
+const MESSAGE: &str =
+    "SELECT id, name, sent, content_type, trace, attempts, due, reason, lease, digest, body FROM messages";
+
+/// So long a key is remembered.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+
+/// Puts messages into a queue, all of them or none, and says how they are called.
+pub(super) fn send(
+    connection: &Connection,
+    queue: &QueueName,
+    messages: &[NewMessage],
+    limits: &QueueLimits,
+    now: Timestamp,
+) -> Answer<Vec<MessageId>> {
+    let id = id_of(connection, queue)?;
+    let before: Vec<Option<MessageId>> =
+        messages.iter().map(|message| sent_before(connection, id, message, now)).collect::<Result<_, _>>()?;
+    let fresh = || messages.iter().zip(&before).filter(|(_, before)| before.is_none()).map(|(message, _)| message);
+    let (more, bytes) = (fresh().count() as u64, fresh().map(|message| size(&message.body)).sum::<u64>());
+    let take = "UPDATE queues SET messages = messages + ?2, bytes = bytes + ?3 \
+                WHERE id = ?1 AND messages + ?2 <= ?4 AND bytes + ?3 <= ?5";
+    let taken = connection.prepare_cached(take)?.execute(params![id, more, bytes, limits.messages, limits.bytes])?;
+    if more > 0 && taken == 0 {
+        let (messages, bytes) = connection
+            .prepare_cached("SELECT messages, bytes FROM queues WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        return Ok(Err(QueueError::Full { messages, bytes }));
+    }
+    let mut names = Vec::with_capacity(messages.len());
+    for (message, before) in messages.iter().zip(before) {
+        names.push(match before {
+            Some(before) => before,
+            // Twice in one call under one key is once, too.
+            None => match sent_before(connection, id, message, now)? {
+                Some(before) => {
+                    let give_back = "UPDATE queues SET messages = messages - 1, bytes = bytes - ?2 WHERE id = ?1";
+                    connection.prepare_cached(give_back)?.execute(params![id, size(&message.body)])?;
+                    before
+                }
+                None => insert(connection, id, message, now)?,
+            },
+        });
+    }
+    Ok(Ok(names))
+}
+
+/// What a message counts.
+fn size(body: &[u8]) -> u64 {
+    body.len() as u64 + QueueLimits::MESSAGE
+}
+
+fn insert(connection: &Connection, queue: i64, message: &NewMessage, now: Timestamp) -> Result<MessageId, Cause> {
+    let name = MessageId::fresh();
+    let (sent, due) = (now.as_microsecond(), later(now, message.delay).as_microsecond());
+    let insert = "INSERT INTO messages (queue, due, name, sent, since, content_type, trace, digest, body) \
+                  VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8)";
+    let digest = Digest::of(&message.body);
+    let given = params![queue, due, name.to_string(), sent, message.content_type, message.trace, digest, message.body];
+    connection.prepare_cached(insert)?.execute(given)?;
+    if let Some(key) = &message.key {
+        let expires = now + REMEMBERED;
+        let remember = "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4)";
+        connection.prepare_cached(remember)?.execute(params![
+            queue,
+            key,
+            name.to_string(),
+            expires.as_microsecond()
+        ])?;
+    }
+    Ok(name)
+}
+
+fn sent_before(
+    connection: &Connection,
+    queue: i64,
+    message: &NewMessage,
+    now: Timestamp,
+) -> Result<Option<MessageId>, Cause> {
+    let Some(key) = &message.key else { return Ok(None) };
+    let known = "SELECT name FROM keys WHERE queue = ?1 AND key = ?2 AND expires > ?3";
+    let given = params![queue, key, now.as_microsecond()];
+    let name: Option<String> = connection.prepare_cached(known)?.query_row(given, |row| row.get(0)).optional()?;
+    name.map(|name| MessageId::parse(&name).ok_or_else(|| damaged(&format!("the key {key:?}")))).transpose()
+}
+
+/// Takes messages out that are due, the oldest first, so many and of so many bytes at most, but one in any case; they come back by
+/// themselves after `lease`.
+pub(super) fn receive(
+    connection: &Connection,
+    queue: &QueueName,
+    delivery: Delivery,
+    now: Timestamp,
+) -> Result<Vec<Message>, Cause> {
+    let Delivery { messages: most, bytes, lease } = delivery;
+    let Some((id, false)) = known(connection, queue)? else { return Ok(Vec::new()) };
+    let query = format!("{MESSAGE} WHERE queue = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3");
+    let mut found: Vec<(i64, Message)> = Vec::new();
+    let mut sum = 0;
+    {
+        let mut statement = connection.prepare_cached(&query)?;
+        let mut rows = statement.query(params![id, now.as_microsecond(), most])?;
+        while let Some(row) = rows.next()? {
+            let one = message(row)?;
+            sum += one.1.body.len() as u64;
+            if sum > bytes && !found.is_empty() {
+                break;
+            }
+            found.push(one);
+        }
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let number: i64 = connection
+        .prepare_cached("UPDATE leases SET last = last + 1 RETURNING last")?
+        .query_row([], |row| row.get(0))?;
+    let until = later(now, lease).as_microsecond();
+    let take = "UPDATE messages SET due = ?2, attempts = attempts + 1, lease = ?3 WHERE id = ?1";
+    let mut statement = connection.prepare_cached(take)?;
+    for (id, message) in &mut found {
+        statement.execute(params![*id, until, number])?;
+        message.attempts += 1;
+        message.lease = Some(Lease { message: *id, number });
+    }
+    Ok(found.into_iter().map(|(_, message)| message).collect())
+}
+
+/// Does with messages that are out what became of them. One whose lease is over is somebody else's by now, and stays as it is; says how
+/// many those are.
+pub(super) fn settle(
+    connection: &Connection,
+    queue: &QueueName,
+    settled: &[(Lease, Settled)],
+    now: Timestamp,
+) -> Result<usize, Cause> {
+    let mut late = 0;
+    for (Lease { message, number }, settled) in settled {
+        let held = "SELECT queue, length(body) + 256 FROM messages WHERE id = ?1 AND lease = ?2";
+        let held: Option<(i64, i64)> = connection
+            .prepare_cached(held)?
+            .query_row(params![message, number], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((id, size)) = held else {
+            late += 1;
+            continue;
+        };
+        match settled {
+            Settled::Done => {
+                count(connection, id, -1, -size)?;
+                connection.prepare_cached("DELETE FROM messages WHERE id = ?1")?.execute([message])?;
+            }
+            Settled::Again(after, reason) => {
+                let back = "UPDATE messages SET due = ?2, lease = NULL, reason = ?3 WHERE id = ?1";
+                let due = later(now, *after).as_microsecond();
+                connection.prepare_cached(back)?.execute(params![message, due, reason])?;
+            }
+            Settled::Dead(into, reason) => {
+                let dead = QueueName { worker: queue.worker.clone(), name: into.clone() };
+                let dead = id_of(connection, &dead)?;
+                count(connection, id, -1, -size)?;
+                count(connection, dead, 1, size)?;
+                let bury = "UPDATE messages SET queue = ?2, due = ?3, since = ?3, lease = NULL, attempts = 0, reason = ?4 \
+                            WHERE id = ?1";
+                connection.prepare_cached(bury)?.execute(params![message, dead, now.as_microsecond(), reason])?;
+            }
+        }
+    }
+    Ok(late)
+}
+
+/// The lease of a message that is out goes on for so long from now. Whether it was still its.
+pub(super) fn extend(connection: &Connection, lease: Lease, by: Duration, now: Timestamp) -> Result<bool, Cause> {
+    let extend = "UPDATE messages SET due = max(due, ?3) WHERE id = ?1 AND lease = ?2";
+    let until = later(now, by).as_microsecond();
+    Ok(connection.prepare_cached(extend)?.execute(params![lease.message, lease.number, until])? == 1)
+}
+
+/// What of a queue could be delivered now, up to so many messages. Of one that is paused, nothing ever.
+pub(super) fn due(connection: &Connection, queue: &QueueName, most: u32, now: Timestamp) -> Result<Due, Cause> {
+    let Some((id, false)) = known(connection, queue)? else { return Ok(Due::default()) };
+    let ready = "SELECT count(*), coalesce(sum(size), 0), min(due) FROM \
+                 (SELECT due, length(body) AS size FROM messages WHERE queue = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3)";
+    let given = params![id, now.as_microsecond(), most];
+    let (messages, bytes, first): (u32, u64, Option<i64>) =
+        connection.prepare_cached(ready)?.query_row(given, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let first = match first {
+        Some(first) => Some(first),
+        None => {
+            let next = "SELECT min(due) FROM messages WHERE queue = ?1";
+            connection.prepare_cached(next)?.query_row([id], |row| row.get(0))?
+        }
+    };
+    Ok(Due { messages, bytes, first: first.map(time).transpose()? })
+}
+
+/// Nobody has what was out when the last process ended: it can be delivered again at once.
+pub(super) fn release(connection: &Connection) -> Result<(), Cause> {
+    let back = "UPDATE messages SET due = ?1, lease = NULL WHERE lease IS NOT NULL AND due > ?1";
+    connection.execute(back, [Timestamp::now().as_microsecond()])?;
+    Ok(())
+}
+
+/// Messages of a queue as they stand there, the oldest first; nothing about them changes.
+pub(super) fn peek(connection: &Connection, queue: &QueueName, most: u32) -> Result<Vec<Message>, Cause> {
+    let Some((id, _)) = known(connection, queue)? else { return Ok(Vec::new()) };
+    let mut statement = connection.prepare_cached(&format!("{MESSAGE} WHERE queue = ?1 ORDER BY id LIMIT ?2"))?;
+    let mut rows = statement.query(params![id, most])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(message(row)?.1);
+    }
+    Ok(found)
+}
+
+/// Moves messages from one queue of a worker to another, the oldest first, so many at most; says how many it was.
+pub(super) fn redrive(
+    connection: &Connection,
+    from: &QueueName,
+    into: &QueueName,
+    most: u32,
+    now: Timestamp,
+) -> Result<u64, Cause> {
+    let Some((from, _)) = known(connection, from)? else { return Ok(0) };
+    let into = id_of(connection, into)?;
+    let some = "SELECT id, length(body) + 256 FROM messages WHERE queue = ?1 AND (lease IS NULL OR due <= ?3) ORDER BY id LIMIT ?2";
+    let found: Vec<(i64, i64)> = connection
+        .prepare_cached(some)?
+        .query_map(params![from, most, now.as_microsecond()], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut put = connection.prepare_cached(
+        "UPDATE messages SET queue = ?2, due = ?3, since = ?3, lease = NULL, attempts = 0, reason = NULL WHERE id = ?1",
+    )?;
+    for (message, size) in &found {
+        put.execute(params![message, into, now.as_microsecond()])?;
+        count(connection, from, -1, -size)?;
+        count(connection, into, 1, *size)?;
+    }
+    Ok(found.len() as u64)
+}
+
+/// Removes messages of a queue, whether they are out or not, so many at most; says how many it was.
+pub(super) fn purge(connection: &Connection, queue: &QueueName, most: u32) -> Result<u64, Cause> {
+    let Some((id, _)) = known(connection, queue)? else { return Ok(0) };
+    let purge = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE queue = ?1 LIMIT ?2) RETURNING length(body) + 256";
+    let sizes: Vec<i64> = connection
+        .prepare_cached(purge)?
+        .query_map(params![id, most], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    count(connection, id, -(sizes.len() as i64), -sizes.iter().sum::<i64>())?;
+    Ok(sizes.len() as u64)
+}
+
+/// From now on nothing of it is delivered, or something is again.
+pub(super) fn pause(connection: &Connection, queue: &QueueName, paused: bool) -> Result<(), Cause> {
+    let id = id_of(connection, queue)?;
+    connection.prepare_cached("UPDATE queues SET paused = ?2 WHERE id = ?1")?.execute(params![id, paused])?;
+    Ok(())
+}
+
+/// Buries messages that came before, so many at most, and says how many it was.
+pub(super) fn bury(
+    connection: &Connection,
+    queue: &QueueName,
+    dead: &str,
+    came_before: Timestamp,
+    most: u32,
+    now: Timestamp,
+) -> Result<u64, Cause> {
+    let Some((id, _)) = known(connection, queue)? else { return Ok(0) };
+    let dead = id_of(connection, &QueueName { worker: queue.worker.clone(), name: dead.into() })?;
+    let old = "UPDATE messages SET queue = ?2, due = ?3, since = ?3, lease = NULL, attempts = 0, reason = ?4 WHERE id IN \
+               (SELECT id FROM messages WHERE queue = ?1 AND since < ?5 AND due <= ?3 LIMIT ?6) RETURNING length(body) + 256";
+    let given =
+        params![id, dead, now.as_microsecond(), "nobody was done with it in time", came_before.as_microsecond(), most];
+    let sizes: Vec<i64> =
+        connection.prepare_cached(old)?.query_map(given, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let (messages, bytes) = (sizes.len() as i64, sizes.iter().sum::<i64>());
+    count(connection, id, -messages, -bytes)?;
+    count(connection, dead, messages, bytes)?;
+    Ok(sizes.len() as u64)
+}
+
+/// Removes dead letters that came before, so many at most, and says how many it was.
+pub(super) fn forget(
+    connection: &Connection,
+    dead: &QueueName,
+    came_before: Timestamp,
+    most: u32,
+) -> Result<u64, Cause> {
+    let Some((id, _)) = known(connection, dead)? else { return Ok(0) };
+    let forget = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE queue = ?1 AND since < ?2 LIMIT ?3) \
+                  RETURNING length(body) + 256";
+    let given = params![id, came_before.as_microsecond(), most];
+    let sizes: Vec<i64> =
+        connection.prepare_cached(forget)?.query_map(given, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    count(connection, id, -(sizes.len() as i64), -sizes.iter().sum::<i64>())?;
+    Ok(sizes.len() as u64)
+}
+
+/// Forgets keys that are remembered no longer, so many at most, and says how many it was.
+pub(super) fn forget_keys(connection: &Connection, most: u32, now: Timestamp) -> Result<u64, Cause> {
+    let forget = "DELETE FROM keys WHERE (queue, key) IN (SELECT queue, key FROM keys WHERE expires <= ?1 LIMIT ?2)";
+    let forgotten = connection.prepare_cached(forget)?.execute(params![now.as_microsecond(), most])?;
+    Ok(forgotten as u64)
+}
+
+/// All queues, or those of a worker.
+pub(super) fn standing(connection: &Connection, worker: Option<&str>) -> Result<Vec<QueueStanding>, Cause> {
+    let all = "SELECT q.worker, q.name, q.paused, q.messages, q.bytes, (SELECT min(sent) FROM messages m WHERE m.queue = q.id) \
+               FROM queues q WHERE ?1 IS NULL OR q.worker = ?1 ORDER BY q.worker, q.name";
+    let mut statement = connection.prepare_cached(all)?;
+    let mut rows = statement.query([worker])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (worker, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let oldest: Option<i64> = row.get(5)?;
+        found.push(QueueStanding {
+            queue: QueueName { worker: worker.into(), name: name.into() },
+            paused: row.get(2)?,
+            messages: row.get(3)?,
+            bytes: row.get(4)?,
+            oldest: oldest.map(time).transpose()?,
+        });
+    }
+    Ok(found)
+}
+
+/// The number of a queue, and whether it is paused.
+fn known(connection: &Connection, queue: &QueueName) -> Result<Option<(i64, bool)>, Cause> {
+    let known = "SELECT id, paused FROM queues WHERE worker = ?1 AND name = ?2";
+    let given = params![queue.worker, queue.name];
+    Ok(connection.prepare_cached(known)?.query_row(given, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+fn id_of(connection: &Connection, queue: &QueueName) -> Result<i64, Cause> {
+    if let Some((id, _)) = known(connection, queue)? {
+        return Ok(id);
+    }
+    let add = "INSERT INTO queues (worker, name) VALUES (?1, ?2) RETURNING id";
+    let given = params![queue.worker, queue.name];
+    Ok(connection.prepare_cached(add)?.query_row(given, |row| row.get(0))?)
+}
+
+fn count(connection: &Connection, queue: i64, messages: i64, bytes: i64) -> Result<(), Cause> {
+    let count = "UPDATE queues SET messages = messages + ?2, bytes = bytes + ?3 WHERE id = ?1";
+    connection.prepare_cached(count)?.execute(params![queue, messages, bytes])?;
+    Ok(())
+}
+
+/// A message under its digest, with its number.
+fn message(row: &Row<'_>) -> Result<(i64, Message), Cause> {
+    let (id, name): (i64, String) = (row.get(0)?, row.get(1)?);
+    let named = || format!("message {name}");
+    let (digest, body): (Digest, Vec<u8>) = (row.get(9)?, row.get(10)?);
+    if Digest::of(&body) != digest {
+        return Err(damaged(&named()));
+    }
+    let message = Message {
+        id: MessageId::parse(&name).ok_or_else(|| damaged(&named()))?,
+        sent: time(row.get(2)?)?,
+        content_type: row.get(3)?,
+        trace: row.get(4)?,
+        attempts: row.get(5)?,
+        due: time(row.get(6)?)?,
+        reason: row.get(7)?,
+        lease: None,
+        body,
+    };
+    Ok((id, message))
+}
+
+/// What is past the end of all times is at it.
+fn later(now: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| now.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}

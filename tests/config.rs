@@ -112,7 +112,7 @@ fn a_host_or_path_that_no_request_can_have_is_a_fault_at_its_place() {
 #[test]
 fn a_component_that_cannot_serve_is_told_with_its_file() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, expected) in [("core-module", "core module"), ("no-handler", "exports neither")] {
+    for (name, expected) in [("core-module", "core module"), ("no-handler", "exports none of")] {
         let component = fixtures::text(name, folder.path());
         let manifest = fixtures::worker("bad", &component, "[[route]]\npath = \"/*\"");
         let run = check(&format!("{LISTENER}[[worker]]\npath = \"w\""), &[("w/eyot.toml", &manifest)], &[]);

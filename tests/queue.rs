@@ -293,15 +293,26 @@ fn a_worker_that_lists_a_queue_and_cannot_work_it_off_is_refused() {
 }
 
 #[test]
-fn a_request_to_a_worker_that_only_works_off_queues_is_told_so() {
+fn a_worker_that_only_works_off_queues_needs_no_route_and_cannot_have_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let component = fixtures::text("consumer", folder.path());
-    let lines = "[[queue]]\nname = \"mail\"\n[[route]]\npath = \"/*\"";
-    let manifest = fixtures::worker("mailer", &component, lines);
-    let node = Node::start("store = \"store\"\n[[worker]]\npath = \"mailer\"\n", &[("mailer/eyot.toml", &manifest)]);
+    let manifest =
+        |lines: &str| fixtures::worker("mailer", &component, &format!("[[queue]]\nname = \"mail\"\n{lines}"));
+    // A route of node.toml may lead there all the same.
+    let route = "[[route]]\npath = \"/*\"\nworker = \"mailer\"\n";
+    let listed = format!("store = \"store\"\n[[worker]]\npath = \"mailer\"\n{route}");
+    let node = Node::start(&listed, &[("mailer/eyot.toml", &manifest(""))]);
     let answer = node.get("/");
     assert_eq!((answer.status, answer.code()), (500, "worker_no_response"));
     node.wait_for_log("exports no HTTP handler");
+    operators::done(&node, &["send", "mailer", "mail"], "a letter");
+    let labels = "outcome=\"done\",queue=\"mail\",worker=\"mailer\"";
+    until("it is done", || node.metric("eyot_queue_deliveries_total", labels) == 1.0);
+    std::fs::write(node.folder.path().join("mailer/eyot.toml"), manifest("[[route]]\npath = \"/*\"")).expect("a file");
+    let ran = eyot().args(["check", "--config"]).arg(node.folder.path().join("node.toml")).output().expect("it runs");
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(2), "{told}");
+    assert!(told.contains("the worker has routes, and the component exports neither wasi:http"), "{told}");
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn what_is_not_a_component_is_refused_with_what_to_do() {
         refused(&path, expected);
     }
     refused(&fixtures::text("core-module", folder.path()), "core module");
-    refused(&fixtures::text("no-handler", folder.path()), "exports neither");
+    refused(&fixtures::text("no-handler", folder.path()), "exports none of");
     refused(&fixtures::text("wrong-handle", folder.path()), "is not a handler");
     refused(&fixtures::text("unknown-import", folder.path()), "remove the import");
     refused(&folder.path().join("missing.wasm"), "cannot be read");

@@ -13,3 +13,15 @@ wit_bindgen::generate!({
 pub use exports::eyot::worker::queue_handler;
 pub(crate) use eyot::worker::{client, identity, kv, queue};
 pub(crate) use wasi::config::store;
+
+/// Of a world of its own: a macro exports all that its world has.
+pub mod scheduled {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "eyot:worker/scheduled",
+        pub_export_macro: true,
+        export_macro_name: "export_scheduled_handler",
+    });
+
+    pub use exports::eyot::worker::scheduled_handler;
+}

@@ -14,7 +14,7 @@
 //!
 //! Handlers, extractors, responses and the router are axum's: what its documentation says holds here. On top of them come
 //! [`Identity`] and [`Claims`] (who the caller is), [`Client`] and [`Certificate`] (where it is, and what it has proven), [`Languages`] and [`Accept`] (what it reads), [`Config`]
-//! (the worker's settings), [`Namespace`] (its keys and values), [`Queue`] (work for later, which [`consume!`] takes up), [`fetch`](fetch()) and [`Origin`] (requests out), and the `log` macros.
+//! (the worker's settings), [`Namespace`] (its keys and values), [`Queue`] (work for later, which [`consume!`] takes up), [`schedule!`] (work at times), [`fetch`](fetch()) and [`Origin`] (requests out), and the `log` macros.
 //!
 //! A response body is streamed where it is made of a stream: `Body::from_stream(stream)`, with [`stream`] to make one and
 //! [`sleep`] to wait. Work that the response does not need goes to [`spawn`] and runs on after it.
@@ -44,6 +44,7 @@ mod language;
 mod logging;
 pub mod path;
 mod queue;
+mod schedule;
 mod worker;
 
 pub use axum;
@@ -67,6 +68,7 @@ pub use kv::{Entry, KvError, Listed, Namespace, Page, PutOptions};
 #[cfg(feature = "language")]
 pub use language::{LANGUAGE_COOKIE, Languages};
 pub use queue::{Batch, Message, NewMessage, Queue, QueueError};
+pub use schedule::Due;
 pub use worker::Worker;
 
 /// What a handler returns that can fail: `?` takes every error of this crate and whatever else is an axum response.
@@ -114,18 +116,20 @@ pub mod prelude {
     #[cfg(feature = "language")]
     pub use crate::Languages;
     pub use crate::{
-        Batch, Client, Config, FetchError, Identity, KvError, Message, Namespace, NewMessage, Origin, PutOptions, Queue,
-        QueueError, Result, consume, fetch, serve,
+        Batch, Client, Config, Due, FetchError, Identity, KvError, Message, Namespace, NewMessage, Origin, PutOptions,
+        Queue, QueueError, Result, consume, fetch, schedule, serve,
     };
 }
 
-/// For the code that [`serve!`] and [`consume!`] make.
+/// For the code that [`serve!`], [`consume!`] and [`schedule!`] make.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::bindings::export_queue_handler;
     pub use crate::bindings::queue::Message as QueuedMessage;
+    pub use crate::bindings::scheduled::{export_scheduled_handler, scheduled_handler};
     pub use crate::bindings::{self, queue_handler};
     pub use crate::queue::run as work_off;
+    pub use crate::schedule::run as on_schedule;
     pub use crate::worker::run;
     pub use wasip2;
 }

@@ -86,10 +86,11 @@ impl NewMessage {
     /// A value as JSON.
     ///
     /// # Errors
-    /// It cannot be written so.
+    /// [`QueueError::NotJson`] if it cannot be written so.
     #[cfg(feature = "json")]
-    pub fn json(value: &impl serde::Serialize) -> Result<Self, serde_json::Error> {
-        Ok(Self::new(serde_json::to_vec(value)?).content_type("application/json"))
+    pub fn json(value: &impl serde::Serialize) -> Result<Self, QueueError> {
+        let written = serde_json::to_vec(value).map_err(|error| QueueError::NotJson(error.to_string()))?;
+        Ok(Self::new(written).content_type("application/json"))
     }
 
     /// What the bytes are: a media type.
@@ -215,6 +216,8 @@ pub enum QueueError {
     TooMany(String),
     /// The node cannot write now.
     Unavailable(String),
+    /// A value cannot be written as JSON.
+    NotJson(String),
 }
 
 impl From<queue::Error> for QueueError {
@@ -237,6 +240,7 @@ impl Display for QueueError {
             | Self::Full(why)
             | Self::TooMany(why)
             | Self::Unavailable(why) => formatter.write_str(why),
+            Self::NotJson(why) => write!(formatter, "a message is no JSON: {why}"),
         }
     }
 }
@@ -309,7 +313,7 @@ macro_rules! consume {
                 }
             }
 
-            $crate::__private::export_queue_handler!(Exported with_types_in $crate::__private::bindings);
+    $crate::__private::export_queue_handler!(Exported with_types_in $crate::__private::bindings);
         };
     };
 }

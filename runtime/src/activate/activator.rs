@@ -200,8 +200,9 @@ impl Activator {
         let complete = resolved.len() == routes.len();
         let table = RouteTable::build(routes)?;
         let workers = served.iter().flat_map(|served| &served.versions).map(|(worker, _)| Arc::clone(worker)).collect();
-        let (queues, egress) = (destinations.queues(), ground.egress.clone());
-        let active = Active { routes: table, destinations: resolved, workers, queues, egress };
+        let (queues, schedules) = (destinations.queues(), destinations.schedules());
+        let egress = ground.egress.clone();
+        let active = Active { routes: table, destinations: resolved, workers, queues, schedules, egress };
         Ok(complete.then_some(active))
     }
 
@@ -251,6 +252,7 @@ impl Activator {
         version: Arc<str>,
     ) -> Result<Arc<Worker>, Diagnostic> {
         let (kv, queues) = (self.data.kv_of(worker)?, self.data.queues_of(worker)?);
+        self.data.schedules_of(worker)?;
         let policy = Policy::new(worker.origins.clone(), worker.egress.clone(), self.egress == Mode::Open);
         let metrics = self.metrics.worker(&worker.name);
         let share = self.shares.of(&worker.name);

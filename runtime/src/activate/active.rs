@@ -15,7 +15,7 @@ use crate::config::{self, Location};
 use crate::deploy::RouteTable;
 use crate::egress::{Egress, OriginId};
 use crate::observe::{TargetMetrics, WorkerMetrics};
-use crate::store::{QueueLimits, QueueName};
+use crate::store::{QueueLimits, QueueName, ScheduleName};
 
 /// Everything that a request is decided by. The empty one serves nothing.
 #[derive(Default)]
@@ -28,6 +28,8 @@ pub struct Active {
     pub workers: Vec<Arc<Worker>>,
     /// The queues that they work off.
     pub queues: Vec<Consumed>,
+    /// What they do at times.
+    pub schedules: Vec<Planned>,
     /// One for each core, with connection pools of its own.
     pub egress: Vec<Egress>,
 }
@@ -60,6 +62,17 @@ pub struct Consumed {
     /// What it holds.
     pub limits: QueueLimits,
     /// Who works it off.
+    pub by: Arc<Split>,
+}
+
+/// What a worker does at times.
+#[derive(Clone)]
+pub struct Planned {
+    /// Which schedule.
+    pub name: ScheduleName,
+    /// When, by the version that decides about its worker's routes.
+    pub schedule: Arc<config::Schedule>,
+    /// Who does it.
     pub by: Arc<Split>,
 }
 

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::active::{Consumed, Destination, Target, Worker};
+use super::active::{Consumed, Destination, Planned, Target, Worker};
 use super::split::Split;
 use crate::auth::Verifier;
 use crate::config::{self, Diagnostic};
 use crate::egress::{Egress, OriginId};
 use crate::observe::{self, Metrics};
-use crate::store::{QueueLimits, QueueName, Weight};
+use crate::store::{QueueLimits, QueueName, ScheduleName, Weight};
 
 /// What node.toml alone decides: snapshots of one node have it in common, and so their connections to origins, too.
 pub struct Ground {
@@ -110,6 +110,20 @@ impl<'a> Destinations<'a> {
                 by: Arc::clone(&by),
             };
             worker.queues.iter().map(consumed).collect::<Vec<_>>()
+        };
+        self.workers.values().flat_map(of).collect()
+    }
+
+    /// What workers do at times.
+    pub(super) fn schedules(&self) -> Vec<Planned> {
+        let of = |(worker, split): &(&config::Worker, Arc<Split>)| {
+            let (owner, by): (Arc<str>, _) = (worker.name.as_str().into(), Arc::clone(split));
+            let planned = move |schedule: &config::Schedule| Planned {
+                name: ScheduleName { worker: Arc::clone(&owner), name: schedule.name.as_str().into() },
+                schedule: Arc::new(schedule.clone()),
+                by: Arc::clone(&by),
+            };
+            worker.schedules.iter().map(planned).collect::<Vec<_>>()
         };
         self.workers.values().flat_map(of).collect()
     }

@@ -9,16 +9,20 @@ use jiff::Timestamp;
 use super::active::Active;
 use crate::config::{self, Diagnostic, Place};
 use crate::observe::QueueMetrics;
-use crate::store::{Kv, QueueError, QueueName, QueueRule, Queues, StoreError};
+use crate::store::{Kv, QueueError, QueueName, QueueRule, Queues, Schedules, StoreError};
 
 /// How often the node looks for what has expired, and how queues stand.
 const SWEPT_EVERY: Duration = Duration::from_secs(10);
+
+/// How often it looks for messages that are too old: all of them are looked at. In so many sweeps one.
+const OLD_EVERY: u32 = 6;
 
 /// The data of all workers.
 pub struct Data {
     place: Where,
     kv: Opened<Kv>,
     queues: Opened<Queues>,
+    schedules: Opened<Schedules>,
 }
 
 /// Where it lies.
@@ -66,7 +70,7 @@ impl Data {
     }
 
     fn at(place: Where) -> Self {
-        Self { place, kv: Opened::none(), queues: Opened::none() }
+        Self { place, kv: Opened::none(), queues: Opened::none(), schedules: Opened::none() }
     }
 
     /// Keys and values, for a worker that has any.
@@ -89,6 +93,15 @@ impl Data {
             (true, true) => None,
         };
         self.of(worker, wanted, |folder| self.queues.or_open(|| Queues::open(folder)))
+    }
+
+    /// Schedules are kept, for a worker that has any.
+    ///
+    /// # Errors
+    /// There is no place for them, or it cannot be used.
+    pub(super) fn schedules_of(&self, worker: &config::Worker) -> Result<(), Diagnostic> {
+        let wanted = (!worker.schedules.is_empty()).then_some("[[schedule]]");
+        self.of(worker, wanted, |folder| self.schedules.or_open(|| Schedules::open(folder))).map(drop)
     }
 
     fn of<T>(
@@ -131,6 +144,15 @@ impl Data {
         self.queues.or_open(|| Queues::open(folder)).map(Some)
     }
 
+    /// Schedules, likewise.
+    ///
+    /// # Errors
+    /// The place cannot be used.
+    pub fn schedules(&self) -> Result<Option<Arc<Schedules>>, StoreError> {
+        let Where::In(folder) = &self.place else { return Ok(None) };
+        self.schedules.or_open(|| Schedules::open(folder)).map(Some)
+    }
+
     /// From now on messages are sent to the queues of this snapshot, and no others.
     pub fn rule(&self, active: &Active) {
         let Some(queues) = self.queues.if_open() else { return };
@@ -143,17 +165,21 @@ impl Data {
 
     /// Removes what has expired and tells how queues stand, for as long as the node runs; `serving` has what serves.
     pub async fn sweep(&self, serving: impl Fn() -> Arc<Active>, metrics: QueueMetrics) {
-        loop {
+        for sweep in (0..OLD_EVERY).cycle() {
             tokio::time::sleep(SWEPT_EVERY).await;
             if let Some(kv) = self.kv.if_open()
                 && let Err(error) = kv.sweep().await
             {
                 tracing::error!("keys and values that have expired stay on the disk: {error}");
             }
-            if let Some(queues) = self.queues.if_open()
-                && let Err(error) = sweep_queues(&queues, &serving(), &metrics).await
-            {
-                tracing::error!("messages that nobody was done with in time stay in their queues: {error}");
+            if let Some(queues) = self.queues.if_open() {
+                let looked = match sweep {
+                    0 => sweep_queues(&queues, &serving()).await,
+                    _ => Ok(()),
+                };
+                if let Err(error) = looked.and(tell_of(&queues, &metrics).await) {
+                    tracing::error!("messages that nobody was done with in time may stay in their queues: {error}");
+                }
             }
         }
     }
@@ -161,7 +187,7 @@ impl Data {
 
 /// What nobody was done with in time becomes a dead letter, and dead letters that nobody looks after are gone in time. Those that another
 /// queue's consumer works off are messages like others.
-async fn sweep_queues(queues: &Queues, active: &Active, metrics: &QueueMetrics) -> Result<(), QueueError> {
+async fn sweep_queues(queues: &Queues, active: &Active) -> Result<(), QueueError> {
     for consumed in &active.queues {
         let config::Queue { dead_letter, retention, .. } = &*consumed.queue;
         let buried = queues.bury(&consumed.name, dead_letter, *retention).await?;
@@ -173,7 +199,11 @@ async fn sweep_queues(queues: &Queues, active: &Active, metrics: &QueueMetrics) 
             queues.forget(&dead, *retention).await?;
         }
     }
-    queues.forget_keys().await?;
+    queues.forget_keys().await.map(drop)
+}
+
+/// How queues stand.
+async fn tell_of(queues: &Queues, metrics: &QueueMetrics) -> Result<(), QueueError> {
     let now = Timestamp::now();
     for standing in queues.standing(None).await? {
         let QueueName { worker, name } = &standing.queue;

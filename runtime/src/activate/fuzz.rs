@@ -167,6 +167,7 @@ fn worker() -> config::Worker {
         kv: Vec::new(),
         queues: Vec::new(),
         sends: Vec::new(),
+        schedules: Vec::new(),
         rollout: Default::default(),
         routes: Vec::new(),
         limits,

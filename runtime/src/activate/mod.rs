@@ -27,7 +27,7 @@ mod tally;
 mod working_set;
 
 pub use activator::{Activated, Activator, Mode};
-pub use active::{Active, Consumed, Destination, Target, Worker};
+pub use active::{Active, Consumed, Destination, Planned, Target, Worker};
 pub use compiled::CompiledStore;
 pub use compiler::{CompileLimits, Compiler};
 pub use components::Components;
@@ -36,4 +36,5 @@ pub use deployed::{Deployed, LeftOut};
 pub use deployments::{Ask, Asked, DeployError, Deployments, Found, Standing, Upload};
 pub use loader::Loader;
 pub use secrets::{Secrets, SecretsError};
+pub use split::Split;
 pub use working_set::Bounds;

@@ -41,8 +41,12 @@ pub struct Capabilities {
     pub metrics: Arc<WorkerMetrics>,
     /// Its keys and values, if it has any.
     pub(super) kv: Option<Arc<Granted>>,
+    /// Whether it has routes of its own.
+    pub is_asked: bool,
     /// Whether it works off queues.
     pub works_off: bool,
+    /// Whether it has schedules.
+    pub has_schedules: bool,
     /// The queues that it works off or sends to, if there are any.
     pub(super) queueing: Option<Queueing>,
     env: Vec<(String, String)>,
@@ -77,7 +81,9 @@ impl Capabilities {
             log,
             metrics,
             kv: kv.filter(|_| !worker.kv.is_empty()).map(|kv| Arc::new(Granted::new(worker, kv))),
+            is_asked: !worker.routes.is_empty(),
             works_off: !worker.queues.is_empty(),
+            has_schedules: !worker.schedules.is_empty(),
             queueing: queues.and_then(|queues| Queueing::new(worker, queues)),
             env: worker.env.clone().into_iter().collect(),
             config: worker.config.clone(),

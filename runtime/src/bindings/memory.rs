@@ -89,9 +89,38 @@ impl WorkerShare {
         fits
     }
 
+    /// So much for what the node holds on the worker's behalf, if there is as much for it.
+    #[must_use]
+    pub fn lend(self: &Arc<Self>, bytes: u64) -> Option<Loan> {
+        self.take(bytes).then(|| Loan { share: Arc::clone(self), bytes })
+    }
+
     pub(super) fn give_back(&self, bytes: u64) {
         self.memory.fetch_sub(bytes, Relaxed);
         self.node.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// Memory that a worker has besides its isolates; given back when this is dropped.
+#[derive(Debug)]
+#[must_use = "it is given back when it is dropped"]
+pub struct Loan {
+    share: Arc<WorkerShare>,
+    bytes: u64,
+}
+
+impl Loan {
+    /// What is more than this is given back now.
+    pub fn keep(&mut self, bytes: u64) {
+        let more = self.bytes.saturating_sub(bytes);
+        self.share.give_back(more);
+        self.bytes -= more;
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.share.give_back(self.bytes);
     }
 }
 
@@ -172,6 +201,21 @@ mod tests {
         while others.iter().map(|worker| worker.take(1)).filter(|taken| *taken).count() > 0 {}
         assert!(others.iter().all(|other| other.memory.load(Relaxed) >= 30));
         assert!(node.used() < 1500, "{}", node.used());
+    }
+
+    #[test]
+    fn what_is_lent_is_the_workers_until_it_is_given_back() {
+        let node = NodeMemory::new(1200, 0);
+        let (worker, other) = (Arc::new(share(&node)), share(&node));
+        let mut loan = worker.lend(800).unwrap();
+        assert!(worker.lend(1).is_none(), "it has had its share");
+        loan.keep(300);
+        assert_eq!(node.used(), 300);
+        loan.keep(400);
+        assert_eq!(node.used(), 300, "nothing comes back by keeping more");
+        assert!(other.take(50));
+        drop(loan);
+        assert_eq!(node.used(), 50);
     }
 
     #[test]

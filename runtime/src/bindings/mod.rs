@@ -54,6 +54,15 @@ mod handler {
     });
 }
 
+/// What a worker exports that has schedules.
+mod scheduled {
+    wasmtime::component::bindgen!({
+        path: "../guest-sdk/wit",
+        world: "eyot:worker/scheduled",
+        exports: { default: async },
+    });
+}
+
 pub use event::{AskedBy, Event};
 pub use guest::{Capabilities, Guest};
 pub use handler::{Consumer, ConsumerPre};
@@ -64,3 +73,4 @@ pub use memory::{NodeMemory, ROOM, WorkerShare, WorkerShares};
 pub use meter::{Meter, Usage};
 pub use outcome::{bounded, failure_after_head, failure_of};
 pub use queue::{Batch, Delivered, Queueing, Verdict};
+pub use scheduled::{Scheduled, ScheduledPre};

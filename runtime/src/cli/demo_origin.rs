@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
@@ -14,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
+use crate::config::positive_time;
 use crate::http::Body;
 use crate::observe;
 
@@ -53,6 +55,15 @@ async fn serve(listener: std::net::TcpListener) {
     }
 }
 
+/// The longest that it waits before it answers.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// As long as a service that does some work: `?wait=300ms`.
+fn wait(query: Option<&str>) -> Duration {
+    let wait = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).find(|(name, _)| name == "wait");
+    wait.and_then(|(_, text)| positive_time(&text).ok()).unwrap_or_default().min(LONGEST)
+}
+
 /// Paths are `/NAME/…`. Below `/echo` the body is sent back as it comes; everywhere else it is read to its end, unlooked at.
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let (head, mut body) = request.into_parts();
@@ -61,6 +72,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
         return Ok(Response::new(Body::received(body, head.version)));
     }
     while let Some(Ok(_)) = body.frame().await {}
+    tokio::time::sleep(wait(head.uri.query())).await;
     let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = head.headers.iter().map(|(name, field)| (name.as_str(), value(field))).collect();
     let echo = Echo { origin, method: head.method.as_str(), path, headers };

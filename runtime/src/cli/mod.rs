@@ -35,6 +35,7 @@ mod rollback;
 mod rollout;
 mod rules;
 mod say;
+mod schedule;
 mod schema;
 mod secret;
 mod serve;
@@ -81,6 +82,7 @@ const EXAMPLES: &str = "Examples:
   eyot tail shop                       look at requests and log lines while they come
   eyot kv ls shop                      look at what a worker keeps
   eyot queue ls mailer                 look at what it has to work off
+  eyot schedule ls shop                look when it is due
   eyot probe ready                     ask a node on this machine whether it takes requests
   eyot limits                          show every limit, its value, and where it came from
   eyot schema node                     print the JSON Schema of node.toml, for editors
@@ -112,6 +114,7 @@ enum Command {
     Secret(secret::Secret),
     Kv(kv::Kv),
     Queue(queue::Queue),
+    Schedule(schedule::Schedule),
     Token(token::Token),
     Audit(audit::Audit),
     Status(status::Status),
@@ -164,6 +167,7 @@ pub fn main() -> ExitCode {
         Command::Secret(secret) => secret.run(),
         Command::Kv(kv) => kv.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Schedule(schedule) => schedule.run(),
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
         Command::Status(status) => status.run(),

@@ -199,6 +199,7 @@ pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) ->
         kv: Vec::new(),
         queues: Vec::new(),
         sends: Vec::new(),
+        schedules: Vec::new(),
         rollout: Default::default(),
         routes: Vec::new(),
         limits: asked.limits.worker_defaults(),

@@ -21,6 +21,7 @@ use super::reader::{Key, Source, Table, Wrong, key};
 use super::reference::{Kind, Names, Reference};
 use super::rollout::{Rollout, read_rollout};
 use super::route::{AUTH, Route, read_own_route};
+use super::schedule::{Schedule, read_schedules};
 
 /// One worker as its author wrote it.
 #[derive(Clone, Debug)]
@@ -56,6 +57,8 @@ pub struct Worker {
     pub queues: Vec<Queue>,
     /// The queues of others that it sends to.
     pub sends: Vec<QueueAddress>,
+    /// What it does at times.
+    pub schedules: Vec<Schedule>,
     /// How a new version comes to all of its requests.
     pub rollout: Rollout,
     /// Its routes. Without any, `eyot dev` serves it at `NAME.localhost`.
@@ -240,6 +243,7 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
         kv: read_kv(root),
         queues: read_queues(root),
         sends: read_sends(root),
+        schedules: read_schedules(root),
         rollout: read_rollout(root),
         config,
         routes,

@@ -8,12 +8,12 @@ use ipnet::IpNet;
 
 use super::admission::{NodeGate, Permit};
 use super::arrival::Arrival;
+use super::background::Serving;
 use super::body::{self, Limited};
 use super::client::{Caller, contains};
 use super::finish::Exchange;
 use super::forward::Asked;
 use super::held::Held;
-use super::queue::Serving;
 use super::respond::Detail;
 use super::{head, pace, redirect, respond};
 use crate::activate::{Activator, Active, Deployments, Target, Worker};

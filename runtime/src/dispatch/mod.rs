@@ -6,6 +6,7 @@
 
 mod admission;
 mod arrival;
+mod background;
 mod body;
 mod client;
 mod content;
@@ -16,12 +17,11 @@ mod held;
 mod http;
 mod pace;
 mod pressure;
-mod queue;
 mod redirect;
 mod respond;
 
 pub use admission::NodeGate;
+pub use background::{Serving, work};
 pub use http::{Core, Dispatcher, Previews};
 pub use pressure::watch_process;
-pub use queue::{Serving, work_off};
 pub use respond::Detail;

@@ -7,7 +7,7 @@ use crate::acme::Orders;
 use crate::activate::Deployments;
 use crate::admin::Panel;
 use crate::config::{Diagnostics, NodeLimits};
-use crate::dispatch::{Core, Dispatcher, work_off};
+use crate::dispatch::{self, Core, Dispatcher};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle};
@@ -55,7 +55,7 @@ pub(super) fn serve(
         let access = logs[index].clone();
         let core = Arc::new(Core { dispatcher: Arc::clone(&dispatcher), index, access });
         errands.take(&core);
-        observe::spawn("consumers", work_off(Arc::clone(&core), ingress::available()));
+        observe::spawn("background", dispatch::work(Arc::clone(&core), ingress::available()));
         Entry(core)
     };
     Cores::start("eyot-core", ingress::available(), limits, &proxies, sandbox::at_rest, build)

@@ -10,6 +10,7 @@ mod labels;
 mod loads;
 mod process;
 mod queues;
+mod schedules;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use labels::{Start, Target};
 pub use loads::Loads;
 use process::Process;
 pub use queues::{Delivered, QueueMetrics};
+pub use schedules::ScheduleMetrics;
 
 /// Seconds, from what an edge answer takes to what a slow origin takes.
 const BUCKETS: [f64; 17] =
@@ -57,6 +59,7 @@ pub struct Metrics {
     certificates: Certificates,
     acme_orders: AcmeOrders,
     queues: QueueMetrics,
+    schedules: ScheduleMetrics,
     access_log_dropped: IntCounter,
     span_losses: SpanLosses,
     tasks: IntGaugeVec,
@@ -151,6 +154,7 @@ impl Metrics {
             certificates: Certificates::register(&registry)?,
             acme_orders: AcmeOrders::register(&registry)?,
             queues: QueueMetrics::register(&registry)?,
+            schedules: ScheduleMetrics::register(&registry)?,
             access_log_dropped: register(
                 &registry,
                 IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
@@ -269,6 +273,12 @@ impl Metrics {
     #[must_use]
     pub fn queues(&self) -> QueueMetrics {
         self.queues.clone()
+    }
+
+    /// What is counted of schedules.
+    #[must_use]
+    pub fn schedules(&self) -> ScheduleMetrics {
+        self.schedules.clone()
     }
 
     /// What is counted of orders of certificates.

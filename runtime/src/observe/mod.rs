@@ -32,7 +32,7 @@ pub use metrics::{
     AcmeOrders, Certificates, Delivered, InUse, Loads, Metrics, QueueMetrics, Start, Target, TargetMetrics,
     WorkerMetrics,
 };
-pub use spans::{Call, Processed, SpanLosses, Tracer};
+pub use spans::{Call, Fired, Processed, SpanLosses, Tracer};
 pub use tail::{NoTail, Tails, Told};
 pub use task::spawn;
 pub use trace::{Trace, TraceId};

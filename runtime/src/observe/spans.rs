@@ -27,7 +27,7 @@ use opentelemetry_sdk::trace::{
 use prometheus::IntCounter;
 
 pub use call::Call;
-pub use consumer::Processed;
+pub use consumer::{Fired, Processed};
 
 use super::otlp::{Counted, OtlpClient};
 use super::{Record, Trace};

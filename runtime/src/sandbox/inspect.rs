@@ -16,6 +16,8 @@ pub enum Handler {
     Http03,
     /// `eyot:worker/queue-handler@0.1.x`
     Queue,
+    /// `eyot:worker/scheduled-handler@0.1.x`
+    Scheduled,
 }
 
 /// What a component is. Written down beside its code, so that a start need not look again.
@@ -58,7 +60,7 @@ pub enum InspectionError {
     Machine(String),
     /// Nothing to call.
     #[error(
-        "this component exports none of wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 and eyot:worker/queue-handler@0.1; it exports {}",
+        "this component exports none of wasi:http/incoming-handler@0.2, wasi:http/handler@0.3, eyot:worker/queue-handler@0.1 and eyot:worker/scheduled-handler@0.1; it exports {}",
         list(.exports)
     )]
     NoHandler {
@@ -114,6 +116,7 @@ fn handlers(exports: Vec<String>) -> Result<Vec<(Handler, String)>, InspectionEr
         (Handler::Http03, "wasi:http/handler@0.3."),
         (Handler::Http02, "wasi:http/incoming-handler@0.2."),
         (Handler::Queue, "eyot:worker/queue-handler@0.1."),
+        (Handler::Scheduled, "eyot:worker/scheduled-handler@0.1."),
     ];
     let named = |prefix| exports.iter().filter(move |name| name.starts_with(prefix));
     let is_draft = |name: &String| name.rsplit_once('@').is_some_and(|(_, version)| version.contains('-'));

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p3};
 use super::lane;
 use super::prepared::{HttpPre, Pre, Prepared};
 use super::ticker::{self, SHORT, SHORT_TURN};
-use crate::bindings::{Batch, Capabilities, Consumer, Event, Guest, Usage, bounded};
+use crate::bindings::{Batch, Capabilities, Consumer, Event, Guest, Scheduled, Usage, bounded};
 use crate::config::{WorkerLimits, held};
 use crate::egress::Egress;
 use crate::failure::Failure;
@@ -39,11 +39,20 @@ pub(super) struct Question {
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are requests, which would need memory for a box")]
 pub(super) enum Ask {
     Request(http::Request<Body>, oneshot::Sender<Head>),
-    /// Messages of a queue; the answer is the guest's own error, if there is one.
-    Messages(Arc<str>, Arc<Batch>, oneshot::Sender<Result<(), String>>),
+    /// The answer is the guest's own error, if there is one.
+    Event(Job, oneshot::Sender<Result<(), String>>),
+}
+
+/// What a guest is to do that no client waits for.
+pub enum Job {
+    /// To work off these messages of this queue.
+    Messages(Arc<str>, Arc<Batch>),
+    /// What this schedule says; it was due then, in milliseconds since 1970.
+    Scheduled(Arc<str>, u64),
 }
 
 const NO_HTTP: Failure = Failure::WorkerNoResponse("the component exports no HTTP handler");
+const NO_SCHEDULED: Failure = Failure::WorkerNoResponse("the component exports no handler of schedules");
 const NO_QUEUE: Failure = Failure::WorkerNoResponse("the component exports no queue handler");
 
 /// A store, and the instance in it once that has started.
@@ -60,6 +69,7 @@ enum Exports {
     Proxy(Proxy),
     Service(Service),
     Consumer(Consumer),
+    Scheduled(Scheduled),
 }
 
 impl Isolate {
@@ -92,10 +102,18 @@ impl Isolate {
         Ok(())
     }
 
-    /// The same where messages are to be worked off.
-    async fn start_for_messages(&mut self) -> wasmtime::Result<()> {
-        let pre = self.pre.queue.as_ref().ok_or(NO_QUEUE)?;
-        self.exports = Some(Exports::Consumer(pre.instantiate_async(&mut self.store).await?));
+    /// The same where no client waits.
+    async fn start_for(&mut self, job: &Job) -> wasmtime::Result<()> {
+        self.exports = Some(match job {
+            Job::Messages(..) => {
+                let pre = self.pre.queue.as_ref().ok_or(NO_QUEUE)?;
+                Exports::Consumer(pre.instantiate_async(&mut self.store).await?)
+            }
+            Job::Scheduled(..) => {
+                let pre = self.pre.scheduled.as_ref().ok_or(NO_SCHEDULED)?;
+                Exports::Scheduled(pre.instantiate_async(&mut self.store).await?)
+            }
+        });
         Ok(())
     }
 
@@ -120,7 +138,7 @@ impl Isolate {
         let Question { event, egress, ask } = question;
         match (&self.exports, &ask) {
             (None, Ask::Request(..)) => self.start().await?,
-            (None, Ask::Messages(..)) => self.start_for_messages().await?,
+            (None, Ask::Event(job, _)) => self.start_for(job).await?,
             (Some(_), _) => {}
         }
         self.asked += 1;
@@ -132,8 +150,14 @@ impl Isolate {
             (Some(Exports::Service(service)), Ask::Request(request, head)) => {
                 handle_03(service, &mut self.store, request, head).await
             }
-            (Some(Exports::Consumer(consumer)), Ask::Messages(queue, batch, done)) => {
+            (Some(Exports::Consumer(consumer)), Ask::Event(Job::Messages(queue, batch), done)) => {
                 work_off(consumer, &mut self.store, &queue, &batch, done).await
+            }
+            (Some(Exports::Scheduled(scheduled)), Ask::Event(Job::Scheduled(schedule, due), done)) => {
+                let handler = scheduled.eyot_worker_scheduled_handler();
+                // Nobody may wait any more.
+                let _ = done.send(handler.call_handle(&mut self.store, &schedule, due).await?);
+                Ok(())
             }
             _ => Err(wasmtime::Error::msg("an isolate was asked what it was not started for")),
         }
@@ -146,7 +170,7 @@ impl Isolate {
 
     /// Whether it was started for requests.
     pub(super) fn is_for_requests(&self) -> bool {
-        !matches!(self.exports, Some(Exports::Consumer(_)))
+        !matches!(self.exports, Some(Exports::Consumer(_) | Exports::Scheduled(_)))
     }
 
     /// Whether it is an isolate of this version.

@@ -26,6 +26,7 @@ pub use compile::compile;
 pub use confine::{ConfineError, Confined, Keeps, confine};
 pub use engine::{EngineKind, Engines};
 pub use inspect::{Handler, Inspection, InspectionError, inspect};
+pub use isolate::Job;
 pub use metered::Ledger;
 pub use pool::Pool;
 pub use prepared::{PrepareError, Prepared, fits, refused, turn};

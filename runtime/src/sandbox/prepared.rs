@@ -13,7 +13,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use super::{Engines, Handler, Inspection, lane};
-use crate::bindings::{Capabilities, ConsumerPre, Delivered, Guest};
+use crate::bindings::{Capabilities, ConsumerPre, Delivered, Guest, ScheduledPre};
 
 /// One version of one worker, ready to be instantiated.
 pub struct Prepared {
@@ -46,6 +46,19 @@ pub(super) struct Pre {
     pub(super) http: Option<HttpPre>,
     /// To work off messages of a queue.
     pub(super) queue: Option<ConsumerPre<Guest>>,
+    /// What a schedule says.
+    pub(super) scheduled: Option<ScheduledPre<Guest>>,
+}
+
+impl Pre {
+    /// Whether it can be asked what this handler is for.
+    fn has(&self, handler: Handler) -> bool {
+        match handler {
+            Handler::Http02 | Handler::Http03 => self.http.is_some(),
+            Handler::Queue => self.queue.is_some(),
+            Handler::Scheduled => self.scheduled.is_some(),
+        }
+    }
 }
 
 pub(super) enum HttpPre {
@@ -64,9 +77,17 @@ pub enum PrepareError {
     /// It imports what we do not have.
     #[error("the component cannot be linked: {0:#}")]
     Import(wasmtime::Error),
+    /// Its eyot.toml has routes, and nothing answers.
+    #[error(
+        "the worker has routes, and the component exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3"
+    )]
+    NoHttpHandler,
     /// Its eyot.toml has queues, and nothing works them off.
     #[error("the worker has [[queue]], and the component does not export eyot:worker/queue-handler@0.1")]
     NoQueueHandler,
+    /// Its eyot.toml has schedules, and nothing does what they say.
+    #[error("the worker has [[schedule]], and the component does not export eyot:worker/scheduled-handler@0.1")]
+    NoScheduledHandler,
     /// What it exports under the name of a handler is something else.
     #[error("the component's export {export} is not a handler: {why:#}")]
     Export {
@@ -84,7 +105,11 @@ impl PrepareError {
         match self {
             Self::Engine(_) => "lower node_concurrency, or raise the limit on address space (ulimit -v)",
             Self::Import(_) => "remove the import, or build with a toolchain that targets wasi:http",
+            Self::NoHttpHandler => "export an HTTP handler, for example with eyot-sdk's `serve!`, or remove [[route]]",
             Self::NoQueueHandler => "export the handler, for example with eyot-sdk's `consume!`, or remove [[queue]]",
+            Self::NoScheduledHandler => {
+                "export the handler, for example with eyot-sdk's `schedule!`, or remove [[schedule]]"
+            }
             Self::Export { .. } => {
                 "export the function `handle` as its interface has it: build with a toolchain that targets that one"
             }
@@ -153,10 +178,14 @@ impl Prepared {
 /// # Errors
 /// It does not.
 pub fn fits(inspection: &Inspection, capabilities: &Capabilities) -> Result<(), PrepareError> {
-    let has_queue_handler = inspection.handlers.iter().any(|(handler, _)| *handler == Handler::Queue);
-    match capabilities.works_off && !has_queue_handler {
-        true => Err(PrepareError::NoQueueHandler),
-        false => Ok(()),
+    let exports = |wanted: &[Handler]| inspection.handlers.iter().any(|(handler, _)| wanted.contains(handler));
+    match () {
+        () if capabilities.works_off && !exports(&[Handler::Queue]) => Err(PrepareError::NoQueueHandler),
+        () if capabilities.has_schedules && !exports(&[Handler::Scheduled]) => Err(PrepareError::NoScheduledHandler),
+        () if capabilities.is_asked && !exports(&[Handler::Http02, Handler::Http03]) => {
+            Err(PrepareError::NoHttpHandler)
+        }
+        () => Ok(()),
     }
 }
 
@@ -188,7 +217,7 @@ fn pre(linker: &Linker<Guest>, inspection: &Inspection, component: &Component) -
     let (mut pre, mut first) = (Pre::default(), None);
     for (handler, export) in &inspection.handlers {
         // As wasmtime serve does: what cannot be used of the newer interface gives way to the older, and that to nothing.
-        if pre.http.is_some() && *handler != Handler::Queue {
+        if pre.has(*handler) {
             continue;
         }
         match add(&mut pre, *handler, export, linker, component, instance.clone()) {
@@ -196,11 +225,7 @@ fn pre(linker: &Linker<Guest>, inspection: &Inspection, component: &Component) -
             Err(why) => _ = first.get_or_insert(PrepareError::Export { export: export.clone(), why }),
         }
     }
-    let is_whole = |handler| match handler {
-        Handler::Queue => pre.queue.is_some(),
-        Handler::Http03 | Handler::Http02 => pre.http.is_some(),
-    };
-    match inspection.handlers.iter().all(|(handler, _)| is_whole(*handler)) {
+    match inspection.handlers.iter().all(|(handler, _)| pre.has(*handler)) {
         true => Ok(pre),
         false => Err(first.unwrap_or_else(|| PrepareError::Import(wasmtime::Error::msg("it exports no handler")))),
     }
@@ -233,6 +258,10 @@ fn add(
         Handler::Queue => {
             function.typecheck::<(String, Vec<Resource<Delivered>>), (Result<(), String>,)>(&types.instance_type())?;
             pre.queue = Some(ConsumerPre::new(instance)?);
+        }
+        Handler::Scheduled => {
+            function.typecheck::<(String, u64), (Result<(), String>,)>(&types.instance_type())?;
+            pre.scheduled = Some(ScheduledPre::new(instance)?);
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Messages that are worked off: one run of a queue handler, from its start to its return.
+//! One run of a handler that no client waits for, from its start to its return.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::Prepared;
-use super::isolate::{Ask, Question};
+use super::isolate::{Ask, Job, Question};
 use super::metered::{Ledger, Metered};
 use super::waiting::Found;
-use crate::bindings::{Batch, Event, Usage};
+use crate::bindings::{Event, Usage};
 use crate::egress::Egress;
 use crate::failure::Failure;
 
@@ -28,10 +28,8 @@ pub struct Work<'a> {
     pub egress: Egress,
     /// Shared with the guest's meter.
     pub usage: Arc<Usage>,
-    /// How its worker calls the queue.
-    pub queue: Arc<str>,
-    /// The messages; what the guest says of each is there afterwards.
-    pub batch: Arc<Batch>,
+    /// What there is to do.
+    pub job: Job,
     /// What the isolate holds.
     pub ledger: Box<dyn Ledger>,
 }
@@ -41,10 +39,10 @@ pub struct Work<'a> {
 /// # Errors
 /// Every way in which the guest ends without returning.
 pub async fn work(work: Work<'_>) -> Result<Result<(), String>, Failure> {
-    let Work { prepared, isolate, event, egress, usage, queue, batch, ledger } = work;
+    let Work { prepared, isolate, event, egress, usage, job, ledger } = work;
     let (done, returned) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.event_limits);
-    let question = Question { event, egress, ask: Ask::Messages(queue, batch, done) };
+    let question = Question { event, egress, ask: Ask::Event(job, done) };
     let mut isolate = Metered::new(isolate.isolate, question, prepared.id, usage, ledger);
     let mut deadline = pin!(sleep(limits.wall_time.saturating_sub(isolate.usage.age())));
     let in_time = poll_fn(|context| match Pin::new(&mut isolate).poll(context) {

@@ -17,6 +17,7 @@ use super::error::{READ, StoreError, WRITTEN};
 use super::kv::KV;
 use super::queue::QUEUE;
 use super::read;
+use super::schedule::SCHEDULE;
 use super::wal;
 
 /// What a backup came to.
@@ -36,7 +37,7 @@ pub(super) fn backup(database: &Path, components: &Components, into: &Path) -> R
     whole(into, |temporary| {
         let copy = temporary.join(DATABASE);
         database::copy(&database::open_to_read(database)?, &copy)?;
-        for kind in [KV, QUEUE] {
+        for kind in [KV, QUEUE, SCHEDULE] {
             kind.back_up(durable::parent(database), temporary)?;
         }
         copy_components(&database::open_to_read(&copy)?, database, components, temporary)
@@ -70,7 +71,7 @@ pub fn restore(from: &Path, into: &Path) -> Result<Backup, StoreError> {
         // This also brings the copy to our schema.
         let connection = database::open(&copy).map_err(broken)?;
         let restored = copy_components(&connection, &database, &Components::of(from), temporary)?;
-        for kind in [KV, QUEUE] {
+        for kind in [KV, QUEUE, SCHEDULE] {
             kind.restore(from, temporary)?;
         }
         let faults = check::all(&connection, &Components::of(temporary), database.clone())?;

@@ -62,6 +62,12 @@ impl Beside {
         Ok(Self { path, reader, writer, _share: share })
     }
 
+    /// How often it has committed.
+    #[cfg(test)]
+    pub(super) fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+
     /// The file.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -83,7 +89,7 @@ impl Beside {
     /// Makes a change, and answers when it is on the disk.
     pub(super) async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Connection) -> Result<T, Cause> + Send + 'static,
+        change: impl Fn(&Connection) -> Result<T, Cause> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writer.change(change).await
     }

@@ -24,6 +24,7 @@ mod prune;
 mod queue;
 mod read;
 mod room;
+mod schedule;
 mod seal;
 mod secret;
 mod shares;
@@ -50,6 +51,7 @@ pub use queue::{
     Delivery, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueRule, Queues, Settled,
 };
 pub use room::Room;
+pub use schedule::{Run, RunId, RunOutcome, ScheduleName, Schedules};
 pub use secret::{Secret, SecretError, SecretName, SecretValue};
 pub use shares::{Share, Shares, SharesError, Weight};
 pub use state::Store;

@@ -163,14 +163,13 @@ impl Store {
     /// # Errors
     /// When it cannot be written, or when the key was used for something else.
     pub async fn add_version(&self, by: By, new: NewVersion) -> Result<Version, StoreError> {
+        // The component is held by this, which the writer keeps until it has answered, after the commit, even if nobody waits.
         let add = move |connection: &rusqlite::Connection| {
-            let NewVersion { worker, component, manifest, message } = new;
-            let version = change::add_version(connection, &by, &worker, component.digest(), (manifest, message))?;
-            // Held until this is answered, which is after the commit, even if nobody waits for the answer.
-            Ok((version, component))
+            let NewVersion { worker, component, manifest, message } = &new;
+            let beside = (manifest.clone(), message.clone());
+            change::add_version(connection, &by, worker, component.digest(), beside)
         };
-        let (version, _held) = self.writer.change(add).await?;
-        Ok(version)
+        self.writer.change(add).await
     }
 
     /// Makes a deployment: from now on these versions are what should serve.

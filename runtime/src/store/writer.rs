@@ -1,5 +1,6 @@
 //! The one thread that changes the database. It commits all changes that wait in one transaction, since what costs is the fsync, and
-//! answers after it. Each change has a savepoint of its own, so one that fails takes no other with it.
+//! answers after it. If one of them fails, all are made anew, each with a savepoint of its own, so that it takes no other with it: SQLite
+//! copies each page that is changed after a savepoint, which is dear where nothing fails.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,13 +50,14 @@ impl Writer {
         })
     }
 
-    /// Makes a change, and answers when it is on the disk. It is made even if nobody waits any more.
+    /// Makes a change, and answers when it is on the disk. It is made even if nobody waits any more, and made anew where another one failed
+    /// beside it.
     pub(super) async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Connection) -> Result<T, Cause> + Send + 'static,
+        change: impl Fn(&Connection) -> Result<T, Cause> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let change = Box::new(Asked { change: Some(change), came: None, answer });
+        let change = Box::new(Asked { change, came: None, answer });
         let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
         changes.send(change).await.map_err(|_| StoreError::Closed)?;
         answered.await.unwrap_or(Err(StoreError::Closed))
@@ -80,22 +82,21 @@ impl Drop for Writer {
 
 /// A change of any kind, on its way.
 trait Change: Send {
-    /// Makes it. Says whether it is to be kept.
+    /// Makes it, maybe once more. Says whether it is to be kept.
     fn make(&mut self, connection: &Connection, path: &Path) -> bool;
     /// Says what came of it, after the commit.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Asked<F, T> {
-    change: Option<F>,
+    change: F,
     came: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> Result<T, Cause> + Send> Change for Asked<F, T> {
+impl<T: Send, F: Fn(&Connection) -> Result<T, Cause> + Send> Change for Asked<F, T> {
     fn make(&mut self, connection: &Connection, path: &Path) -> bool {
-        let Some(change) = self.change.take() else { return false };
-        let came = caught(|| change(connection).map_err(|cause| cause.at(path)));
+        let came = caught(|| (self.change)(connection).map_err(|cause| cause.at(path)));
         let is_kept = came.is_ok();
         self.came = Some(came);
         is_kept
@@ -137,6 +138,18 @@ impl Desk {
     }
 
     fn commit(&mut self, waiting: &mut [Box<dyn Change>]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if waiting.iter_mut().all(|change| change.make(&transaction, &self.path)) {
+            transaction.commit()?;
+            self.committed();
+            return Ok(());
+        }
+        // This fails where SQLite has rolled back everything, as it may when a disk is full.
+        transaction.rollback()?;
+        if waiting.len() > 1 { self.commit_apart(waiting) } else { Ok(()) }
+    }
+
+    fn commit_apart(&mut self, waiting: &mut [Box<dyn Change>]) -> rusqlite::Result<()> {
         let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut is_changed = false;
         for change in waiting {
@@ -145,16 +158,19 @@ impl Desk {
                 savepoint.commit()?;
                 is_changed = true;
             } else {
-                // This fails where SQLite has rolled back everything, as it may when a disk is full.
                 savepoint.finish()?;
             }
         }
         if is_changed {
             transaction.commit()?;
-            #[cfg(test)]
-            self.commits.fetch_add(1, Relaxed);
+            self.committed();
         }
         Ok(())
+    }
+
+    fn committed(&self) {
+        #[cfg(test)]
+        self.commits.fetch_add(1, Relaxed);
     }
 
     fn told(&mut self, error: &rusqlite::Error) -> StoreError {

@@ -9,6 +9,7 @@ mod kv;
 mod preview;
 mod probe;
 mod queue;
+mod schedule;
 mod secrets;
 mod serving;
 mod upload;

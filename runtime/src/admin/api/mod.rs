@@ -11,6 +11,7 @@ mod extract;
 mod kv;
 mod problem;
 mod queue;
+mod schedule;
 mod secrets;
 pub mod shapes;
 mod status;
@@ -156,6 +157,8 @@ fn paths() -> OpenApiRouter<Shared> {
         .routes(routes!(queue::pause))
         .routes(routes!(queue::peek, queue::send, queue::purge))
         .routes(routes!(queue::redrive))
+        .routes(routes!(schedule::list))
+        .routes(routes!(schedule::history, schedule::ask))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))

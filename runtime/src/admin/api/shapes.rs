@@ -9,12 +9,14 @@ use crate::store;
 
 mod kv;
 mod queue;
+mod schedule;
 
 pub use kv::{KvEntries, KvEntry, KvKey, KvKeys, KvName, KvNamespace, KvNamespaces, KvPage};
 pub use queue::{
     NewQueueMessage, NewQueueMessages, Queue, QueueCount, QueueMessage, QueueMessages, QueuePeek, QueueSent,
     QueueState, Queues, Redrive,
 };
+pub use schedule::{Schedule, ScheduleHistory, ScheduleRun, ScheduleRuns, Schedules};
 
 /// A fault of what was sent: where, what is wrong, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -104,6 +104,11 @@ impl Connection {
         self.send(Method::POST, path, once, |request| Ok(request.json(body)))?.of(&self.base)
     }
 
+    /// Asks for something that is answered with nothing.
+    pub(in crate::cli) fn post_only(&self, path: &[&str], once: &Once) -> Result<(), Refusal> {
+        self.send(Method::POST, path, once, Ok).map(drop)
+    }
+
     /// Puts a document there.
     pub(in crate::cli) fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Refusal> {
         self.send(Method::PUT, path, &Once::Harmless, |request| Ok(request.json(body)))?.of(&self.base)

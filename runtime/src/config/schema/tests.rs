@@ -29,6 +29,7 @@ source = { x = 1 }
 const WORKER: &str = r#"
 [build]
 [[queue]]
+[[schedule]]
 [rollout]
 [auth]
 source = { x = 1 }

@@ -27,6 +27,8 @@ pub(super) struct Worker {
     queue: Option<Vec<Queue>>,
     /// The queues of other workers that it sends to: `WORKER/QUEUE`. Those must name it among their `producers`.
     sends: Option<Vec<QueueAddress>>,
+    /// What the worker does at times.
+    schedule: Option<Vec<Schedule>>,
     /// The origins of node.toml that the worker may ask, at `http://NAME.origin.internal/`.
     origins: Option<Vec<Name>>,
     /// What else it may ask: `[scheme://]host[:port]`, https unless said otherwise. Without it: nothing.
@@ -80,6 +82,43 @@ struct Queue {
     retention: Option<Time>,
     /// The queue of its dead letters. Without it: its own name and `-dead`.
     dead_letter: Option<Name>,
+}
+
+/// What the worker does at times, by its handler `eyot:worker/scheduled-handler`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Schedule {
+    /// How the worker calls it.
+    name: Name,
+    /// At which times: five fields of cron, or six with seconds first. Either this or `at`.
+    cron: Option<String>,
+    /// Once, at this time, with its offset or zone.
+    at: Option<String>,
+    /// The time zone of `cron`. Without it: UTC.
+    time_zone: Option<String>,
+    /// What happens when it is due and the run before has not ended: it is left out, waits, or runs too. Without it: `skip`.
+    overlap: Option<Overlap>,
+    /// What of the times at which the node was down is made up for. Without it: `latest`.
+    catch_up: Option<CatchUp>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it is described, not made")]
+enum Overlap {
+    Skip,
+    Queue,
+    Allow,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it is described, not made")]
+enum CatchUp {
+    None,
+    Latest,
+    All,
 }
 
 /// A queue of another worker.

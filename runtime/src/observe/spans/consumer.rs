@@ -1,4 +1,4 @@
-//! The span of messages that a worker has worked off.
+//! The spans of what no client waits for: messages that a worker has worked off, and what it does at times.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -30,7 +30,31 @@ pub struct Processed<'a> {
     pub failure: Option<&'static str>,
 }
 
+/// What a worker has done because a schedule was due.
+#[derive(Clone, Debug)]
+pub struct Fired<'a> {
+    /// The worker.
+    pub worker: &'a str,
+    /// How it calls the schedule.
+    pub schedule: &'a str,
+    /// When it began.
+    pub start: SystemTime,
+    /// The code of its failure.
+    pub failure: Option<&'static str>,
+}
+
 impl Tracer {
+    /// Records it.
+    pub fn fired(&self, trace: &Trace, fired: &Fired<'_>) {
+        let Fired { worker, schedule, start, failure } = fired;
+        let mut attributes =
+            vec![KeyValue::new("eyot.worker", text(worker)), KeyValue::new("eyot.schedule", text(schedule))];
+        attributes.extend(failure.map(|failure| KeyValue::new("error.type", failure)));
+        let (name, end) = (Cow::Owned(format!("scheduled {schedule}")), SystemTime::now());
+        let kind = SpanKind::Internal;
+        self.record(trace, Span { name, kind, start: *start, end, attributes, failed: failure.is_some() });
+    }
+
     /// The span of messages that were sent in these traces: within theirs, if they have one in common, else at the root of one.
     #[must_use]
     pub fn trace_of_messages<'a>(tracer: Option<&Self>, sent_in: impl IntoIterator<Item = Option<&'a str>>) -> Trace {

@@ -8,6 +8,8 @@ mod model;
 mod rows;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod throughput;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,8 +22,10 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::beside::{Beside, Kind};
+use super::database;
 use super::error::{Cause, StoreError};
 use super::room::{Room, Rooms};
+use super::thread::apart;
 
 pub use model::{
     Delivery, Due, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueRule, QueueStanding,
@@ -39,8 +43,8 @@ pub(super) const QUEUE: Kind = Kind {
 /// So many messages are moved or removed at a time: others wait for the thread that writes.
 const AT_ONCE: u32 = 1000;
 
-/// What messages take of the node's memory, at most, while they are on their way between guests and the disk.
-const ROOM: u64 = 64 << 20;
+/// What messages take of the node's memory, at most, while they are on their way to the disk.
+const ROOM: u64 = 32 << 20;
 
 /// The queues of all workers.
 #[derive(Debug)]
@@ -210,9 +214,18 @@ impl Queues {
     /// # Errors
     /// When it cannot be written. What was moved until then stays so.
     pub async fn bury(&self, queue: &QueueName, dead: &str, retention: Duration) -> Result<u64, QueueError> {
-        let (from, name, before) = (queue.clone(), dead.to_owned(), ago(retention));
-        let buried =
-            self.in_pieces(move |connection| rows::bury(connection, &from, &name, before, AT_ONCE, now())).await?;
+        let (before, mut buried) = (ago(retention), 0);
+        loop {
+            let old = self.older(queue, before).await?;
+            let (from, name, found) = (queue.clone(), dead.to_owned(), old.len());
+            let bury = move |connection: &Connection| rows::bury(connection, &from, &name, &old, before, now());
+            let some = self.database.change(bury).await?;
+            buried += some;
+            // What is out is not buried, and not looked for again either.
+            if found < AT_ONCE as usize || some == 0 {
+                break;
+            }
+        }
         if buried > 0 {
             self.changed(&QueueName { worker: queue.worker.clone(), name: dead.into() });
         }
@@ -224,8 +237,26 @@ impl Queues {
     /// # Errors
     /// When it cannot be written. What was removed until then stays so.
     pub async fn forget(&self, dead: &QueueName, retention: Duration) -> Result<u64, QueueError> {
-        let (dead, before) = (dead.clone(), ago(retention));
-        self.in_pieces(move |connection| rows::forget(connection, &dead, before, AT_ONCE)).await
+        let (before, mut gone) = (ago(retention), 0);
+        loop {
+            let old = self.older(dead, before).await?;
+            let (name, found) = (dead.clone(), old.len());
+            let forget = move |connection: &Connection| rows::forget(connection, &name, &old, before);
+            gone += self.database.change(forget).await?;
+            if found < AT_ONCE as usize {
+                return Ok(gone);
+            }
+        }
+    }
+
+    /// All messages of the queue are looked at, which nobody else should wait for.
+    async fn older(&self, queue: &QueueName, before: Timestamp) -> Result<Vec<i64>, StoreError> {
+        let (path, queue) = (self.database.path().to_owned(), queue.clone());
+        let look = move || {
+            let connection = database::open_to_read(&path)?;
+            rows::older(&connection, &queue, before, AT_ONCE).map_err(|cause| cause.at(&path))
+        };
+        apart("eyot-queue-old", look).await
     }
 
     /// Forgets under which keys messages were sent a day ago; says how many it was.

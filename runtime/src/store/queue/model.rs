@@ -171,7 +171,7 @@ pub struct QueueStanding {
     pub messages: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
-    /// When the oldest was sent.
+    /// When the first in line was sent.
     pub oldest: Option<Timestamp>,
 }
 

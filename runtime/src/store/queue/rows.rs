@@ -1,9 +1,10 @@
 //! Messages in their table. Each function is a part of one transaction.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::model::{
     Delivery, Due, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueStanding, Settled,
@@ -68,7 +69,7 @@ fn size(body: &[u8]) -> u64 {
 
 fn insert(connection: &Connection, queue: i64, message: &NewMessage, now: Timestamp) -> Result<MessageId, Cause> {
     let name = MessageId::fresh();
-    let (sent, due) = (now.as_microsecond(), later(now, message.delay).as_microsecond());
+    let (sent, due) = (now.as_microsecond(), later(now, message.delay));
     let insert = "INSERT INTO messages (queue, due, name, sent, since, content_type, trace, digest, body) \
                   VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8)";
     let digest = Digest::of(&message.body);
@@ -111,19 +112,28 @@ pub(super) fn receive(
     let Delivery { messages: most, bytes, lease } = delivery;
     let Some((id, false)) = known(connection, queue)? else { return Ok(Vec::new()) };
     let query = format!("{MESSAGE} WHERE queue = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3");
-    let mut found: Vec<(i64, Message)> = Vec::new();
+    let (mut found, mut broken): (Vec<(i64, Message)>, Vec<i64>) = Default::default();
     let mut sum = 0;
     {
         let mut statement = connection.prepare_cached(&query)?;
         let mut rows = statement.query(params![id, now.as_microsecond(), most])?;
         while let Some(row) = rows.next()? {
-            let one = message(row)?;
-            sum += one.1.body.len() as u64;
+            let Row { number, message, is_whole } = row_of(row)?;
+            if !is_whole {
+                tracing::error!(%queue, id = %message.id, "a message is kept and not delivered: {BROKEN}");
+                broken.push(number);
+                continue;
+            }
+            sum += message.body.len() as u64;
             if sum > bytes && !found.is_empty() {
                 break;
             }
-            found.push(one);
+            found.push((number, message));
         }
+    }
+    for number in broken {
+        let keep = "UPDATE messages SET due = ?2, lease = NULL, reason = ?3 WHERE id = ?1";
+        connection.prepare_cached(keep)?.execute(params![number, NEVER, BROKEN])?;
     }
     if found.is_empty() {
         return Ok(Vec::new());
@@ -131,7 +141,7 @@ pub(super) fn receive(
     let number: i64 = connection
         .prepare_cached("UPDATE leases SET last = last + 1 RETURNING last")?
         .query_row([], |row| row.get(0))?;
-    let until = later(now, lease).as_microsecond();
+    let until = later(now, lease);
     let take = "UPDATE messages SET due = ?2, attempts = attempts + 1, lease = ?3 WHERE id = ?1";
     let mut statement = connection.prepare_cached(take)?;
     for (id, message) in &mut found {
@@ -151,44 +161,58 @@ pub(super) fn settle(
     now: Timestamp,
 ) -> Result<usize, Cause> {
     let mut late = 0;
+    // By queue: what leaves it, and what comes.
+    let mut counts: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    let mut add = |queue, messages, bytes| {
+        let count = counts.entry(queue).or_default();
+        *count = (count.0 + messages, count.1 + bytes);
+    };
     for (Lease { message, number }, settled) in settled {
-        let held = "SELECT queue, length(body) + 256 FROM messages WHERE id = ?1 AND lease = ?2";
-        let held: Option<(i64, i64)> = connection
-            .prepare_cached(held)?
-            .query_row(params![message, number], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((id, size)) = held else {
-            late += 1;
-            continue;
-        };
         match settled {
             Settled::Done => {
-                count(connection, id, -1, -size)?;
-                connection.prepare_cached("DELETE FROM messages WHERE id = ?1")?.execute([message])?;
+                let done = "DELETE FROM messages WHERE id = ?1 AND lease = ?2 RETURNING queue, length(body) + 256";
+                match held(connection, done, params![message, number])? {
+                    Some((from, size)) => add(from, -1, -size),
+                    None => late += 1,
+                }
             }
             Settled::Again(after, reason) => {
-                let back = "UPDATE messages SET due = ?2, lease = NULL, reason = ?3 WHERE id = ?1";
-                let due = later(now, *after).as_microsecond();
-                connection.prepare_cached(back)?.execute(params![message, due, reason])?;
+                let back = "UPDATE messages SET due = ?3, lease = NULL, reason = ?4 WHERE id = ?1 AND lease = ?2";
+                let due = later(now, *after);
+                late += 1 - connection.prepare_cached(back)?.execute(params![message, number, due, reason])?;
             }
             Settled::Dead(into, reason) => {
+                let held_by = "SELECT queue, length(body) + 256 FROM messages WHERE id = ?1 AND lease = ?2";
+                let Some((from, size)) = held(connection, held_by, params![message, number])? else {
+                    late += 1;
+                    continue;
+                };
                 let dead = QueueName { worker: queue.worker.clone(), name: into.clone() };
                 let dead = id_of(connection, &dead)?;
-                count(connection, id, -1, -size)?;
-                count(connection, dead, 1, size)?;
+                add(from, -1, -size);
+                add(dead, 1, size);
                 let bury = "UPDATE messages SET queue = ?2, due = ?3, since = ?3, lease = NULL, attempts = 0, reason = ?4 \
                             WHERE id = ?1";
                 connection.prepare_cached(bury)?.execute(params![message, dead, now.as_microsecond(), reason])?;
             }
         }
     }
+    for (queue, (messages, bytes)) in counts {
+        count(connection, queue, messages, bytes)?;
+    }
     Ok(late)
+}
+
+/// The queue of a message that is still out, and what it counts.
+fn held(connection: &Connection, sql: &str, given: impl rusqlite::Params) -> Result<Option<(i64, i64)>, Cause> {
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row(given, |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 /// The lease of a message that is out goes on for so long from now. Whether it was still its.
 pub(super) fn extend(connection: &Connection, lease: Lease, by: Duration, now: Timestamp) -> Result<bool, Cause> {
     let extend = "UPDATE messages SET due = max(due, ?3) WHERE id = ?1 AND lease = ?2";
-    let until = later(now, by).as_microsecond();
+    let until = later(now, by);
     Ok(connection.prepare_cached(extend)?.execute(params![lease.message, lease.number, until])? == 1)
 }
 
@@ -220,11 +244,11 @@ pub(super) fn release(connection: &Connection) -> Result<(), Cause> {
 /// Messages of a queue as they stand there, the oldest first; nothing about them changes.
 pub(super) fn peek(connection: &Connection, queue: &QueueName, most: u32) -> Result<Vec<Message>, Cause> {
     let Some((id, _)) = known(connection, queue)? else { return Ok(Vec::new()) };
-    let mut statement = connection.prepare_cached(&format!("{MESSAGE} WHERE queue = ?1 ORDER BY id LIMIT ?2"))?;
+    let mut statement = connection.prepare_cached(&format!("{MESSAGE} WHERE queue = ?1 ORDER BY due, id LIMIT ?2"))?;
     let mut rows = statement.query(params![id, most])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(message(row)?.1);
+        found.push(row_of(row)?.message);
     }
     Ok(found)
 }
@@ -239,7 +263,7 @@ pub(super) fn redrive(
 ) -> Result<u64, Cause> {
     let Some((from, _)) = known(connection, from)? else { return Ok(0) };
     let into = id_of(connection, into)?;
-    let some = "SELECT id, length(body) + 256 FROM messages WHERE queue = ?1 AND (lease IS NULL OR due <= ?3) ORDER BY id LIMIT ?2";
+    let some = "SELECT id, length(body) + 256 FROM messages WHERE queue = ?1 AND (lease IS NULL OR due <= ?3) ORDER BY due, id LIMIT ?2";
     let found: Vec<(i64, i64)> = connection
         .prepare_cached(some)?
         .query_map(params![from, most, now.as_microsecond()], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -247,11 +271,12 @@ pub(super) fn redrive(
     let mut put = connection.prepare_cached(
         "UPDATE messages SET queue = ?2, due = ?3, since = ?3, lease = NULL, attempts = 0, reason = NULL WHERE id = ?1",
     )?;
-    for (message, size) in &found {
+    for (message, _) in &found {
         put.execute(params![message, into, now.as_microsecond()])?;
-        count(connection, from, -1, -size)?;
-        count(connection, into, 1, *size)?;
     }
+    let (messages, bytes) = (found.len() as i64, found.iter().map(|(_, size)| size).sum::<i64>());
+    count(connection, from, -messages, -bytes)?;
+    count(connection, into, messages, bytes)?;
     Ok(found.len() as u64)
 }
 
@@ -274,44 +299,62 @@ pub(super) fn pause(connection: &Connection, queue: &QueueName, paused: bool) ->
     Ok(())
 }
 
-/// Buries messages that came before, so many at most, and says how many it was.
+/// Messages that came into a queue before, so many at most. There is no index for this, so nobody else should wait for it.
+pub(super) fn older(
+    connection: &Connection,
+    queue: &QueueName,
+    came_before: Timestamp,
+    most: u32,
+) -> Result<Vec<i64>, Cause> {
+    let Some((id, _)) = known(connection, queue)? else { return Ok(Vec::new()) };
+    let mut older = connection.prepare_cached("SELECT id FROM messages WHERE queue = ?1 AND since < ?2 LIMIT ?3")?;
+    let found = older.query_map(params![id, came_before.as_microsecond(), most], |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Buries those of these messages that came before and are not out, and says how many it was.
 pub(super) fn bury(
     connection: &Connection,
     queue: &QueueName,
     dead: &str,
+    old: &[i64],
     came_before: Timestamp,
-    most: u32,
     now: Timestamp,
 ) -> Result<u64, Cause> {
     let Some((id, _)) = known(connection, queue)? else { return Ok(0) };
     let dead = id_of(connection, &QueueName { worker: queue.worker.clone(), name: dead.into() })?;
-    let old = "UPDATE messages SET queue = ?2, due = ?3, since = ?3, lease = NULL, attempts = 0, reason = ?4 WHERE id IN \
-               (SELECT id FROM messages WHERE queue = ?1 AND since < ?5 AND due <= ?3 LIMIT ?6) RETURNING length(body) + 256";
-    let given =
-        params![id, dead, now.as_microsecond(), "nobody was done with it in time", came_before.as_microsecond(), most];
-    let sizes: Vec<i64> =
-        connection.prepare_cached(old)?.query_map(given, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let (messages, bytes) = (sizes.len() as i64, sizes.iter().sum::<i64>());
+    let bury = "UPDATE messages SET queue = ?3, due = ?4, since = ?4, lease = NULL, attempts = 0, reason = ?5 \
+                WHERE id = ?1 AND queue = ?2 AND since < ?6 AND due <= ?4 RETURNING queue, length(body) + 256";
+    let (now, before) = (now.as_microsecond(), came_before.as_microsecond());
+    let (mut messages, mut bytes) = (0, 0);
+    for message in old {
+        let given = params![message, id, dead, now, "nobody was done with it in time", before];
+        if let Some((_, size)) = held(connection, bury, given)? {
+            (messages, bytes) = (messages + 1, bytes + size);
+        }
+    }
     count(connection, id, -messages, -bytes)?;
     count(connection, dead, messages, bytes)?;
-    Ok(sizes.len() as u64)
+    Ok(messages.unsigned_abs())
 }
 
-/// Removes dead letters that came before, so many at most, and says how many it was.
+/// Removes those of these dead letters that came before, and says how many it was.
 pub(super) fn forget(
     connection: &Connection,
     dead: &QueueName,
+    old: &[i64],
     came_before: Timestamp,
-    most: u32,
 ) -> Result<u64, Cause> {
     let Some((id, _)) = known(connection, dead)? else { return Ok(0) };
-    let forget = "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE queue = ?1 AND since < ?2 LIMIT ?3) \
-                  RETURNING length(body) + 256";
-    let given = params![id, came_before.as_microsecond(), most];
-    let sizes: Vec<i64> =
-        connection.prepare_cached(forget)?.query_map(given, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    count(connection, id, -(sizes.len() as i64), -sizes.iter().sum::<i64>())?;
-    Ok(sizes.len() as u64)
+    let forget = "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND since < ?3 RETURNING queue, length(body) + 256";
+    let (mut messages, mut bytes) = (0, 0);
+    for message in old {
+        if let Some((_, size)) = held(connection, forget, params![message, id, came_before.as_microsecond()])? {
+            (messages, bytes) = (messages + 1, bytes + size);
+        }
+    }
+    count(connection, id, -messages, -bytes)?;
+    Ok(messages.unsigned_abs())
 }
 
 /// Forgets keys that are remembered no longer, so many at most, and says how many it was.
@@ -323,7 +366,7 @@ pub(super) fn forget_keys(connection: &Connection, most: u32, now: Timestamp) ->
 
 /// All queues, or those of a worker.
 pub(super) fn standing(connection: &Connection, worker: Option<&str>) -> Result<Vec<QueueStanding>, Cause> {
-    let all = "SELECT q.worker, q.name, q.paused, q.messages, q.bytes, (SELECT min(sent) FROM messages m WHERE m.queue = q.id) \
+    let all = "SELECT q.worker, q.name, q.paused, q.messages, q.bytes, (SELECT sent FROM messages m WHERE m.queue = q.id ORDER BY due, id LIMIT 1) \
                FROM queues q WHERE ?1 IS NULL OR q.worker = ?1 ORDER BY q.worker, q.name";
     let mut statement = connection.prepare_cached(all)?;
     let mut rows = statement.query([worker])?;
@@ -364,16 +407,25 @@ fn count(connection: &Connection, queue: i64, messages: i64, bytes: i64) -> Resu
     Ok(())
 }
 
-/// A message under its digest, with its number.
-fn message(row: &Row<'_>) -> Result<(i64, Message), Cause> {
-    let (id, name): (i64, String) = (row.get(0)?, row.get(1)?);
-    let named = || format!("message {name}");
+/// The year 9999 begins: what is due then never is.
+const NEVER: i64 = 253_370_764_800_000_000;
+
+/// Why a message is never delivered.
+const BROKEN: &str = "its bytes are not what was written";
+
+/// A message with its number, and whether its bytes are what was written.
+struct Row {
+    number: i64,
+    message: Message,
+    is_whole: bool,
+}
+
+fn row_of(row: &rusqlite::Row<'_>) -> Result<Row, Cause> {
+    let (number, name): (i64, String) = (row.get(0)?, row.get(1)?);
     let (digest, body): (Digest, Vec<u8>) = (row.get(9)?, row.get(10)?);
-    if Digest::of(&body) != digest {
-        return Err(damaged(&named()));
-    }
+    let is_whole = Digest::of(&body) == digest;
     let message = Message {
-        id: MessageId::parse(&name).ok_or_else(|| damaged(&named()))?,
+        id: MessageId::parse(&name).ok_or_else(|| damaged(&format!("message {name}")))?,
         sent: time(row.get(2)?)?,
         content_type: row.get(3)?,
         trace: row.get(4)?,
@@ -383,10 +435,11 @@ fn message(row: &Row<'_>) -> Result<(i64, Message), Cause> {
         lease: None,
         body,
     };
-    Ok((id, message))
+    Ok(Row { number, message, is_whole })
 }
 
-/// What is past the end of all times is at it.
-fn later(now: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by).ok().and_then(|by| now.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+/// In microseconds since 1970.
+fn later(now: Timestamp, by: Duration) -> i64 {
+    let later = SignedDuration::try_from(by).ok().and_then(|by| now.checked_add(by).ok());
+    later.map_or(NEVER, Timestamp::as_microsecond).min(NEVER)
 }

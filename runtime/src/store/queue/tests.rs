@@ -244,6 +244,19 @@ async fn what_is_purged_is_gone_and_makes_room() {
     assert_eq!(count(&queues, "mail").await, (0, 0));
 }
 
+/// F06 of the failure cases.
+#[tokio::test]
+async fn a_message_whose_bytes_are_not_what_was_written_is_kept_and_hinders_no_other() {
+    let (folder, queues) = fresh();
+    send(&queues, &["a", "b", "c"]).await;
+    let database = Connection::open(folder.path().join(QUEUE.database)).unwrap();
+    database.execute("UPDATE messages SET body = x'00' WHERE body = CAST('b' AS BLOB)", []).unwrap();
+    assert_eq!(bodies(&receive(&queues, 10).await), ["a", "c"]);
+    let kept = queues.peek(&named("mail"), 10).await.unwrap();
+    assert_eq!(kept[2].reason.as_deref(), Some("its bytes are not what was written"));
+    assert_eq!(count(&queues, "mail").await, (3, 3 + 3 * EACH));
+}
+
 /// F01 of the failure cases, as far as the store goes.
 #[tokio::test]
 async fn what_was_out_when_the_process_ended_comes_back_at_once_and_not_while_another_one_has_it() {

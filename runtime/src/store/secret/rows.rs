@@ -71,7 +71,7 @@ pub(in crate::store) fn secrets(connection: &Connection, worker: Option<&str>) -
 pub(in crate::store) fn reseal(
     connection: &Connection,
     by: &By,
-    mut anew: impl FnMut(&Secret) -> Result<Sealed, VaultError>,
+    anew: impl Fn(&Secret) -> Result<Sealed, VaultError>,
 ) -> Result<usize, Cause> {
     let names = "SELECT worker, name FROM secrets WHERE ciphertext IS NOT NULL ORDER BY worker, name";
     let names = connection

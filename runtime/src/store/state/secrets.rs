@@ -42,8 +42,8 @@ impl Store {
     pub async fn reseal_secrets(
         &self,
         by: By,
-        anew: impl FnMut(&Secret) -> Result<Sealed, VaultError> + Send + 'static,
+        anew: impl Fn(&Secret) -> Result<Sealed, VaultError> + Send + 'static,
     ) -> Result<usize, StoreError> {
-        self.writer.change(move |connection| rows::reseal(connection, &by, anew)).await
+        self.writer.change(move |connection| rows::reseal(connection, &by, &anew)).await
     }
 }

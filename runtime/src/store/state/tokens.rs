@@ -11,7 +11,7 @@ impl Store {
     /// # Errors
     /// When there are too many, or when it cannot be written.
     pub async fn add_token(&self, by: By, new: NewToken) -> Result<TokenRow, StoreError> {
-        self.writer.change(move |connection| rows::add(connection, &by, new)).await
+        self.writer.change(move |connection| rows::add(connection, &by, new.clone())).await
     }
 
     /// All tokens, also those that do not hold any more, the oldest first.

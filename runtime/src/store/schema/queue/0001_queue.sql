@@ -19,8 +19,9 @@ CREATE TABLE queues (
     UNIQUE (worker, name)
 ) STRICT;
 
+-- There is one index: each costs a message as much as the message itself.
 CREATE TABLE messages (
-    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    id       INTEGER PRIMARY KEY,
     queue    INTEGER NOT NULL REFERENCES queues (id),
     -- From when on it may be delivered: later than now while it waits or is out.
     due      INTEGER NOT NULL,
@@ -28,7 +29,7 @@ CREATE TABLE messages (
     attempts INTEGER NOT NULL DEFAULT 0,
     -- Whose it is while it is out: another number with each delivery.
     lease    INTEGER,
-    name     TEXT NOT NULL UNIQUE,
+    name     TEXT NOT NULL,
     sent     INTEGER NOT NULL,
     -- When it came into this queue.
     since    INTEGER NOT NULL,
@@ -40,7 +41,6 @@ CREATE TABLE messages (
     body     BLOB NOT NULL
 ) STRICT;
 CREATE INDEX messages_by_due ON messages (queue, due, id);
-CREATE INDEX messages_by_age ON messages (queue, since);
 
 -- What was sent under a key is sent once, for as long as that is remembered.
 CREATE TABLE keys (

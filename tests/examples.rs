@@ -17,6 +17,8 @@ use harness::{eyot, root};
 struct Dev {
     child: Child,
     port: u16,
+    /// Where it was started: what workers keep lies there.
+    _folder: tempfile::TempDir,
 }
 
 /// Those of requests, and those of work that a response does not need.
@@ -39,11 +41,13 @@ const BUILD: Duration = Duration::from_secs(15 * 60);
 
 impl Dev {
     fn start() -> Self {
-        let port = free_port();
+        let (port, folder) = (free_port(), tempfile::tempdir().expect("a folder"));
         #[allow(clippy::zombie_processes, reason = "waited for when dropped")]
         let mut child = eyot()
-            .args(["dev", "examples", "--listen", &format!("127.0.0.1:{port}"), "--admin", "127.0.0.1:0"])
-            .current_dir(root())
+            .arg("dev")
+            .arg(root().join("examples"))
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin", "127.0.0.1:0"])
+            .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -65,7 +69,7 @@ impl Dev {
             log.push('\n');
             if line.contains("listens on") {
                 std::thread::spawn(move || lines.iter().for_each(drop));
-                return Self { child, port };
+                return Self { child, port, _folder: folder };
             }
         }
     }

@@ -195,6 +195,7 @@ fn what_takes_longer_than_its_lease_comes_again_unless_more_time_is_asked_for() 
     assert!(node.metric("eyot_queue_deliveries_total", late) >= 1.0, "the first one was too late to say anything");
 }
 
+/// T02 of the failure cases.
 #[test]
 fn a_worker_sends_to_others_that_name_it_and_to_nobody_else() {
     let node = node(&[
@@ -250,6 +251,7 @@ fn what_was_sent_before_a_restart_or_a_kill_is_worked_off_after_it() {
     until("the others came", || deliveries(&node, "note") == 1);
 }
 
+/// F08 of the failure cases.
 #[test]
 fn a_drain_lets_what_is_worked_off_finish_and_begins_nothing() {
     let node = jobs("batch = 1\n[limits]\nevent_wall_time = \"10s\"");

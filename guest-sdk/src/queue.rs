@@ -282,20 +282,17 @@ pub fn run<E: Display>(
 /// use eyot_sdk::prelude::*;
 ///
 /// async fn work_off(batch: Batch) -> Result<(), QueueError> {
-///     batch
-///         .each(async |message| {
-///             let address = message.text();
-///             fetch(http::Request::post("https://mail.example.com/send").body(address.into()).map_err(|error| error.to_string())?)
-///                 .await
-///                 .map_err(|error| error.to_string())?;
-///             Ok::<_, String>(())
-///         })
-///         .await;
+///     batch.each(send).await;
 ///     Ok(())
 /// }
 ///
+/// async fn send(letter: &Message) -> Result<(), String> {
+///     let request = Request::post("https://mail.example.com/send").body(Body::from(letter.body()));
+///     let sent = fetch(request.map_err(|error| error.to_string())?).await;
+///     sent.map(drop).map_err(|error| error.to_string())
+/// }
+///
 /// consume!(work_off);
-/// # use eyot_sdk::http;
 /// # fn main() {}
 /// ```
 #[macro_export]

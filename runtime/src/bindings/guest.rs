@@ -41,7 +41,7 @@ pub struct Capabilities {
     pub metrics: Arc<WorkerMetrics>,
     /// Its keys and values, if it has any.
     pub(super) kv: Option<Arc<Granted>>,
-    /// Whether it has routes of its own.
+    /// Whether its author has written routes for it.
     pub is_asked: bool,
     /// Whether it works off queues.
     pub works_off: bool,
@@ -81,7 +81,7 @@ impl Capabilities {
             log,
             metrics,
             kv: kv.filter(|_| !worker.kv.is_empty()).map(|kv| Arc::new(Granted::new(worker, kv))),
-            is_asked: !worker.routes.is_empty(),
+            is_asked: worker.routes.iter().any(|route| route.place.line > 0),
             works_off: !worker.queues.is_empty(),
             has_schedules: !worker.schedules.is_empty(),
             queueing: queues.and_then(|queues| Queueing::new(worker, queues)),

@@ -108,7 +108,6 @@ impl Dev {
         node.listeners = vec![Listener { address: self.listen, tls: None, http3: false }];
         node.admin = Some(Admin { address: self.admin });
         node.state.clone_from(&self.state);
-        node.data = Some(DATA.into());
         for origin in &mut node.origins {
             // Nobody has defined it, so the demo origin stands in.
             let url = format!("http://{demo}/{}", origin.name);
@@ -155,7 +154,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         admin: None,
         state: None,
         store: None,
-        data: None,
+        data: Some(DATA.into()),
         backups: None,
         secrets_key: None,
         acme: None,

@@ -13,7 +13,7 @@ pub(super) struct Template {
 }
 
 /// The first one is taken where none is asked for.
-pub(super) static TEMPLATES: [Template; 6] = [
+pub(super) static TEMPLATES: [Template; 11] = [
     Template {
         name: "hello",
         what: "the smallest worker: five lines",
@@ -43,6 +43,31 @@ pub(super) static TEMPLATES: [Template; 6] = [
         name: "origin-proxy",
         what: "headers, rewritten paths, bodies streamed both ways",
         files: include_dir!("$CARGO_MANIFEST_DIR/../examples/origin-proxy"),
+    },
+    Template {
+        name: "invite",
+        what: "a letter that the answer does not wait for",
+        files: include_dir!("$CARGO_MANIFEST_DIR/../examples/invite"),
+    },
+    Template {
+        name: "mailer",
+        what: "letters from a queue to a mail service, tried again",
+        files: include_dir!("$CARGO_MANIFEST_DIR/../examples/mailer"),
+    },
+    Template {
+        name: "delete-account",
+        what: "long work in a queue of its own, its progress among keys and values",
+        files: include_dir!("$CARGO_MANIFEST_DIR/../examples/delete-account"),
+    },
+    Template {
+        name: "thumbnails",
+        what: "images scaled inside the guest, when there is time",
+        files: include_dir!("$CARGO_MANIFEST_DIR/../examples/thumbnails"),
+    },
+    Template {
+        name: "nightly-report",
+        what: "what is added up by a schedule",
+        files: include_dir!("$CARGO_MANIFEST_DIR/../examples/nightly-report"),
     },
 ];
 

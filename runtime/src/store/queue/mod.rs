@@ -10,6 +10,7 @@ mod rows;
 mod tests;
 #[cfg(test)]
 mod throughput;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -165,7 +166,7 @@ impl Queues {
     /// When the database cannot be read.
     pub async fn peek(&self, queue: &QueueName, most: u32) -> Result<Vec<Message>, QueueError> {
         let queue = queue.clone();
-        Ok(self.database.ask(move |connection| rows::peek(connection, &queue, most)).await?)
+        Ok(self.database.ask(move |connection| upkeep::peek(connection, &queue, most)).await?)
     }
 
     /// All queues that anything was ever sent to, or those of a worker.
@@ -174,7 +175,7 @@ impl Queues {
     /// When the database cannot be read.
     pub async fn standing(&self, worker: Option<&str>) -> Result<Vec<QueueStanding>, QueueError> {
         let worker = worker.map(str::to_owned);
-        Ok(self.database.ask(move |connection| rows::standing(connection, worker.as_deref())).await?)
+        Ok(self.database.ask(move |connection| upkeep::standing(connection, worker.as_deref())).await?)
     }
 
     /// Moves all messages that are not out from one queue to another, such as from the dead letters back; says how many it was.
@@ -184,7 +185,7 @@ impl Queues {
     pub async fn redrive(&self, from: &QueueName, into: &QueueName) -> Result<u64, QueueError> {
         let (source, target) = (from.clone(), into.clone());
         let moved =
-            self.in_pieces(move |connection| rows::redrive(connection, &source, &target, AT_ONCE, now())).await?;
+            self.in_pieces(move |connection| upkeep::redrive(connection, &source, &target, AT_ONCE, now())).await?;
         self.changed(into);
         Ok(moved)
     }
@@ -195,7 +196,7 @@ impl Queues {
     /// When it cannot be written. What was removed until then stays so.
     pub async fn purge(&self, queue: &QueueName) -> Result<u64, QueueError> {
         let queue = queue.clone();
-        self.in_pieces(move |connection| rows::purge(connection, &queue, AT_ONCE)).await
+        self.in_pieces(move |connection| upkeep::purge(connection, &queue, AT_ONCE)).await
     }
 
     /// From now on nothing of a queue is delivered, or something is again.
@@ -204,7 +205,7 @@ impl Queues {
     /// When it cannot be written.
     pub async fn pause(&self, queue: &QueueName, paused: bool) -> Result<(), QueueError> {
         let which = queue.clone();
-        self.database.change(move |connection| rows::pause(connection, &which, paused)).await?;
+        self.database.change(move |connection| upkeep::pause(connection, &which, paused)).await?;
         self.changed(queue);
         Ok(())
     }
@@ -218,7 +219,7 @@ impl Queues {
         loop {
             let old = self.older(queue, before).await?;
             let (from, name, found) = (queue.clone(), dead.to_owned(), old.len());
-            let bury = move |connection: &Connection| rows::bury(connection, &from, &name, &old, before, now());
+            let bury = move |connection: &Connection| upkeep::bury(connection, &from, &name, &old, before, now());
             let some = self.database.change(bury).await?;
             buried += some;
             // What is out is not buried, and not looked for again either.
@@ -241,7 +242,7 @@ impl Queues {
         loop {
             let old = self.older(dead, before).await?;
             let (name, found) = (dead.clone(), old.len());
-            let forget = move |connection: &Connection| rows::forget(connection, &name, &old, before);
+            let forget = move |connection: &Connection| upkeep::forget(connection, &name, &old, before);
             gone += self.database.change(forget).await?;
             if found < AT_ONCE as usize {
                 return Ok(gone);
@@ -254,7 +255,7 @@ impl Queues {
         let (path, queue) = (self.database.path().to_owned(), queue.clone());
         let look = move || {
             let connection = database::open_to_read(&path)?;
-            rows::older(&connection, &queue, before, AT_ONCE).map_err(|cause| cause.at(&path))
+            upkeep::older(&connection, &queue, before, AT_ONCE).map_err(|cause| cause.at(&path))
         };
         apart("eyot-queue-old", look).await
     }
@@ -264,7 +265,7 @@ impl Queues {
     /// # Errors
     /// When it cannot be written. What was forgotten until then stays so.
     pub async fn forget_keys(&self) -> Result<u64, QueueError> {
-        self.in_pieces(move |connection| rows::forget_keys(connection, AT_ONCE, now())).await
+        self.in_pieces(move |connection| upkeep::forget_keys(connection, AT_ONCE, now())).await
     }
 
     /// Changes whenever a message of the queue may be due sooner than it was.

@@ -1,5 +1,6 @@
 //! What serves right now: one immutable snapshot that every request reads without a lock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,9 +28,9 @@ pub struct Active {
     /// The versions that serve.
     pub workers: Vec<Arc<Worker>>,
     /// The queues that they work off.
-    pub queues: Vec<Consumed>,
+    pub queues: HashMap<QueueName, Consumed>,
     /// What they do at times.
-    pub schedules: Vec<Planned>,
+    pub schedules: HashMap<ScheduleName, Planned>,
     /// One for each core, with connection pools of its own.
     pub egress: Vec<Egress>,
 }

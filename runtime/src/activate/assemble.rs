@@ -99,7 +99,7 @@ impl<'a> Destinations<'a> {
     }
 
     /// The queues that workers work off.
-    pub(super) fn queues(&self) -> Vec<Consumed> {
+    pub(super) fn queues(&self) -> HashMap<QueueName, Consumed> {
         let of = |(worker, split): &(&config::Worker, Arc<Split>)| {
             let (owner, limits): (Arc<str>, _) = (worker.name.as_str().into(), QueueLimits::of(&worker.limits));
             let by = Arc::clone(split);
@@ -111,11 +111,11 @@ impl<'a> Destinations<'a> {
             };
             worker.queues.iter().map(consumed).collect::<Vec<_>>()
         };
-        self.workers.values().flat_map(of).collect()
+        self.workers.values().flat_map(of).map(|consumed| (consumed.name.clone(), consumed)).collect()
     }
 
     /// What workers do at times.
-    pub(super) fn schedules(&self) -> Vec<Planned> {
+    pub(super) fn schedules(&self) -> HashMap<ScheduleName, Planned> {
         let of = |(worker, split): &(&config::Worker, Arc<Split>)| {
             let (owner, by): (Arc<str>, _) = (worker.name.as_str().into(), Arc::clone(split));
             let planned = move |schedule: &config::Schedule| Planned {
@@ -125,7 +125,7 @@ impl<'a> Destinations<'a> {
             };
             worker.schedules.iter().map(planned).collect::<Vec<_>>()
         };
-        self.workers.values().flat_map(of).collect()
+        self.workers.values().flat_map(of).map(|planned| (planned.name.clone(), planned)).collect()
     }
 
     /// `None` where what the route leads to could not be made, which has been reported.

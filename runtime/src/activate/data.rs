@@ -160,7 +160,7 @@ impl Data {
             let producers = consumed.queue.producers.clone();
             (consumed.name.clone(), QueueRule { producers, limits: consumed.limits })
         };
-        queues.rule(active.queues.iter().map(rule).collect());
+        queues.rule(active.queues.values().map(rule).collect());
     }
 
     /// Removes what has expired and tells how queues stand, for as long as the node runs; `serving` has what serves.
@@ -188,14 +188,14 @@ impl Data {
 /// What nobody was done with in time becomes a dead letter, and dead letters that nobody looks after are gone in time. Those that another
 /// queue's consumer works off are messages like others.
 async fn sweep_queues(queues: &Queues, active: &Active) -> Result<(), QueueError> {
-    for consumed in &active.queues {
+    for consumed in active.queues.values() {
         let config::Queue { dead_letter, retention, .. } = &*consumed.queue;
         let buried = queues.bury(&consumed.name, dead_letter, *retention).await?;
         if buried > 0 {
             tracing::warn!(queue = %consumed.name, dead_letter, messages = buried, "nobody was done with them in time");
         }
         let dead = QueueName { worker: Arc::clone(&consumed.name.worker), name: dead_letter.as_str().into() };
-        if !active.queues.iter().any(|other| other.name == dead) {
+        if !active.queues.contains_key(&dead) {
             queues.forget(&dead, *retention).await?;
         }
     }

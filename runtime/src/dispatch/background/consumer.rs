@@ -86,8 +86,7 @@ impl Consumer {
 
     /// As it is to be worked off now.
     fn consumed(&self) -> Option<Consumed> {
-        let active = self.core.dispatcher.active.load();
-        active.queues.iter().find(|consumed| consumed.name == self.name).cloned()
+        self.core.dispatcher.active.load().queues.get(&self.name).cloned()
     }
 
     /// Takes messages and works them off; there may be none any more.
@@ -103,6 +102,7 @@ impl Consumer {
             }
         };
         let Some(mut loan) = ready.worker.capabilities.share.lend(queue.batch_bytes.max(LARGEST)) else {
+            drop(ready);
             sleep(AGAIN).await;
             return Ok(());
         };

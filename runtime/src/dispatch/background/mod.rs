@@ -61,10 +61,10 @@ enum Place {
 impl Place {
     /// All that a snapshot needs.
     fn all(active: &Active) -> impl Iterator<Item = Self> + '_ {
-        let consumers = active.queues.iter().flat_map(|consumed| {
+        let consumers = active.queues.values().flat_map(|consumed| {
             (0..consumed.queue.concurrency).map(|number| Self::Consumer(consumed.name.clone(), number))
         });
-        consumers.chain(active.schedules.iter().map(|planned| Self::Timer(planned.name.clone())))
+        consumers.chain(active.schedules.keys().cloned().map(Self::Timer))
     }
 
     /// On which of so many cores it is: the consumers of one queue are on different ones.

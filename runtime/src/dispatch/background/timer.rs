@@ -102,8 +102,7 @@ impl Timer {
 impl Shared {
     /// As it is planned now.
     fn planned(&self) -> Option<Planned> {
-        let active = self.core.dispatcher.active.load();
-        active.schedules.iter().find(|planned| planned.name == self.name).cloned()
+        self.core.dispatcher.active.load().schedules.get(&self.name).cloned()
     }
 
     /// Begins what is due, and what somebody has asked for; says how long nothing is.
@@ -198,7 +197,10 @@ impl Shared {
                 Overlap::Allow => None,
                 Overlap::Skip | Overlap::Queue => Some(shared.turn.lock().await),
             };
-            shared.one_run(&planned, run, due).await;
+            match shared.core.dispatcher.serving.is_over() {
+                true => shared.end(run, RunOutcome::Lost, Some("the node ended before it began".to_owned())).await,
+                false => shared.one_run(&planned, run, due).await,
+            }
             drop((turn, counted));
         });
     }
@@ -228,12 +230,17 @@ impl Shared {
             Ok(()) => (RunOutcome::Done, None),
             Err(failure) => (RunOutcome::Failed, Some(format!("{}: {failure}", failure.code()))),
         };
+        self.end(run, outcome, reason).await;
+        // The permit is held until then.
+        drop(ready);
+    }
+
+    /// Writes down what a run came to.
+    async fn end(&self, run: RunId, outcome: RunOutcome, reason: Option<String>) {
         self.count(outcome);
         if let Err(error) = self.schedules.end(run, outcome, reason).await {
             tracing::error!(schedule = %self.name, "what a run came to is not written down: {error}");
         }
-        // The permit is held until then.
-        drop(ready);
     }
 
     /// Waits for a permit and for code, for a while.

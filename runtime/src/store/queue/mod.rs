@@ -100,11 +100,8 @@ impl Queues {
         self.send(queue, messages, limits).await
     }
 
-    /// Puts messages into a queue, all of them or none, and says how they are called.
-    ///
-    /// # Errors
-    /// When the queue is full, or they cannot be written.
-    pub async fn send(
+    /// The same, whoever sends.
+    async fn send(
         &self,
         queue: &QueueName,
         messages: Vec<NewMessage>,

@@ -44,6 +44,9 @@ impl QueueLimits {
     }
 }
 
+// It stands in the SQL of `rows` and `upkeep`, too.
+const _: () = assert!(QueueLimits::MESSAGE == 256);
+
 /// Who may send to a queue, and how much it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRule {

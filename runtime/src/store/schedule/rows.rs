@@ -24,13 +24,19 @@ pub(super) fn next(
     plan: &str,
     first: Option<Timestamp>,
 ) -> Result<Option<Timestamp>, Cause> {
-    let first = first.map(Timestamp::as_microsecond);
-    let known = "INSERT INTO schedules (worker, name, plan, next) VALUES (?1, ?2, ?3, ?4) \
+    // This is asked each time the clock is looked at: what is known is not written once more.
+    let known = "SELECT next FROM schedules WHERE worker = ?1 AND name = ?2 AND plan = ?3";
+    let given = params![name.worker, name.name, plan];
+    let next: Option<Option<i64>> = connection.prepare_cached(known)?.query_row(given, |row| row.get(0)).optional()?;
+    if let Some(next) = next {
+        return next.map(time).transpose();
+    }
+    let plan_anew = "INSERT INTO schedules (worker, name, plan, next) VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT (worker, name) DO UPDATE SET \
-                 next = CASE plan WHEN ?3 THEN next ELSE ?4 END, plan = ?3 RETURNING next";
-    let given = params![name.worker, name.name, plan, first];
-    let next: Option<i64> = connection.prepare_cached(known)?.query_row(given, |row| row.get(0))?;
-    next.map(time).transpose()
+                 next = ?4, plan = ?3";
+    let given = params![name.worker, name.name, plan, first.map(Timestamp::as_microsecond)];
+    connection.prepare_cached(plan_anew)?.execute(given)?;
+    Ok(first)
 }
 
 /// The run, unless somebody else has begun it.

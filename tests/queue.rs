@@ -263,6 +263,30 @@ fn a_drain_lets_what_is_worked_off_finish_and_begins_nothing() {
 }
 
 #[test]
+fn what_nobody_was_done_with_in_time_is_a_dead_letter_where_the_queue_says() {
+    let node = jobs("retention = \"1s\"\ndead_letter = \"gone\"");
+    operators::done(&node, &["pause", "jobs", "jobs"], "");
+    send(&node, "note", "");
+    until("it is looked for", || held(&node, "gone") == 1);
+    assert_eq!(held(&node, "jobs"), 0);
+    let told = operators::done(&node, &["peek", "jobs", "gone"], "");
+    assert!(told.contains("nobody was done with it in time"), "{told}");
+}
+
+#[test]
+fn what_is_worked_off_is_in_the_trace_of_the_request_that_sent_it() {
+    let node = jobs("");
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = node.request("GET", "/send?body=say%20hello").header("host", "jobs.test");
+    let sent = Answer::of(request.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01")));
+    assert_eq!(sent.status, 200);
+    node.wait_for_log("say hello");
+    let log = node.log();
+    let line = log.lines().find(|line| line.contains("say hello")).expect("it was waited for");
+    assert!(line.contains(trace), "{line}");
+}
+
+#[test]
 fn a_full_queue_is_an_error_to_its_producer_and_hinders_no_other() {
     let node = node(&[
         ("jobs", "[[queue]]\nname = \"jobs\"\nbatch = 1\n[limits]\nqueue_messages = 3"),

@@ -77,6 +77,25 @@ fn dead_letters_come_back_when_they_are_redriven() {
 }
 
 #[test]
+fn a_backup_has_the_messages_and_a_restored_store_too() {
+    let node = jobs("");
+    done(&node, &["pause", "jobs", "jobs"], "");
+    send(&node, "note", "times=3");
+    let folder = node.folder.path();
+    let run = |arguments: &[&str]| {
+        let mut command = eyot();
+        command.args(arguments).env("EYOT_TOKEN_FILE", folder.join("store/admin.token"));
+        assert!(command.output().expect("it runs").status.success(), "{arguments:?}");
+    };
+    run(&["backup", "before", "--admin", &format!("http://{}", node.admin.expect("an admin listener"))]);
+    let (backup, restored) = (folder.join("store-backups/before"), folder.join("restored"));
+    run(&["restore", backup.to_str().expect("text"), restored.to_str().expect("text")]);
+    let database = rusqlite::Connection::open(restored.join("queue.db")).expect("a database");
+    let count = database.query_row("SELECT count(*) FROM messages", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count.expect("a number"), 3);
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_what_to_do() {
     let node = jobs("");
     for (arguments, code, why) in [

@@ -9,15 +9,8 @@ use wasmtime::component::Resource;
 
 use super::Guest;
 use super::worker::eyot::worker::queue::{self, Error, Host, HostMessage};
-use crate::config::{self, QueueAddress, WorkerLimits};
+use crate::config::{self, QueueAddress};
 use crate::store::{Lease, Message, NewMessage, QueueError, QueueName, Queues};
-
-/// The longest that a message waits, or is nobody else's.
-const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
-
-/// The longest media type and the longest key, in bytes.
-const CONTENT_TYPE: usize = 255;
-const KEY: usize = 512;
 
 /// The longest reason that is kept, in bytes.
 const REASON: usize = 512;
@@ -127,7 +120,10 @@ impl Guest {
             return Err(Error::TooMany(format!("one call may send {limit} messages (limit queue_batch)")));
         }
         let trace = self.event().map(|event| event.trace.text());
-        let checked = |message| checked(message, &capabilities.limits, trace.as_deref());
+        let checked = |queue::NewMessage { body, content_type, delay, idempotency_key: key }| {
+            let (delay, trace) = (delay.map_or(Duration::ZERO, Duration::from_millis), trace.clone());
+            NewMessage { body, content_type, delay, key, trace }.checked(capabilities.limits.queue_message)
+        };
         let messages = messages.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
         self.count_sends(messages.len())?;
         let _room = queueing.queues.room(messages.iter().map(|message| message.body.len() as u64).sum()).await;
@@ -137,30 +133,11 @@ impl Guest {
     }
 }
 
-fn checked(message: queue::NewMessage, limits: &WorkerLimits, trace: Option<&str>) -> Result<NewMessage, Error> {
-    let queue::NewMessage { body, content_type, delay, idempotency_key } = message;
-    let delay = delay.map_or(Duration::ZERO, Duration::from_millis);
-    let longer = |text: &Option<String>, most| text.as_ref().is_some_and(|text| text.len() > most);
-    let why = match () {
-        () if body.len() as u64 > limits.queue_message => {
-            let (found, limit) = (body.len(), limits.queue_message);
-            format!("a message has {found} bytes, and may have {limit} (limit queue_message)")
-        }
-        () if longer(&content_type, CONTENT_TYPE) => format!("a content type has {CONTENT_TYPE} bytes at most"),
-        () if longer(&idempotency_key, KEY) => format!("an idempotency key has {KEY} bytes at most"),
-        () if delay > LONGEST => "a message waits 12 hours at most".to_owned(),
-        () => {
-            let trace = trace.map(str::to_owned);
-            return Ok(NewMessage { body, content_type, delay, key: idempotency_key, trace });
-        }
-    };
-    Err(Error::TooLarge(why))
-}
-
 impl From<QueueError> for Error {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::NoSuchQueue(_) | QueueError::NotAProducer(_) => Self::NoSuchQueue(error.to_string()),
+            QueueError::TooLarge(why) => Self::TooLarge(why),
             QueueError::Full { .. } => Self::Full(error.to_string()),
             QueueError::Store(error) => {
                 tracing::error!("queues: {error}");
@@ -212,7 +189,7 @@ impl HostMessage for Guest {
         delay: Option<u64>,
         reason: Option<String>,
     ) -> wasmtime::Result<()> {
-        let delay = delay.map(|milliseconds| Duration::from_millis(milliseconds).min(LONGEST));
+        let delay = delay.map(|milliseconds| Duration::from_millis(milliseconds).min(NewMessage::LONGEST));
         let reason = reason.map(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REASON));
             reason
@@ -224,7 +201,7 @@ impl HostMessage for Guest {
     async fn extend(&mut self, message: Resource<Delivered>, milliseconds: u64) -> wasmtime::Result<bool> {
         let Delivered { batch, index } = self.message(&message)?;
         let (queues, lease) = (Arc::clone(&batch.queues), batch.messages[*index].0.lease());
-        let by = Duration::from_millis(milliseconds).min(LONGEST);
+        let by = Duration::from_millis(milliseconds).min(NewMessage::LONGEST);
         if self.count_sends(1).is_err() {
             return Ok(false);
         }

@@ -193,6 +193,40 @@ fn is_lasting(error: &rusqlite::Error) -> bool {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_change_that_fails_takes_nothing_with_it_of_those_that_are_made_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE numbers (number INTEGER)").unwrap();
+        let writer = Writer::start("test-write", connection, path.clone()).unwrap();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        // It is made alone, and the others come together behind it.
+        let first = writer.change(move |_| Ok(wait.lock().unwrap().recv().is_err()));
+        let add = |number: i64, is_good: bool| {
+            writer.change(move |connection| {
+                connection.execute("INSERT INTO numbers VALUES (?1)", [number])?;
+                match is_good {
+                    true => Ok(number),
+                    false => Err(rusqlite::Error::QueryReturnedNoRows.into()),
+                }
+            })
+        };
+        let others = async {
+            let (one, two, three, ()) = tokio::join!(add(1, true), add(2, false), add(3, true), async { drop(go) });
+            (one.unwrap(), two.is_err(), three.unwrap())
+        };
+        let (_, others) = tokio::join!(first, others);
+        assert_eq!(others, (1, true, 3));
+        let all = |connection: &Connection| -> Result<Vec<i64>, Cause> {
+            let mut numbers = connection.prepare("SELECT number FROM numbers ORDER BY number")?;
+            let found = numbers.query_map([], |row| row.get(0))?;
+            Ok(found.collect::<rusqlite::Result<_>>()?)
+        };
+        assert_eq!(writer.change(all).await.unwrap(), [1, 3]);
+    }
+
     #[test]
     fn a_failed_fsync_is_the_last_and_a_full_disk_is_not() {
         let error = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);

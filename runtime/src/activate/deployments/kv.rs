@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Deployments;
+use crate::config::WorkerLimits;
 use crate::store::{By, Expected, Kv, KvError, KvLimits, Namespace, Put, StoreError};
 
 impl Deployments {
@@ -21,7 +22,7 @@ impl Deployments {
     pub async fn put_kv(&self, by: By, namespace: &Namespace, puts: Vec<Put>) -> Result<(), KvError> {
         let store = self.store()?;
         let detail = serde_json::json!({ "namespace": &*namespace.name, "keys": puts.len() });
-        self.kv()?.put_many(namespace, puts, self.kv_limits(&namespace.worker)).await?;
+        self.kv()?.put_many(namespace, puts, KvLimits::of(&self.limits_of(&namespace.worker))).await?;
         Ok(store.note(by, "kv.put", &namespace.worker, detail).await?)
     }
 
@@ -37,10 +38,11 @@ impl Deployments {
     }
 
     /// Those of the worker as it serves; of one that does not, those that a worker has which sets none.
-    fn kv_limits(&self, worker: &str) -> KvLimits {
-        let own = self.serving().versions(worker).next().map(|(_, configuration)| KvLimits::of(&configuration.limits));
+    #[must_use]
+    pub fn limits_of(&self, worker: &str) -> WorkerLimits {
+        let own = self.serving().versions(worker).next().map(|(_, configuration)| configuration.limits.clone());
         let configured = || self.node.workers.iter().find(|other| other.name == worker);
-        own.or_else(|| configured().map(|worker| KvLimits::of(&worker.limits)))
-            .unwrap_or_else(|| KvLimits::of(&self.node.limits.worker_defaults()))
+        own.or_else(|| configured().map(|worker| worker.limits.clone()))
+            .unwrap_or_else(|| self.node.limits.worker_defaults())
     }
 }

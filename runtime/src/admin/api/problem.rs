@@ -215,6 +215,7 @@ impl From<QueueError> for Problem {
         match error {
             QueueError::Store(error) => error.into(),
             QueueError::Full { .. } => Self::new(StatusCode::CONFLICT, "full", detail),
+            QueueError::TooLarge(_) => Self::invalid(detail),
             QueueError::NoSuchQueue(_) => Self::missing(detail),
             // Nobody but the worker itself is asked for here.
             QueueError::NotAProducer(_) => Self::new(StatusCode::FORBIDDEN, "denied", detail),

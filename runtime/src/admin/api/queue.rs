@@ -23,16 +23,8 @@ use crate::store::{Message, NewMessage, QueueName, Scope};
 /// So many messages are shown, where nothing is said, and at most.
 const PEEK: (u32, u32) = (10, 100);
 
-/// So many messages are sent together at most, and one has so many bytes.
+/// So many messages are sent together at most.
 const TOGETHER: usize = 1000;
-const LARGEST: usize = 1 << 20;
-
-/// A content type and a key have so many bytes at most.
-const CONTENT_TYPE: usize = 255;
-const KEY: usize = 512;
-
-/// A message waits so long at most.
-const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The queues of a worker.
 #[utoipa::path(
@@ -120,27 +112,21 @@ pub(super) async fn send(
     if !(1..=TOGETHER).contains(&messages.len()) {
         return Err(Problem::invalid(format!("there are {} messages, and may be 1 to {TOGETHER}", messages.len())));
     }
-    let messages = messages.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+    let most = shared.deployments.limits_of(&queue.worker).queue_message;
+    let messages = messages.into_iter().map(|message| checked(message, most)).collect::<Result<Vec<_>, _>>()?;
     let sent = shared.deployments.send_messages(caller.by_without_key(), &queue, messages).await?;
     let ids = sent.iter().map(ToString::to_string).collect();
     Ok((StatusCode::CREATED, Json(QueueSent { ids })))
 }
 
-fn checked(message: NewQueueMessage) -> Result<NewMessage, Problem> {
+fn checked(message: NewQueueMessage, most: u64) -> Result<NewMessage, Problem> {
     let NewQueueMessage { body, content_type, due, idempotency_key: key } = message;
     let body = BASE64_STANDARD.decode(&body);
     let body = body.map_err(|error| Problem::invalid(format!("the body of a message is no base64: {error}")))?;
     let delay = due.map_or(Duration::ZERO, |due| {
         Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
     });
-    let longer = |text: &Option<String>, most| text.as_ref().is_some_and(|text| text.len() > most);
-    match () {
-        () if body.len() > LARGEST => Err(Problem::invalid("a message has 1 MiB at most")),
-        () if longer(&content_type, CONTENT_TYPE) => Err(Problem::invalid("a content type has 255 bytes at most")),
-        () if longer(&key, KEY) => Err(Problem::invalid("an idempotency key has 512 bytes at most")),
-        () if delay > LONGEST => Err(Problem::invalid("a message waits 12 hours at most")),
-        () => Ok(NewMessage { body, content_type, delay, key, trace: None }),
-    }
+    Ok(NewMessage { body, content_type, delay, key, trace: None }.checked(most)?)
 }
 
 /// Removes all messages of a queue, those that are being worked off, too.

@@ -183,3 +183,79 @@ fn tables_and_lists_of_the_wrong_type_are_faults() {
         ],
     );
 }
+
+#[test]
+fn queues_are_read_with_their_values_and_what_is_left_out_is_as_the_page_says() {
+    let text = r#"name = "a"
+sends = ["mailer/mail"]
+[[queue]]
+name = "all"
+producers = ["shop"]
+batch = 1000
+batch_bytes = "16MiB"
+batch_wait = "1h"
+concurrency = 64
+attempts = 1000
+retry = "1ms"
+retry_max = "1day"
+lease = "12h"
+retention = "366days"
+dead_letter = "gone"
+[[queue]]
+name = "plain"
+"#;
+    let root = folder(&[("eyot.toml", text), ("a.wasm", "")]);
+    let worker = Worker::load(root.path(), &LimitTable::builtin()).unwrap();
+    let [all, plain] = &worker.queues[..] else { panic!("{:?}", worker.queues) };
+    assert_eq!((all.batch, all.batch_bytes, all.concurrency, all.attempts), (1000, 16 << 20, 64, 1000));
+    assert_eq!((&*all.dead_letter, all.producers.as_slice()), ("gone", &["shop".to_owned()][..]));
+    assert_eq!((all.lease.as_secs(), all.retention.as_secs()), (12 * 3600, 366 * 24 * 3600));
+    assert_eq!((&*plain.dead_letter, plain.batch, plain.attempts, plain.lease.as_secs()), ("plain-dead", 10, 5, 60));
+    assert_eq!((&*worker.sends[0].worker, &*worker.sends[0].queue), ("mailer", "mail"));
+}
+
+#[test]
+fn what_no_queue_and_no_schedule_can_be_is_a_fault_at_its_place() {
+    let text = r#"name = "a"
+sends = ["mail", "mailer/mail", "mailer/mail"]
+[[queue]]
+name = "one"
+batch = 1001
+batch_bytes = "17MiB"
+concurrency = 0
+lease = "999ms"
+retention = "0s"
+[[queue]]
+name = "two"
+retry = "10s"
+retry_max = "9s"
+dead_letter = "two"
+[[queue]]
+name = "two"
+[[schedule]]
+name = "both"
+cron = "0 3 * * *"
+at = "2027-01-01T00:00:00Z"
+[[schedule]]
+name = "words"
+cron = "0 3 * * *"
+overlap = "never"
+catch_up = "some"
+"#;
+    let starts = [
+        "eyot.toml:2:10: bad `sends` \"mail\": it names no worker",
+        "eyot.toml:2:33: `mailer/mail` is listed twice",
+        "eyot.toml:5:9: `batch` is 1001, and may be 1 to 1000",
+        "eyot.toml:6:15: bad `batch_bytes` \"17MiB\"",
+        "eyot.toml:7:15: `concurrency` is 0, and may be 1 to 64",
+        "eyot.toml:8:9: bad `lease` \"999ms\"",
+        "eyot.toml:9:13: bad `retention` \"0s\"",
+        "eyot.toml:13:13: `retry_max` is less than `retry`",
+        "eyot.toml:14:15: a queue cannot be that of its own dead letters",
+        "eyot.toml:16:8: there are two [[queue]] with the name `two`",
+        "eyot.toml:20:6: a schedule has either `cron` or `at`",
+        "eyot.toml:24:11: bad `overlap` \"never\"",
+        "eyot.toml:25:12: bad `catch_up` \"some\"",
+    ];
+    assert_faults(&worker_faults(&[("eyot.toml", text), ("a.wasm", "")]), &starts);
+}

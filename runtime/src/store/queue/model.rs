@@ -93,6 +93,33 @@ pub struct NewMessage {
     pub trace: Option<String>,
 }
 
+impl NewMessage {
+    /// The longest media type and the longest key, in bytes.
+    const CONTENT_TYPE: usize = 255;
+    const KEY: usize = 512;
+
+    /// The longest that a message waits, or is nobody else's.
+    pub const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+
+    /// A message, if none of it is larger than it may be; `most` bytes its body may have, by limit `queue_message`.
+    ///
+    /// # Errors
+    /// [`QueueError::TooLarge`].
+    pub fn checked(self, most: u64) -> Result<Self, QueueError> {
+        let longer = |text: &Option<String>, most| text.as_ref().is_some_and(|text| text.len() > most);
+        let why = match () {
+            () if self.body.len() as u64 > most => {
+                format!("a message has {} bytes, and may have {most} (limit queue_message)", self.body.len())
+            }
+            () if longer(&self.content_type, Self::CONTENT_TYPE) => "a content type has 255 bytes at most".to_owned(),
+            () if longer(&self.key, Self::KEY) => "an idempotency key has 512 bytes at most".to_owned(),
+            () if self.delay > Self::LONGEST => "a message waits 12 hours at most".to_owned(),
+            () => return Ok(self),
+        };
+        Err(QueueError::TooLarge(why))
+    }
+}
+
 /// A message by which its producer and its log lines know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub(super) Uuid);
@@ -187,6 +214,9 @@ pub enum QueueError {
     /// Its worker does not list the producer.
     #[error("{0} takes no messages from this worker: its eyot.toml does not list it in `producers`")]
     NotAProducer(QueueName),
+    /// The producer is at fault.
+    #[error("{0}")]
+    TooLarge(String),
     /// Its consumer does not keep up: the producer has to wait, or to tell whoever asked.
     #[error("the queue is full: it has {messages} messages of {bytes} bytes (limits queue_messages, queue_bytes)")]
     Full {

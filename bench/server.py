@@ -43,7 +43,7 @@ class Server:
         self._argv = ["taskset", "-c", str(core), *subject.argv(paths, place)]
         self._environment = os.environ | {"XDG_CACHE_HOME": str(HOME / "cache")} | subject.environment
         if subject.config:
-            text = (BENCH / subject.config).read_text().replace("ADDRESS", self.address)
+            text = (BENCH / subject.config).read_text().replace("ADDRESS", self.address).replace("BENCH", str(BENCH))
             (place.folder / subject.config).write_text(text)
 
     def __enter__(self) -> Self:

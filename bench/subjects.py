@@ -35,7 +35,7 @@ class Subject:
     environment: dict[str, str] = field(default_factory=dict)
     workloads: tuple[str, ...] = ("hello", "jwt")
     config: str | None = None
-    """A file of this folder that is laid into the subject's, with the address for ADDRESS."""
+    """A file of this folder that is laid into the subject's, with the address for ADDRESS and this folder for BENCH."""
 
     @property
     def program(self) -> str:
@@ -124,6 +124,14 @@ SUBJECTS = {
         ),
     )
 }
+
+CALLING = Subject(
+    "eyot-calling",
+    "Eyot, WASI 0.2: a worker that answers what another answers to it",
+    ("{eyot}", "serve", "--config", "{folder}/calls.toml", "--access-log", "{folder}/access.log"),
+    config="calls.toml",
+)
+"""What a call between workers costs is measured by it."""
 
 STARTED = {
     subject.name: subject

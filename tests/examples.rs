@@ -2,6 +2,8 @@
 
 #[path = "examples/background.rs"]
 mod background;
+#[path = "examples/services.rs"]
+mod services;
 mod harness;
 
 use std::fs;
@@ -22,7 +24,7 @@ struct Dev {
 }
 
 /// Those of requests, and those of work that a response does not need.
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 14] = [
     "hello",
     "auth-gate",
     "localize",
@@ -34,6 +36,9 @@ const EXAMPLES: [&str; 11] = [
     "delete-account",
     "thumbnails",
     "nightly-report",
+    "storefront",
+    "catalog",
+    "prices",
 ];
 
 /// Building all examples from nothing takes minutes.

@@ -11,6 +11,8 @@ mod harness;
 mod connection;
 #[path = "limits/kv.rs"]
 mod kv;
+#[path = "limits/service.rs"]
+mod service;
 #[path = "limits/queue.rs"]
 mod queue;
 #[path = "limits/node.rs"]
@@ -76,6 +78,7 @@ const TESTED: &[(&str, &str, fn())] = tested! {
     origin_queue => origin::past_origin_concurrency_and_origin_queue_the_next_request_is_503_at_once_until_a_body_is_over;
     origin_queue_wait => origin::a_request_waits_for_an_origin_as_long_as_origin_queue_wait_and_an_origin_may_have_its_own_concurrency;
     loop_hops => origin::a_request_that_comes_back_more_often_than_loop_hops_is_508;
+    call_depth => service::workers_call_one_another_call_depth_times_and_once_more_is_refused_to_the_worker;
     process_memory => node::past_process_memory_nothing_begins_until_there_is_some_again;
     loaded_bytes => node::components_are_in_memory_up_to_loaded_bytes_and_one_byte_more_makes_another_go;
     loaded_components => node::as_many_components_as_loaded_components_are_in_memory_and_one_more_makes_another_go;

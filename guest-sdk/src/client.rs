@@ -58,6 +58,13 @@ impl Client {
         let tls = tls.map(|host::Tls { version, cipher, server_name }| Tls { version, cipher, server_name });
         Self { address, port, country, protocol, tls }
     }
+
+    /// The worker that has called this one, where a worker has: then the client is the one that asked that worker. For a message of a queue
+    /// or a schedule, where nobody asked it, the address is `127.0.0.1` and the port 0.
+    #[must_use]
+    pub fn caller() -> Option<String> {
+        host::caller()
+    }
 }
 
 /// A certificate with which the client has proven who it is: the node has verified it. Nothing that a client writes has a part in it.

@@ -166,24 +166,71 @@ impl<'a> Origin<'a> {
     /// # Errors
     /// The name is no host name, the worker may not ask this origin, or the origin does not answer.
     pub async fn fetch<B: Into<Body>>(&self, request: Request<B>) -> std::result::Result<Response, FetchError> {
-        let (mut parts, body) = request.into_parts();
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
-        uri.authority = Some(self.authority()?);
-        uri.path_and_query = parts.uri.path_and_query().cloned().or(Some(PathAndQuery::from_static("/")));
-        parts.uri = http::Uri::from_parts(uri).map_err(|error| FetchError::invalid(error.to_string()))?;
-        fetch(Request::from_parts(parts, body)).await
+        fetch_from(authority(self.name, "origin")?, request).await
+    }
+}
+
+/// Another worker that `eyot.toml` lists as `[[service]]`, asked by its name: it runs beside this one, and no connection is made.
+///
+/// What goes wrong there is an answer, 500, 503 or 504 with the field `eyot-error`, as its clients would get it.
+///
+/// ```no_run
+/// use eyot_sdk::prelude::*;
+///
+/// async fn handle() -> Result<Response> {
+///     let request = Request::get("/prices/tea").body(Body::empty()).map_err(FetchError::from)?;
+///     Ok(Service::named("prices").fetch(request).await?)
+/// }
+/// # fn main() {}
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service<'a> {
+    name: &'a str,
+}
+
+impl<'a> Service<'a> {
+    /// The worker of this name.
+    #[must_use]
+    pub fn named(name: &'a str) -> Self {
+        Self { name }
     }
 
-    /// The name as a host: what the node maps to the origin.
-    fn authority(&self) -> std::result::Result<Authority, FetchError> {
-        let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        if self.name.is_empty() || !self.name.bytes().all(is_label) {
-            return Err(FetchError::invalid(format!("{:?} is no name of an origin", self.name)));
-        }
-        let host = format!("{}.origin.internal", self.name);
-        Authority::try_from(host).map_err(|error| FetchError::invalid(error.to_string()))
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.name
     }
+
+    /// Sends a request to it. Only path and query of its URI count, so the client's own request can be passed on.
+    ///
+    /// # Errors
+    /// The name is no host name, this worker may not call that one, most calls have failed lately, or workers call each other in a circle.
+    pub async fn fetch<B: Into<Body>>(&self, request: Request<B>) -> std::result::Result<Response, FetchError> {
+        fetch_from(authority(self.name, "worker")?, request).await
+    }
+}
+
+async fn fetch_from<B: Into<Body>>(
+    authority: Authority,
+    request: Request<B>,
+) -> std::result::Result<Response, FetchError> {
+    let (mut parts, body) = request.into_parts();
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority);
+    uri.path_and_query = parts.uri.path_and_query().cloned().or(Some(PathAndQuery::from_static("/")));
+    parts.uri = http::Uri::from_parts(uri).map_err(|error| FetchError::invalid(error.to_string()))?;
+    fetch(Request::from_parts(parts, body)).await
+}
+
+/// The name of an origin or of a worker as a host: what the node maps to it.
+fn authority(name: &str, kind: &str) -> std::result::Result<Authority, FetchError> {
+    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if name.is_empty() || !name.bytes().all(is_label) {
+        return Err(FetchError::invalid(format!("{name:?} is no name of an origin or a worker")));
+    }
+    let host = format!("{name}.{kind}.internal");
+    Authority::try_from(host).map_err(|error| FetchError::invalid(error.to_string()))
 }
 
 /// Why a request brought no response.
@@ -256,17 +303,18 @@ impl IntoResponse for FetchError {
 
 #[cfg(test)]
 mod tests {
-    use super::Origin;
+    use super::authority;
 
     #[test]
-    fn an_origin_is_reached_by_its_name() {
-        assert_eq!(Origin::named("api").authority().unwrap().as_str(), "api.origin.internal");
+    fn origins_and_workers_are_reached_by_their_names() {
+        assert_eq!(authority("api", "origin").unwrap().as_str(), "api.origin.internal");
+        assert_eq!(authority("api", "worker").unwrap().as_str(), "api.worker.internal");
     }
 
     #[test]
     fn a_name_that_would_lead_elsewhere_is_refused() {
         for name in ["a/b", "evil.example/", "user@host", "a b", "a:80#", "", "a?b", "a\r\nhost: b"] {
-            assert!(Origin::named(name).authority().is_err(), "{name:?}");
+            assert!(authority(name, "origin").is_err(), "{name:?}");
         }
     }
 }

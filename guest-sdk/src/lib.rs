@@ -14,7 +14,7 @@
 //!
 //! Handlers, extractors, responses and the router are axum's: what its documentation says holds here. On top of them come
 //! [`Identity`] and [`Claims`] (who the caller is), [`Client`] and [`Certificate`] (where it is, and what it has proven), [`Languages`] and [`Accept`] (what it reads), [`Config`]
-//! (the worker's settings), [`Namespace`] (its keys and values), [`Queue`] (work for later, which [`consume!`] takes up), [`schedule!`] (work at times), [`fetch`](fetch()) and [`Origin`] (requests out), and the `log` macros.
+//! (the worker's settings), [`Namespace`] (its keys and values), [`Queue`] (work for later, which [`consume!`] takes up), [`schedule!`] (work at times), [`fetch`](fetch()), [`Origin`] and [`Service`] (requests out, to servers and to other workers), and the `log` macros.
 //!
 //! A response body is streamed where it is made of a stream: `Body::from_stream(stream)`, with [`stream`] to make one and
 //! [`sleep`] to wait. Work that the response does not need goes to [`spawn`] and runs on after it.
@@ -60,7 +60,7 @@ pub use wstd::rand;
 pub use accept::Accept;
 pub use client::{AlternativeName, Certificate, Client, NoCertificate, Tls};
 pub use config::{Config, ConfigError};
-pub use fetch::{FetchError, Origin, fetch};
+pub use fetch::{FetchError, Origin, Service, fetch};
 #[cfg(feature = "json")]
 pub use identity::Claims;
 pub use identity::{Identity, IdentityRejection};
@@ -117,7 +117,7 @@ pub mod prelude {
     pub use crate::Languages;
     pub use crate::{
         Batch, Client, Config, Due, FetchError, Identity, KvError, Message, Namespace, NewMessage, Origin, PutOptions,
-        Queue, QueueError, Result, consume, fetch, schedule, serve,
+        Queue, QueueError, Result, Service, consume, fetch, schedule, serve,
     };
 }
 

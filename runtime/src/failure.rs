@@ -232,6 +232,19 @@ pub enum Failure {
         limit: u64,
     },
 
+    /// Limit `call_depth`: workers call each other, maybe in a circle.
+    #[error("{limit} workers have called one another already: they may call in a circle")]
+    CallsTooDeep {
+        /// How many may.
+        limit: u64,
+    },
+    /// Most calls of a worker have failed lately, so that its caller makes none for a while.
+    #[error("the circuit breaker of service {service} is open: most calls have failed lately")]
+    BreakerOpen {
+        /// The worker that would be called.
+        service: String,
+    },
+
     /// The worker or the node is at its concurrency limit.
     #[error("overloaded: {reason}")]
     Overloaded {
@@ -284,11 +297,12 @@ impl Failure {
             | Self::OriginTls(_)
             | Self::OriginCertificate(_)
             | Self::OriginReset(_)
-            | Self::OriginInvalid(_) => 502,
+            | Self::OriginInvalid(_)
+            | Self::BreakerOpen { .. } => 502,
             Self::Overloaded { .. } => 503,
             Self::UpgradeUnavailable { .. } => 501,
             Self::WorkerTimeout { .. } | Self::OriginTimeout { .. } => 504,
-            Self::LoopDetected { .. } => 508,
+            Self::LoopDetected { .. } | Self::CallsTooDeep { .. } => 508,
         }
     }
 
@@ -359,7 +373,8 @@ impl Failure {
             Self::OriginReset(_) => "origin_reset",
             Self::OriginInvalid(_) => "origin_invalid",
             Self::OriginTimeout { .. } => "origin_timeout",
-            Self::LoopDetected { .. } => "loop_detected",
+            Self::LoopDetected { .. } | Self::CallsTooDeep { .. } => "loop_detected",
+            Self::BreakerOpen { .. } => "breaker_open",
             Self::Overloaded { .. } => "overloaded",
             Self::Internal(_) => "internal",
         }
@@ -399,7 +414,9 @@ impl Failure {
             | Self::WorkerTimeout { .. }
             | Self::WorkerStreamTimeout { .. }
             | Self::WorkerWaitUntilExceeded { .. }
-            | Self::EgressDenied(_) => Fault::Worker,
+            | Self::EgressDenied(_)
+            | Self::CallsTooDeep { .. }
+            | Self::BreakerOpen { .. } => Fault::Worker,
             Self::OriginDns(_)
             | Self::OriginRefused(_)
             | Self::OriginTls(_)

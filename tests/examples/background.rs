@@ -10,7 +10,7 @@ use crate::harness::origin::{OK, Origin};
 use crate::harness::{Node, client, eyot, root, until};
 
 impl Dev {
-    fn ask(&self, method: &str, worker: &str, path: &str) -> reqwest::blocking::RequestBuilder {
+    pub(super) fn ask(&self, method: &str, worker: &str, path: &str) -> reqwest::blocking::RequestBuilder {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let method = method.parse().expect("a method");
         client().request(method, url).header("host", format!("{worker}.localhost"))

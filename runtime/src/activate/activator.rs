@@ -201,8 +201,9 @@ impl Activator {
         let table = RouteTable::build(routes)?;
         let workers = served.iter().flat_map(|served| &served.versions).map(|(worker, _)| Arc::clone(worker)).collect();
         let (queues, schedules) = (destinations.queues(), destinations.schedules());
+        let callable = destinations.callable();
         let egress = ground.egress.clone();
-        let active = Active { routes: table, destinations: resolved, workers, queues, schedules, egress };
+        let active = Active { routes: table, destinations: resolved, workers, queues, schedules, callable, egress };
         Ok(complete.then_some(active))
     }
 

@@ -31,6 +31,8 @@ pub struct Active {
     pub queues: HashMap<QueueName, Consumed>,
     /// What they do at times.
     pub schedules: HashMap<ScheduleName, Planned>,
+    /// Those that other workers may call, by name.
+    pub callable: HashMap<Arc<str>, Callable>,
     /// One for each core, with connection pools of its own.
     pub egress: Vec<Egress>,
 }
@@ -75,6 +77,15 @@ pub struct Planned {
     pub schedule: Arc<config::Schedule>,
     /// Who does it.
     pub by: Arc<Split>,
+}
+
+/// A worker that others may call.
+#[derive(Clone)]
+pub struct Callable {
+    /// Who answers.
+    pub by: Arc<Split>,
+    /// The workers that may, by the version that decides about its worker's routes.
+    pub callers: Arc<[String]>,
 }
 
 /// Where a route leads, with all names resolved.

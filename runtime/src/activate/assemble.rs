@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::active::{Consumed, Destination, Planned, Target, Worker};
+use super::active::{Callable, Consumed, Destination, Planned, Target, Worker};
 use super::split::Split;
 use crate::auth::Verifier;
 use crate::config::{self, Diagnostic};
@@ -112,6 +112,16 @@ impl<'a> Destinations<'a> {
             worker.queues.iter().map(consumed).collect::<Vec<_>>()
         };
         self.workers.values().flat_map(of).map(|consumed| (consumed.name.clone(), consumed)).collect()
+    }
+
+    /// The workers that others may call.
+    pub(super) fn callable(&self) -> HashMap<Arc<str>, Callable> {
+        let may_be = self.workers.values().filter(|(worker, _)| !worker.callers.is_empty());
+        let callable = may_be.map(|(worker, split)| {
+            let callable = Callable { by: Arc::clone(split), callers: worker.callers.clone().into() };
+            (worker.name.as_str().into(), callable)
+        });
+        callable.collect()
     }
 
     /// What workers do at times.

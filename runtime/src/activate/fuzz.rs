@@ -168,6 +168,8 @@ fn worker() -> config::Worker {
         queues: Vec::new(),
         sends: Vec::new(),
         schedules: Vec::new(),
+        services: Vec::new(),
+        callers: Vec::new(),
         rollout: Default::default(),
         routes: Vec::new(),
         limits,
@@ -184,17 +186,19 @@ fn invocation<'a>(node: &Node, prepared: &'a Arc<Prepared>) -> Invocation<'a> {
             identity: None,
             client: Arc::new(Client { address, local: address, tls: None, certificate: None }),
             protocol: http::Version::HTTP_11,
+            caller: None,
         }),
         request_id: RequestId::fresh(),
         trace: Trace::root(),
         tracer: None,
         passed: node.egress.pass(&http::HeaderMap::new(), 4).expect("it has passed nobody"),
+        calls: None,
     };
     let isolate = sandbox::find(prepared, Start::Warm, &usage);
     let mut request = http::Request::new(Body::from(bytes::Bytes::from_static(b"a body")));
     *request.uri_mut() = http::Uri::from_static("http://fuzz.test/path?query");
     let (egress, ledger) = (node.egress.clone(), Box::new(Nobody));
-    Invocation { prepared, isolate, event, egress, usage, request, body_failure: None, ledger }
+    Invocation { prepared, isolate, event, egress, usage, request, body_failure: None, deadline: None, ledger }
 }
 
 /// Nothing is counted here.

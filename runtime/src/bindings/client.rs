@@ -21,6 +21,11 @@ impl Host for Guest {
         })
     }
 
+    fn caller(&mut self) -> wasmtime::Result<Option<String>> {
+        let Some(AskedBy { caller, .. }) = self.asked_by() else { return Err(nobody()) };
+        Ok(caller.as_deref().map(str::to_owned))
+    }
+
     fn certificate(&mut self) -> wasmtime::Result<Option<ClientCertificate>> {
         let Some(AskedBy { client, .. }) = self.asked_by() else { return Err(nobody()) };
         Ok(client.certificate.as_ref().map(|certificate| ClientCertificate {

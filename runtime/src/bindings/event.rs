@@ -18,6 +18,8 @@ pub struct Event {
     pub tracer: Option<crate::observe::Tracer>,
     /// The nodes that it has passed, for subrequests to tell.
     pub passed: crate::egress::Passed,
+    /// What it takes to call other workers, if it may call any.
+    pub calls: Option<Box<super::Calls>>,
 }
 
 /// Who sent a request.
@@ -29,4 +31,6 @@ pub struct AskedBy {
     pub client: Arc<Client>,
     /// HTTP/1.0, HTTP/1.1, HTTP/2 or HTTP/3.
     pub protocol: ::http::Version,
+    /// The worker that has called this one on behalf of whoever sent it.
+    pub caller: Option<Arc<str>>,
 }

@@ -13,6 +13,7 @@ use wasmtime_wasi_io::IoView;
 
 use super::held::is_charged;
 use super::log::Output;
+use super::service::{Services, services};
 use super::{AskedBy, Batch, Delivered, Event, Granted, Meter, Outbound, Queueing, Usage, WorkerShare};
 use crate::config::{self, WorkerLimits};
 use crate::egress::{Egress, Policy};
@@ -49,6 +50,8 @@ pub struct Capabilities {
     pub has_schedules: bool,
     /// The queues that it works off or sends to, if there are any.
     pub(super) queueing: Option<Queueing>,
+    /// The workers that it may call.
+    pub(super) services: Services,
     env: Vec<(String, String)>,
     config: BTreeMap<String, String>,
     /// The configuration with the secrets, of which a value may change while isolates run.
@@ -79,6 +82,7 @@ impl Capabilities {
             trap_on_grow_failure: worker.trap_on_grow_failure,
             policy: Arc::new(policy),
             log,
+            services: services(worker, metrics.services()),
             metrics,
             kv: kv.filter(|_| !worker.kv.is_empty()).map(|kv| Arc::new(Granted::new(worker, kv))),
             is_asked: worker.routes.iter().any(|route| route.place.line > 0),
@@ -89,6 +93,12 @@ impl Capabilities {
             config: worker.config.clone(),
             answers: ArcSwap::from_pointee(variables(&worker.config)),
         }
+    }
+
+    /// Whether it may call other workers.
+    #[must_use]
+    pub fn calls_others(&self) -> bool {
+        !self.services.is_empty()
     }
 
     /// From now on `wasi:config/store` answers these secrets, too, in isolates that run as well.

@@ -1,4 +1,4 @@
-//! `wasi:http/outgoing-handler` and `wasi:http/client`: subrequests, counted and sent through egress.
+//! `wasi:http/outgoing-handler` and `wasi:http/client`: subrequests, counted and sent through egress, or to another worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::{Capabilities, Event, Usage};
+use super::{Capabilities, Event, Usage, service};
 use crate::config::WorkerLimits;
-use crate::egress::{Egress, Subrequest, Timeouts};
+use crate::egress::{Egress, Subrequest, Timeouts, worker_of};
 use crate::failure::{Failure, Wait};
 use crate::http::Body;
 use crate::observe::Call;
@@ -96,22 +96,22 @@ impl WasiHttpHooks for Outbound {
             Ok(waiting) => waiting,
             Err(failure) => return Box::new(std::future::ready(Err(error_of(&failure)))),
         };
-        let (method, uri) = (request.method(), request.uri());
-        let Errand { event, egress, .. } = errand;
-        let (call, trace) = Call::begin(event.tracer.as_ref(), &event.trace, method, || egress.url(uri));
-        let subrequest = Subrequest {
-            request: request.map(Body::boxed),
-            timeouts: timeouts(options, capabilities.limits.wall_time),
-            trace,
-            passed: event.passed.clone(),
-        };
-        let fetch = egress.fetch(&capabilities.policy, subrequest);
+        let timeouts = timeouts(options, capabilities.limits.wall_time);
+        let (event, request) = (&errand.event, request.map(Body::boxed));
+        let asked = worker_of(request.uri()).map(|worker| match worker {
+            Some(worker) => Asked::Worker(service::call(capabilities, event, &worker, request, timeouts.first_byte)),
+            None => Asked::Host(subrequest(&errand.egress, capabilities, event, request, timeouts)),
+        });
         let capabilities = Arc::clone(capabilities);
         Box::new(async move {
             // The permit is for waiting: it is given back when the head is there.
             let _permit = waiting.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
-            let response = fetch.await;
-            call.ended(response.as_ref().map(|response| response.status().as_u16()).map_err(Failure::code));
+            let response = match asked {
+                Ok(Asked::Host(response)) => response.await,
+                // Boxed: few call others, and the future of each subrequest has room for this.
+                Ok(Asked::Worker(response)) => Box::pin(response).await,
+                Err(failure) => Err(failure),
+            };
             let response = response.map_err(|failure| {
                 tell(&capabilities, &failure);
                 error_of(&failure)
@@ -136,6 +136,31 @@ impl WasiHttpHooks for Outbound {
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK
+    }
+}
+
+/// What a subrequest asks.
+enum Asked<W, H> {
+    Worker(W),
+    Host(H),
+}
+
+/// A request that leaves the node.
+fn subrequest(
+    egress: &Egress,
+    capabilities: &Capabilities,
+    event: &Event,
+    request: http::Request<Body>,
+    timeouts: Timeouts,
+) -> impl Future<Output = Result<http::Response<Body>, Failure>> + Send + use<> {
+    let url = || egress.url(request.uri());
+    let (call, trace) = Call::begin(event.tracer.as_ref(), &event.trace, request.method(), url);
+    let subrequest = Subrequest { timeouts, trace, passed: event.passed.clone(), request };
+    let response = egress.fetch(&capabilities.policy, subrequest);
+    async move {
+        let response = response.await;
+        call.ended(response.as_ref().map(|response| response.status().as_u16()).map_err(Failure::code));
+        response
     }
 }
 
@@ -173,7 +198,8 @@ fn error_of(failure: &Failure) -> Error {
         Failure::OriginInvalid(_) => Error::HttpProtocolError,
         Failure::OriginTimeout { wait: Wait::Connection, .. } => Error::ConnectionTimeout,
         Failure::OriginTimeout { wait: Wait::Head | Wait::Body, .. } => Error::HttpResponseTimeout,
-        Failure::LoopDetected { .. } => Error::LoopDetected,
+        Failure::LoopDetected { .. } | Failure::CallsTooDeep { .. } => Error::LoopDetected,
+        Failure::BreakerOpen { .. } => Error::DestinationUnavailable,
         Failure::BadRequest(_) => Error::HttpRequestUriInvalid,
         other => Error::InternalError(Some(other.code().to_owned())),
     }

@@ -18,6 +18,7 @@ mod memory;
 mod meter;
 mod outcome;
 mod queue;
+mod service;
 
 /// The host side of `guest-sdk/wit`.
 mod worker {
@@ -74,3 +75,4 @@ pub use meter::{Meter, Usage};
 pub use outcome::{bounded, failure_after_head, failure_of};
 pub use queue::{Batch, Delivered, Queueing, Verdict};
 pub use scheduled::{Scheduled, ScheduledPre};
+pub use service::{BoxFuture, Calls, Invoke, ServiceCall};

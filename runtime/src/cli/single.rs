@@ -200,6 +200,8 @@ pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) ->
         queues: Vec::new(),
         sends: Vec::new(),
         schedules: Vec::new(),
+        services: Vec::new(),
+        callers: Vec::new(),
         rollout: Default::default(),
         routes: Vec::new(),
         limits: asked.limits.worker_defaults(),

@@ -52,6 +52,16 @@ pub(super) fn is_identifier(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
+/// A share of all, 0 to less than 1.
+pub(super) fn share(text: &str) -> Result<f64, Wrong> {
+    let help = "write, for example, \"5%\"";
+    let number = text.strip_suffix('%').ok_or_else(|| Wrong::new("a share of all is in percent", help))?;
+    match number.trim().parse::<f64>() {
+        Ok(percent) if (0.0..100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err(Wrong::new("this is not a share from 0% to less than 100%", help)),
+    }
+}
+
 /// Whether isolates are asked again.
 pub(super) fn is_reused(text: &str) -> Result<bool, Wrong> {
     match text {

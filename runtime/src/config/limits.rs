@@ -304,6 +304,8 @@ limits! {
         origin_queue_wait: Time or 0,
         /// How often a request may leave this node.
         loop_hops: Count,
+        /// Workers that call one another for one request.
+        call_depth: Count,
         /// The time to finish after SIGTERM.
         drain: Time or 0,
         /// How long the node still serves after SIGTERM, not ready.

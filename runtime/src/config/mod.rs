@@ -30,6 +30,7 @@ mod rollout;
 mod route;
 mod schedule;
 mod schema;
+mod service;
 mod target;
 mod units;
 mod worker;
@@ -55,6 +56,7 @@ pub use rollout::{Rollout, Sticky};
 pub use route::{Methods, Route};
 pub use schedule::{CatchUp, Overlap, Schedule};
 pub use schema::Described;
+pub use service::Service;
 pub use target::{Location, Target};
 pub use worker::{AllowedHost, Build, Reading, Worker};
 

@@ -109,14 +109,14 @@ pub(super) fn read_queues(root: &Table<'_>) -> Vec<Queue> {
 fn read_queue(table: &Table<'_>) -> Option<(std::ops::Range<usize>, Queue)> {
     let name = table.required_with(NAME, form::name);
     let producers = table.list_with(PRODUCERS, form::name).unwrap_or_default();
-    let batch = count(table, BATCH, LARGEST_BATCH.0);
+    let batch = table.count(BATCH, 1..=LARGEST_BATCH.0);
     let bytes = table.optional_with(BATCH_BYTES, |text| match units::bytes(text)? {
         bytes if (1..=LARGEST_BATCH.1).contains(&bytes) => Ok(bytes),
         _ => Err(Wrong::new("a batch has 1 byte to 16 MiB", "write, for example, \"1MiB\"")),
     });
     let wait = table.optional_with(BATCH_WAIT, within(Duration::ZERO, HOUR));
-    let concurrency = count(table, CONCURRENCY, MOST_BATCHES);
-    let attempts = count(table, ATTEMPTS, MOST_ATTEMPTS);
+    let concurrency = table.count(CONCURRENCY, 1..=MOST_BATCHES);
+    let attempts = table.count(ATTEMPTS, 1..=MOST_ATTEMPTS);
     let retry = table.optional_with(RETRY, within(Duration::from_millis(1), DAY));
     let retry_max = table.optional_with(RETRY_MAX, within(Duration::from_millis(1), DAY));
     let lease = table.optional_with(LEASE, within(SECOND, 12 * HOUR));
@@ -156,30 +156,13 @@ fn read_queue(table: &Table<'_>) -> Option<(std::ops::Range<usize>, Queue)> {
 
 /// Each queue that the worker sends to, once.
 pub(super) fn read_sends(root: &Table<'_>) -> Vec<QueueAddress> {
-    let sends = root.list_with(SENDS, address).unwrap_or_default();
-    for (index, sent) in sends.iter().enumerate() {
-        if sends[..index].iter().any(|other| other.get_ref() == sent.get_ref()) {
-            let QueueAddress { worker, queue } = sent.get_ref();
-            root.source.fault(sent.span(), format!("`{worker}/{queue}` is listed twice"), "remove one of the two");
-        }
-    }
-    sends.into_iter().map(Spanned::into_inner).collect()
+    root.list_once(SENDS, address)
 }
 
 fn address(text: &str) -> Result<QueueAddress, Wrong> {
     let help = "write the worker that works it off and its name, \"mailer/mail\"";
     let (worker, queue) = text.split_once('/').ok_or_else(|| Wrong::new("it names no worker", help))?;
     Ok(QueueAddress { worker: form::name(worker)?, queue: form::name(queue)? })
-}
-
-fn count(table: &Table<'_>, key: Key, most: u32) -> Option<u32> {
-    let found = table.optional::<u32>(key)?;
-    if !(1..=most).contains(found.get_ref()) {
-        let message = format!("`{}` is {}, and may be 1 to {most}", key.name, found.get_ref());
-        table.source.fault(found.span(), message, format!("write, for example, {} = {}", key.name, key.example));
-        return None;
-    }
-    Some(found.into_inner())
 }
 
 fn within(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration, Wrong> {

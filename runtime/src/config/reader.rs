@@ -7,7 +7,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::Read as _;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -219,6 +219,30 @@ impl<'a> Table<'a> {
             return Some(Vec::new());
         };
         Some(items.iter().filter_map(|item| self.parsed(key, item, &parse)).collect())
+    }
+
+    /// The same where nothing may stand there twice.
+    pub(super) fn list_once<T: PartialEq>(&self, key: Key, parse: impl Fn(&str) -> Result<T, Wrong>) -> Vec<T> {
+        let items = self.list_with(key, parse).unwrap_or_default();
+        for (index, item) in items.iter().enumerate() {
+            if items[..index].iter().any(|other| other.get_ref() == item.get_ref()) {
+                let message = format!("it stands in `{}` twice", key.name);
+                self.source.fault(item.span(), message, "remove one of the two");
+            }
+        }
+        items.into_iter().map(Spanned::into_inner).collect()
+    }
+
+    /// A number within these bounds.
+    pub(super) fn count(&self, key: Key, bounds: RangeInclusive<u32>) -> Option<u32> {
+        let found = self.optional::<u32>(key)?;
+        if !bounds.contains(found.get_ref()) {
+            let (least, most) = bounds.into_inner();
+            let message = format!("`{}` is {}, and may be {least} to {most}", key.name, found.get_ref());
+            self.source.fault(found.span(), message, format!("write, for example, {} = {}", key.name, key.example));
+            return None;
+        }
+        Some(found.into_inner())
     }
 
     pub(super) fn table(&self, name: &'static str, example: &'static str) -> Option<Self> {

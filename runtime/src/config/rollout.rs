@@ -62,7 +62,7 @@ pub(super) fn read_rollout(root: &Table<'_>) -> Rollout {
     let default = Rollout::default();
     let Some(table) = root.table("rollout", "{ max_failures = \"5%\" }") else { return default };
     let sticky = table.optional_with(STICKY, sticky).map(Spanned::into_inner);
-    let max_failures = table.optional_with(FAILURES, or_off(failures)).map(Spanned::into_inner);
+    let max_failures = table.optional_with(FAILURES, or_off(form::share)).map(Spanned::into_inner);
     let max_p99 = table.optional_with(P99, or_off(units::positive_time)).map(Spanned::into_inner);
     let window = table.optional_with(WINDOW, window).map(Spanned::into_inner);
     let requests = table.optional::<u64>(REQUESTS);
@@ -97,15 +97,6 @@ fn or_off<T>(parse: fn(&str) -> Result<T, Wrong>) -> impl Fn(&str) -> Result<Opt
     move |text| if text == "off" { Ok(None) } else { parse(text).map(Some) }
 }
 
-fn failures(text: &str) -> Result<f64, Wrong> {
-    let help = "write, for example, \"5%\", or \"off\"";
-    let number = text.strip_suffix('%').ok_or_else(|| Wrong::new("a share of all requests is in percent", help))?;
-    match number.trim().parse::<f64>() {
-        Ok(percent) if (0.0..100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err(Wrong::new("this is not a share from 0% to less than 100%", help)),
-    }
-}
-
 fn window(text: &str) -> Result<Duration, Wrong> {
     let time = units::positive_time(text)?;
     match (WINDOWS.0..=WINDOWS.1).contains(&time) {
@@ -132,13 +123,13 @@ mod tests {
 
     #[test]
     fn a_share_of_failures_is_in_percent_and_leaves_something_that_fails() {
-        assert_eq!(failures("5%"), Ok(0.05));
-        assert_eq!(failures("0%"), Ok(0.0));
-        assert_eq!(failures("99.9%").map(|share| (share * 1000.0).round()), Ok(999.0));
+        assert_eq!(form::share("5%"), Ok(0.05));
+        assert_eq!(form::share("0%"), Ok(0.0));
+        assert_eq!(form::share("99.9%").map(|share| (share * 1000.0).round()), Ok(999.0));
         for wrong in ["5", "0.05", "100%", "-1%", "%", "nan%", "inf%", "five%"] {
-            assert!(failures(wrong).is_err(), "{wrong}");
+            assert!(form::share(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(or_off(failures)("off"), Ok(None));
+        assert_eq!(or_off(form::share)("off"), Ok(None));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::reference::{Kind, Names, Reference};
 use super::rollout::{Rollout, read_rollout};
 use super::route::{AUTH, Route, read_own_route};
 use super::schedule::{Schedule, read_schedules};
+use super::service::{Service, read_callers, read_services};
 
 /// One worker as its author wrote it.
 #[derive(Clone, Debug)]
@@ -59,6 +60,10 @@ pub struct Worker {
     pub sends: Vec<QueueAddress>,
     /// What it does at times.
     pub schedules: Vec<Schedule>,
+    /// The workers that it calls.
+    pub services: Vec<Service>,
+    /// The workers that may call it.
+    pub callers: Vec<String>,
     /// How a new version comes to all of its requests.
     pub rollout: Rollout,
     /// Its routes. Without any, `eyot dev` serves it at `NAME.localhost`.
@@ -229,6 +234,7 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
     let routes = routes.iter().filter_map(|table| read_own_route(table, &name, own_name, references)).collect();
     let config: BTreeMap<_, _> = inner_all(root.strings("config", "{ greeting = \"hello\" }")).collect();
     Some(Worker {
+        services: read_services(root, &name),
         name,
         folder: source.absolute("."),
         component: PathBuf::new(),
@@ -240,10 +246,11 @@ fn read_parts(root: &Table<'_>, name: String, limits: &LimitTable, references: &
         own_auth,
         allow_addresses: allow_addresses.into_iter().flatten().map(Spanned::into_inner).collect(),
         secrets: read_secrets(root, &config),
-        kv: read_kv(root),
+        kv: root.list_once(KV, form::name),
         queues: read_queues(root),
         sends: read_sends(root),
         schedules: read_schedules(root),
+        callers: read_callers(root),
         rollout: read_rollout(root),
         config,
         routes,
@@ -280,18 +287,6 @@ fn read_secrets(root: &Table<'_>, config: &BTreeMap<String, String>) -> Vec<Stri
             () => continue,
         };
         root.source.fault(name.span(), message, "remove one of the two");
-    }
-    names.into_iter().map(Spanned::into_inner).collect()
-}
-
-/// Each namespace once.
-fn read_kv(root: &Table<'_>) -> Vec<String> {
-    let names = root.list_with(KV, form::name).unwrap_or_default();
-    for (index, name) in names.iter().enumerate() {
-        if names[..index].iter().any(|other| other.get_ref() == name.get_ref()) {
-            let message = format!("`{}` is listed twice in `kv`", name.get_ref());
-            root.source.fault(name.span(), message, "remove one of the two");
-        }
     }
     names.into_iter().map(Spanned::into_inner).collect()
 }

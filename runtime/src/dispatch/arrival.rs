@@ -48,6 +48,11 @@ impl Arrival {
         (Request::from_parts(parts, Self { body, over: empty, patience, last: last.clone() }), last)
     }
 
+    /// A body that comes from another worker: no connection depends on it.
+    pub(super) fn inside(body: Body) -> Self {
+        Self { over: body.is_end_stream(), body, patience: None, last: Last::default() }
+    }
+
     /// Wants nothing more of it: what is left is too much, too slow or no HTTP.
     pub(super) fn give_up(&mut self) {
         self.over = true;

@@ -43,6 +43,7 @@ pub(super) struct Exchange {
     head: Option<Box<HeaderMap>>,
     target: Option<Arc<TargetMetrics>>,
     route: Option<Arc<str>>,
+    caller: Option<Arc<str>>,
     run: Option<Run>,
     read: Option<Arc<AtomicU64>>,
     core: Arc<Core>,
@@ -76,6 +77,7 @@ impl Exchange {
             head: core.dispatcher.tails.keep(request.headers()),
             target: None,
             route: None,
+            caller: None,
             run: None,
             read: None,
             core: Arc::clone(core),
@@ -103,6 +105,12 @@ impl Exchange {
     pub(super) fn leads_to(&mut self, destination: &Destination) {
         self.target = Some(Arc::clone(&destination.metrics));
         self.route = Some(Arc::clone(&destination.pattern));
+    }
+
+    /// Another worker has called this one.
+    pub(super) fn is_called(&mut self, worker: &Worker, by: &Arc<str>) {
+        self.target = Some(worker.metrics.shared_target());
+        self.caller = Some(Arc::clone(by));
     }
 
     /// An isolate is about to run.
@@ -229,6 +237,7 @@ impl Exchange {
             worker: run.map(|run| &*run.worker.name),
             version: run.map(|run| &*run.worker.version),
             route: self.route.as_deref(),
+            caller: self.caller.as_deref(),
         };
         self.core.access.record(&record);
         self.core.dispatcher.tails.request(&record, self.head.as_deref());

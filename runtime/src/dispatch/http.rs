@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use ipnet::IpNet;
+use tokio::time::Instant;
 
 use super::admission::{NodeGate, Permit};
 use super::arrival::Arrival;
@@ -17,9 +18,9 @@ use super::held::Held;
 use super::respond::Detail;
 use super::{head, pace, redirect, respond};
 use crate::activate::{Activator, Active, Deployments, Target, Worker};
-use crate::auth::Identity;
 use crate::bindings::{AskedBy, Capabilities, Event, Usage};
 use crate::config::{NodeLimits, held};
+use crate::egress::Passed;
 use crate::failure::Failure;
 use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
@@ -145,7 +146,7 @@ impl Core {
     }
 
     async fn answer(
-        &self,
+        self: &Arc<Self>,
         exchange: &mut Exchange,
         client: &Arc<Client>,
         mut request: Request<Arrival>,
@@ -180,7 +181,15 @@ impl Core {
         match &destination.target {
             Target::Worker(split) => {
                 let worker = split.choose(request.headers(), caller.client.address.ip());
-                self.invoke(exchange, &active, worker, caller.client, identity, request).await
+                let address = caller.client.address.ip();
+                if !worker.allow_addresses.is_empty() && !contains(&worker.allow_addresses, address) {
+                    return Err(Failure::Forbidden("this client address is not allowed"));
+                }
+                let passed = active.egress[self.index].pass(request.headers(), shared.limits.loop_hops)?;
+                let (client, protocol) = (caller.client, request.version());
+                let asked_by = AskedBy { identity, client, protocol, caller: None };
+                let behalf = Behalf { asked_by, passed, depth: 0, deadline: None };
+                self.invoke(exchange, &active, worker, behalf, request).await
             }
             Target::Origin(origin) => {
                 let asked = Asked { caller: &caller, identity: identity.as_deref() };
@@ -207,20 +216,15 @@ impl Core {
     }
 
     /// Runs the request in an isolate of this version.
-    async fn invoke(
-        &self,
+    pub(super) async fn invoke(
+        self: &Arc<Self>,
         exchange: &mut Exchange,
         active: &Active,
         worker: &Arc<Worker>,
-        client: Arc<Client>,
-        identity: Option<Arc<Identity>>,
+        behalf: Behalf,
         request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
-        if !worker.allow_addresses.is_empty() && !contains(&worker.allow_addresses, client.address.ip()) {
-            return Err(Failure::Forbidden("this client address is not allowed"));
-        }
-        let egress = &active.egress[self.index];
-        let passed = egress.pass(request.headers(), self.dispatcher.limits.loop_hops)?;
+        let Behalf { asked_by, passed, depth, deadline } = behalf;
         let capabilities = &worker.capabilities;
         let (mut parts, arrival) = request.into_parts();
         strip_hop_by_hop(&mut parts.headers);
@@ -252,11 +256,12 @@ impl Core {
         let start = isolate.start;
         exchange.runs(worker, &usage, start);
         let event = Event {
-            asked_by: Some(AskedBy { identity, client: Arc::clone(&client), protocol: parts.version }),
+            asked_by: Some(asked_by),
             request_id: exchange.id.clone(),
             trace: exchange.trace.clone(),
             tracer: self.dispatcher.tracer.clone(),
             passed,
+            calls: self.calls(capabilities, capabilities.limits.wall_time, depth, deadline),
         };
         let ledger = Box::new(Held {
             permit,
@@ -270,15 +275,27 @@ impl Core {
             prepared,
             isolate,
             event,
-            egress: egress.clone(),
+            egress: active.egress[self.index].clone(),
             usage,
             request: Request::from_parts(parts, body),
+            deadline,
             body_failure,
             ledger,
         };
         let response = sandbox::run(invocation).await;
         if reads { broken.judge(response) } else { response }
     }
+}
+
+/// Who asks a worker.
+pub(super) struct Behalf {
+    pub(super) asked_by: AskedBy,
+    /// The nodes that the request has passed.
+    pub(super) passed: Passed,
+    /// So many workers have called one another to come here.
+    pub(super) depth: u64,
+    /// When the head of the answer must be there, if whoever asks waits no longer.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// All fields of a name go before the first new one comes, so that there can be several of them.

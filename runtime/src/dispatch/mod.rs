@@ -19,6 +19,7 @@ mod pace;
 mod pressure;
 mod redirect;
 mod respond;
+mod service;
 
 pub use admission::NodeGate;
 pub use background::{Serving, work};

@@ -16,6 +16,9 @@ use crate::http::is_public;
 /// The names below which a worker finds the origins of node.toml. They are never looked up.
 pub(super) const ORIGINS: &str = ".origin.internal";
 
+/// The names below which a worker finds the workers that it calls. They are never looked up either.
+pub(super) const WORKERS: &str = ".worker.internal";
+
 /// Name look-ups of one worker under way at once, on all cores: fewer than a core has for all workers, so that names which are slow
 /// to resolve hold up nobody but the worker that asks for them.
 const LOOKUPS: usize = 4;
@@ -91,6 +94,9 @@ impl Policy {
         if let Some(name) = host.strip_suffix(ORIGINS) {
             return self.origin(name, url.port());
         }
+        if host.ends_with(WORKERS) {
+            return Err(denied(format!("{host} is no host: it is a worker, which is called")));
+        }
         let default = if https { 443 } else { 80 };
         let port = url.port().unwrap_or(default);
         if port == 0 {
@@ -122,6 +128,28 @@ impl Policy {
         })?;
         Ok(Destination::Origin(origin.clone()))
     }
+}
+
+/// The worker that a URI names, if it names one: `http://NAME.worker.internal/`.
+///
+/// # Errors
+/// It names one by a URL that leads nowhere.
+pub fn worker_of(uri: &Uri) -> Result<Option<String>, Failure> {
+    let written = uri.host().unwrap_or_default().trim_end_matches('.').as_bytes();
+    let is_one = written.len().checked_sub(WORKERS.len()).is_some_and(|name| {
+        let (_, suffix) = written.split_at(name);
+        suffix.eq_ignore_ascii_case(WORKERS.as_bytes())
+    });
+    if !is_one {
+        return Ok(None);
+    }
+    let url = parse(uri)?;
+    let host = url.host_str().map(domain).transpose()?.unwrap_or_default();
+    let name = host.strip_suffix(WORKERS).ok_or_else(|| denied(format!("{host} is not a host name")))?;
+    if url.scheme() != "http" || url.port().is_some() {
+        return Err(denied(format!("a worker is called as http://{name}{WORKERS}/, without a port")));
+    }
+    Ok(Some(name.to_owned()))
 }
 
 fn denied(why: String) -> Failure {
@@ -242,6 +270,29 @@ mod tests {
         assert!(refused.contains("add origins = [\"db\"] to eyot.toml"), "{refused}");
         destination("http://api.origin.internal:81/").unwrap_err();
         destination("http://x.api.origin.internal/").unwrap_err();
+    }
+
+    #[test]
+    fn workers_are_called_by_name_and_never_looked_up() {
+        let called = |uri: &str| super::worker_of(&uri.parse().unwrap());
+        for uri in
+            ["http://prices.worker.internal/x", "http://Prices.Worker.Internal./", "http://prices.worker.internal:80/"]
+        {
+            assert_eq!(called(uri), Ok(Some("prices".to_owned())), "{uri}");
+        }
+        for uri in ["http://worker.internal/", "http://prices.worker.internal.evil/", "http://example.com/", "/path"] {
+            assert_eq!(called(uri), Ok(None), "{uri}");
+        }
+        for uri in [
+            "https://prices.worker.internal/",
+            "http://prices.worker.internal:81/",
+            "http://user@prices.worker.internal/",
+            "http://prices..worker.internal/",
+        ] {
+            called(uri).unwrap_err();
+        }
+        let open = Policy::new(Vec::new(), vec![entry("http://*.worker.internal")], true);
+        open.destination(&"http://prices.worker.internal/".parse().unwrap()).unwrap_err();
     }
 
     #[test]

@@ -95,6 +95,9 @@ pub struct Record<'a> {
     /// The route that led there, as configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
+    /// The worker that has called it, if one has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<&'a str>,
 }
 
 /// The access log of the node: its writer, from which each core takes an [`AccessLog`]. Dropping it writes what is left.
@@ -175,6 +178,9 @@ impl Record<'_> {
         write!(out, "  {:<8}", self.start.map_or("-", Start::as_str))?;
         if let (Some(worker), Some(version)) = (self.worker, self.version) {
             write!(out, " {dim}{}@{}{dim:#}", Escaped(worker), Escaped(version))?;
+        }
+        if let Some(caller) = self.caller {
+            write!(out, " {dim}called by {}{dim:#}", Escaped(caller))?;
         }
         if let Some(failure) = self.failure {
             write!(out, " {good}{failure}{good:#}")?;

@@ -76,6 +76,7 @@ fn observing_a_request_costs_less_than_a_microsecond() {
         worker: Some("hello"),
         version: Some("3f2a"),
         route: Some("hello.localhost/*"),
+        caller: None,
     };
     let mut line = Vec::with_capacity(1024);
     measured("a time as text", || {

@@ -11,6 +11,7 @@ mod loads;
 mod process;
 mod queues;
 mod schedules;
+mod services;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use loads::Loads;
 use process::Process;
 pub use queues::{Delivered, QueueMetrics};
 pub use schedules::ScheduleMetrics;
+pub use services::{Called, ServiceMetrics};
 
 /// Seconds, from what an edge answer takes to what a slow origin takes.
 const BUCKETS: [f64; 17] =
@@ -60,6 +62,7 @@ pub struct Metrics {
     acme_orders: AcmeOrders,
     queues: QueueMetrics,
     schedules: ScheduleMetrics,
+    services: ServiceMetrics,
     access_log_dropped: IntCounter,
     span_losses: SpanLosses,
     tasks: IntGaugeVec,
@@ -90,6 +93,7 @@ pub struct WorkerMetrics {
     log_dropped: Counters<1>,
     limits: Counters<2>,
     queues: QueueMetrics,
+    services: ServiceMetrics,
 }
 
 /// An isolate that exists; dropping it lowers `eyot_isolates_in_use`.
@@ -155,6 +159,7 @@ impl Metrics {
             acme_orders: AcmeOrders::register(&registry)?,
             queues: QueueMetrics::register(&registry)?,
             schedules: ScheduleMetrics::register(&registry)?,
+            services: ServiceMetrics::register(&registry)?,
             access_log_dropped: register(
                 &registry,
                 IntCounter::new("eyot_access_log_dropped_total", "Lines of the access log that were lost.")?,
@@ -218,6 +223,7 @@ impl Metrics {
                 log_dropped: self.log_dropped.clone(),
                 limits: self.limits.clone(),
                 queues: self.queues.clone(),
+                services: self.services.clone(),
             })
         };
         Arc::clone(workers.entry(name.to_owned()).or_insert_with(make))
@@ -327,6 +333,12 @@ impl TargetMetrics {
 }
 
 impl WorkerMetrics {
+    /// The same handle, to be kept.
+    #[must_use]
+    pub fn shared_target(&self) -> Arc<TargetMetrics> {
+        Arc::clone(&self.target)
+    }
+
     /// What is counted for every target.
     #[must_use]
     pub fn target(&self) -> &TargetMetrics {
@@ -346,6 +358,12 @@ impl WorkerMetrics {
     #[must_use]
     pub fn queues(&self) -> &QueueMetrics {
         &self.queues
+    }
+
+    /// What is counted of calls.
+    #[must_use]
+    pub fn services(&self) -> &ServiceMetrics {
+        &self.services
     }
 
     /// Counts output of the guest that was dropped.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot::{self, error::TryRecvError};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use wasmtime_wasi_http::WasiBody;
 
 use super::isolate::{Ask, Head, Question};
@@ -38,6 +38,8 @@ pub struct Invocation<'a> {
     pub request: http::Request<Body>,
     /// Set when the request body broke a limit of ours: the request ends with it, whatever the guest makes of it.
     pub body_failure: Option<oneshot::Receiver<Failure>>,
+    /// When whoever asks waits no longer for the head.
+    pub deadline: Option<Instant>,
     /// What the isolate holds.
     pub ledger: Box<dyn Ledger>,
 }
@@ -47,12 +49,14 @@ pub struct Invocation<'a> {
 /// # Errors
 /// Every way in which the guest ends without a response of its own.
 pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Failure> {
-    let Invocation { prepared, isolate, event, egress, usage, request, body_failure, ledger } = invocation;
+    let Invocation { prepared, isolate, event, egress, usage, request, body_failure, deadline, ledger } = invocation;
     let (give, head) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.limits);
     let question = Question { event, egress, ask: Ask::Request(request, give) };
     let mut isolate = Metered::new(isolate.isolate, question, prepared.id, Arc::clone(&usage), ledger);
-    let waiting = Waiting { head, body_failure, wall_time: limits.wall_time };
+    let left = deadline.map(|deadline| isolate.usage.age() + deadline.saturating_duration_since(Instant::now()));
+    let wall_time = left.map_or(limits.wall_time, |left| left.min(limits.wall_time));
+    let waiting = Waiting { head, body_failure, wall_time };
     let response = match waiting.for_head(&mut isolate, &limits).await {
         Ok(response) => response,
         Err(failure) => {

@@ -13,7 +13,7 @@ pub(super) struct Template {
 }
 
 /// The first one is taken where none is asked for.
-pub(super) static TEMPLATES: [Template; 11] = [
+pub(super) static TEMPLATES: [Template; 14] = [
     Template {
         name: "hello",
         what: "the smallest worker: five lines",
@@ -68,6 +68,21 @@ pub(super) static TEMPLATES: [Template; 11] = [
         name: "nightly-report",
         what: "what is added up by a schedule",
         files: include_dir!("$CARGO_MANIFEST_DIR/../examples/nightly-report"),
+    },
+    Template {
+        name: "storefront",
+        what: "a page made by calls of the workers catalog and prices",
+        files: include_dir!("$CARGO_MANIFEST_DIR/../examples/storefront"),
+    },
+    Template {
+        name: "catalog",
+        what: "what another worker calls for",
+        files: include_dir!("$CARGO_MANIFEST_DIR/../examples/catalog"),
+    },
+    Template {
+        name: "prices",
+        what: "a worker that fails now and then, for others to call",
+        files: include_dir!("$CARGO_MANIFEST_DIR/../examples/prices"),
     },
 ];
 

@@ -30,6 +30,7 @@ const WORKER: &str = r#"
 [build]
 [[queue]]
 [[schedule]]
+[[service]]
 [rollout]
 [auth]
 source = { x = 1 }

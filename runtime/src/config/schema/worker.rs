@@ -29,6 +29,10 @@ pub(super) struct Worker {
     sends: Option<Vec<QueueAddress>>,
     /// What the worker does at times.
     schedule: Option<Vec<Schedule>>,
+    /// The workers that this one calls, at `http://NAME.worker.internal/`. Those must name it among their `callers`.
+    service: Option<Vec<Service>>,
+    /// The workers that may call this one. Without it: none.
+    callers: Option<Vec<Name>>,
     /// The origins of node.toml that the worker may ask, at `http://NAME.origin.internal/`.
     origins: Option<Vec<Name>>,
     /// What else it may ask: `[scheme://]host[:port]`, https unless said otherwise. Without it: nothing.
@@ -120,6 +124,35 @@ enum CatchUp {
     Latest,
     All,
 }
+
+/// Another worker that the worker calls.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Service {
+    /// Its name.
+    worker: Name,
+    /// How long each call may take to the head of its answer, 10 minutes at most. Without it: as long as the caller itself has.
+    timeout: Option<Time>,
+    /// How often a call is made again that failed, if its method is idempotent and it has no content. Without it: never.
+    #[schemars(range(min = 0, max = 5))]
+    retries: Option<u32>,
+    /// So many calls are made again for each that is made. Without it: 20 %.
+    retry_budget: Option<Share>,
+    /// The share of calls that fail before none is made for a while. Without it: each call is made.
+    breaker: Option<Share>,
+    /// Of so many calls. Without it: 20.
+    #[schemars(range(min = 1, max = 1000))]
+    breaker_calls: Option<u32>,
+    /// For how long none is made. Without it: 5 s.
+    breaker_wait: Option<Time>,
+}
+
+/// A share of all, such as `20%`.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Share(#[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?%$"))] String);
 
 /// A queue of another worker.
 #[derive(JsonSchema)]

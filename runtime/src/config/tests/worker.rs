@@ -215,6 +215,72 @@ name = "plain"
 }
 
 #[test]
+fn services_are_read_with_their_values_and_what_is_left_out_is_as_the_page_says() {
+    let text = r#"name = "a"
+callers = ["b", "c"]
+[[service]]
+worker = "all"
+timeout = "10m"
+retries = 5
+retry_budget = "50%"
+breaker = "12.5%"
+breaker_calls = 1000
+breaker_wait = "1ms"
+[[service]]
+worker = "plain"
+"#;
+    let root = folder(&[("eyot.toml", text), ("a.wasm", "")]);
+    let worker = Worker::load(root.path(), &LimitTable::builtin()).unwrap();
+    assert_eq!(worker.callers, ["b", "c"]);
+    let [all, plain] = &worker.services[..] else { panic!("{:?}", worker.services) };
+    assert_eq!((all.timeout.unwrap().as_secs(), all.retries, all.breaker_calls), (600, 5, 1000));
+    assert_eq!((all.retry_budget, all.breaker, all.breaker_wait.as_millis()), (0.5, Some(0.125), 1));
+    assert_eq!((plain.timeout, plain.retries, plain.breaker, plain.breaker_calls), (None, 0, None, 20));
+    assert_eq!((plain.retry_budget, plain.breaker_wait.as_secs()), (0.2, 5));
+}
+
+#[test]
+fn what_no_service_can_be_is_a_fault_at_its_place() {
+    let text = r#"name = "a"
+callers = ["b", "b", "B"]
+[[service]]
+worker = "one"
+timeout = "11m"
+retries = 6
+retry_budget = "20"
+breaker = "100%"
+breaker_calls = 0
+[[service]]
+worker = "two"
+retry_budget = "20%"
+breaker_calls = 10
+breaker_wait = "1s"
+[[service]]
+worker = "two"
+[[service]]
+worker = "a"
+[[service]]
+timeout = "1s"
+"#;
+    let starts = [
+        "eyot.toml:2:17: it stands in `callers` twice",
+        "eyot.toml:2:22: bad `callers` \"B\"",
+        "eyot.toml:5:11: bad `timeout` \"11m\": it is 10 minutes at most",
+        "eyot.toml:6:11: `retries` is 6, and may be 0 to 5",
+        "eyot.toml:7:16: bad `retry_budget` \"20\"",
+        "eyot.toml:8:11: bad `breaker` \"100%\"",
+        "eyot.toml:9:17: `breaker_calls` is 0, and may be 1 to 1000",
+        "eyot.toml:12:16: `retry_budget` says nothing without `retries`",
+        "eyot.toml:13:17: `breaker_calls` says nothing without `breaker`",
+        "eyot.toml:14:16: `breaker_wait` says nothing without `breaker`",
+        "eyot.toml:16:10: there are two [[service]] with worker = `two`",
+        "eyot.toml:18:10: a worker is no service of its own",
+        "eyot.toml:19:1: ",
+    ];
+    assert_faults(&worker_faults(&[("eyot.toml", text), ("a.wasm", "")]), &starts);
+}
+
+#[test]
 fn what_no_queue_and_no_schedule_can_be_is_a_fault_at_its_place() {
     let text = r#"name = "a"
 sends = ["mail", "mailer/mail", "mailer/mail"]
@@ -244,7 +310,7 @@ catch_up = "some"
 "#;
     let starts = [
         "eyot.toml:2:10: bad `sends` \"mail\": it names no worker",
-        "eyot.toml:2:33: `mailer/mail` is listed twice",
+        "eyot.toml:2:33: it stands in `sends` twice",
         "eyot.toml:5:9: `batch` is 1001, and may be 1 to 1000",
         "eyot.toml:6:15: bad `batch_bytes` \"17MiB\"",
         "eyot.toml:7:15: `concurrency` is 0, and may be 1 to 64",

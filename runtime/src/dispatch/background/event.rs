@@ -45,7 +45,7 @@ impl Core {
     /// # Errors
     /// Every way in which it does not end well; the guest's own error is a [`Failure::WorkerError`].
     pub(super) async fn run_event(
-        &self,
+        self: &Arc<Self>,
         ready: &Ready,
         (id, trace): (&RequestId, &Trace),
         job: Job,
@@ -63,7 +63,7 @@ impl Core {
     }
 
     async fn work(
-        &self,
+        self: &Arc<Self>,
         ready: &Ready,
         (id, trace): (&RequestId, &Trace),
         job: Job,
@@ -78,6 +78,7 @@ impl Core {
             trace: trace.clone(),
             tracer: shared.tracer.clone(),
             passed: egress.pass(&HeaderMap::new(), shared.limits.loop_hops)?,
+            calls: self.calls(&worker.capabilities, worker.capabilities.event_limits.wall_time, 0, None),
         };
         sandbox::turn(&worker.capabilities).await;
         let ledger = Box::new(Held {

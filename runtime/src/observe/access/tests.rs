@@ -26,6 +26,7 @@ fn record<'a>(request_id: &'a RequestId, path: &'a str) -> Record<'a> {
         worker: Some("hello"),
         version: Some("3f2a"),
         route: Some("shop.example.com/*"),
+        caller: None,
     }
 }
 

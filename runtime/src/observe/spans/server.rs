@@ -50,6 +50,7 @@ impl Span {
         maybe("eyot.failure", record.failure.map(opentelemetry::Value::from));
         maybe("eyot.worker", record.worker.map(text));
         maybe("eyot.version", record.version.map(text));
+        maybe("eyot.caller", record.caller.map(text));
         maybe("eyot.start", record.start.map(|start| start.as_str().into()));
         maybe("eyot.cpu_us", record.cpu.map(|cpu| number(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX))));
         maybe("eyot.peak_memory_bytes", record.peak_memory.map(number));

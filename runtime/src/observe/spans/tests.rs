@@ -71,6 +71,7 @@ fn record<'a>(request_id: &'a RequestId, trace: &Trace) -> Record<'a> {
         worker: Some("hello"),
         version: Some("3f2a"),
         route: Some("shop.example.com/cart/*"),
+        caller: None,
     }
 }
 

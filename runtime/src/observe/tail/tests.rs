@@ -43,6 +43,7 @@ fn record<'a>(request_id: &'a RequestId, worker: Option<&'a str>, status: u16) -
         worker,
         version: worker.map(|_| "3"),
         route: None,
+        caller: None,
     }
 }
 

@@ -1,0 +1,270 @@
+//! Calls of other workers, at `http://NAME.worker.internal/`: no socket, no connection, but the times, the second tries and the caution
+//! of a call over a network, for the other worker has limits, versions and faults of its own.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures_util::{StreamExt as _, stream};
+use http::{Request, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, BodyStream, StreamBody};
+use recloser::{AsyncRecloser, Recloser};
+use tokio::time::{Instant, sleep, timeout};
+use tower::retry::budget::{Budget as _, TpsBudget};
+
+use super::{AskedBy, Capabilities, Event};
+use crate::config;
+use crate::egress::Passed;
+use crate::failure::Failure;
+use crate::http::{Body, strip_hop_by_hop, strip_ours};
+use crate::observe::id::X_REQUEST_ID;
+use crate::observe::{Call, Called, ServiceMetrics};
+
+/// Who makes calls: the dispatcher, which this room does not know.
+pub trait Invoke: Send + Sync {
+    /// Calls a worker; comes to the head of its answer. Whatever goes wrong there is an answer, too, as a client would get it.
+    ///
+    /// # Errors
+    /// The call could not be made.
+    fn call(self: Arc<Self>, call: ServiceCall) -> BoxFuture<Result<Response<Body>, Failure>>;
+}
+
+/// What is returned by a trait.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One call of a worker by another.
+pub struct ServiceCall {
+    /// Who is called.
+    pub worker: Arc<str>,
+    /// Who calls.
+    pub by: Arc<str>,
+    /// With an absolute URI. Its trace and the id of the request stand in its fields.
+    pub request: Request<Body>,
+    /// Who has asked the caller, if anybody has.
+    pub asked_by: Option<AskedBy>,
+    /// The nodes that the caller's request has passed.
+    pub passed: Passed,
+    /// So many workers have called one another, this call included.
+    pub depth: u64,
+    /// When the head of the answer must be there.
+    pub deadline: Instant,
+}
+
+/// What an invocation of a worker takes that calls others.
+#[derive(Clone)]
+pub struct Calls {
+    /// Who makes them.
+    pub invoke: Arc<dyn Invoke>,
+    /// So many workers have called one another to come here.
+    pub depth: u64,
+    /// Until then the worker has to answer.
+    pub deadline: Instant,
+}
+
+impl std::fmt::Debug for Calls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calls").field("depth", &self.depth).field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// The workers that one calls, by name.
+pub(super) type Services = HashMap<Arc<str>, Arc<Service>>;
+
+/// One of them, and how calls of it have gone lately: all cores know it together.
+pub(super) struct Service {
+    rule: config::Service,
+    name: Arc<str>,
+    budget: TpsBudget,
+    breaker: Option<AsyncRecloser>,
+    metrics: ServiceMetrics,
+}
+
+/// A call, which is counted when it is over, however it ends.
+struct Made<'a> {
+    service: &'a Service,
+    by: &'a str,
+    outcome: Called,
+}
+
+impl Made<'_> {
+    fn ended(mut self, outcome: Called) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        self.service.metrics.called(self.by, &self.service.name, self.outcome);
+    }
+}
+
+/// What calls deposit that are repeated is forgotten after so long; and so many may be repeated in a second by whoever seldom calls.
+const BUDGET: (Duration, u32) = (Duration::from_secs(10), 10);
+
+/// How long a call waits that is made again: long enough not to meet the same moment, short enough for whoever waits for it.
+const WAITS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
+/// A guest that is about to end the body of its request has done so after this.
+const BODY_WAIT: Duration = Duration::from_millis(50);
+
+/// After the wait of a breaker so many calls decide how it goes on.
+const PROBES: usize = 3;
+
+/// A call that came to nothing good.
+enum Failed {
+    /// To an answer that says so.
+    Answer(Response<Body>),
+    Call(Failure),
+}
+
+pub(super) fn services(worker: &config::Worker, metrics: &ServiceMetrics) -> Services {
+    let service = |rule: &config::Service| {
+        let name: Arc<str> = rule.worker.as_str().into();
+        let breaker = rule.breaker.map(|share| {
+            let breaker = Recloser::custom()
+                .error_rate(share)
+                .closed_len(rule.breaker_calls as usize)
+                .half_open_len(PROBES)
+                .open_wait(rule.breaker_wait);
+            AsyncRecloser::from(breaker.build())
+        });
+        let budget = TpsBudget::new(BUDGET.0, BUDGET.1, rule.retry_budget);
+        let service =
+            Service { rule: rule.clone(), name: Arc::clone(&name), budget, breaker, metrics: metrics.clone() };
+        (name, Arc::new(service))
+    };
+    worker.services.iter().map(service).collect()
+}
+
+/// Calls the worker of this name on behalf of another; `most` is how long the guest would wait for the head of the answer.
+pub(super) fn call(
+    capabilities: &Capabilities,
+    event: &Event,
+    name: &str,
+    request: Request<Body>,
+    most: Duration,
+) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<> {
+    let service = capabilities.services.get(name).cloned().ok_or_else(|| {
+        let help = format!("add [[service]] worker = \"{name}\" to eyot.toml");
+        Failure::EgressDenied(format!("worker {name} is not among what this worker may call; {help}"))
+    });
+    let (by, event) = (Arc::clone(&capabilities.worker), event.clone());
+    async move { service?.call(by, event, request, most).await }
+}
+
+impl Service {
+    async fn call(
+        &self,
+        by: Arc<str>,
+        event: Event,
+        request: Request<Body>,
+        most: Duration,
+    ) -> Result<Response<Body>, Failure> {
+        let Some(calls) = event.calls.as_deref() else {
+            return Err(Failure::EgressDenied("workers cannot be called here".to_owned()));
+        };
+        let now = Instant::now();
+        let given = now + self.rule.timeout.map_or(most, |timeout| most.min(timeout));
+        // A worker that has answered has no deadline any more: what it does after that has a limit of its own.
+        let deadline = if calls.deadline > now { calls.deadline.min(given) } else { given };
+        let (mut head, body) = request.into_parts();
+        // RFC 9110 §9.2.2.
+        let may_repeat = self.rule.retries > 0 && head.method.is_idempotent();
+        let body = begun(body, may_repeat).await;
+        strip_hop_by_hop(&mut head.headers);
+        strip_ours(&mut head.headers);
+        head.headers.insert(X_REQUEST_ID.clone(), event.request_id.header_value());
+        let again = may_repeat && body.is_end_stream();
+        let waits = ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).with_jitter();
+        let mut waits = waits.with_max_times(self.rule.retries as usize).build();
+        let mut request = Request::from_parts(head, body);
+        self.budget.deposit();
+        loop {
+            let next = if again { repeated(&request) } else { Request::default() };
+            let failed = match self.once(&by, &event, calls, request, deadline).await {
+                Ok(response) => return Ok(response),
+                // Nothing was called, and will not be.
+                Err(Failed::Call(failure)) => return Err(failure),
+                Err(Failed::Answer(response)) => response,
+            };
+            let wait = waits.next().filter(|wait| again && Instant::now() + *wait < deadline);
+            let Some(wait) = wait.filter(|_| self.budget.withdraw()) else { return Ok(failed) };
+            drop(failed);
+            self.metrics.called(&by, &self.name, Called::Retried);
+            sleep(wait).await;
+            request = next;
+        }
+    }
+
+    /// One call, if its breaker lets it be made.
+    async fn once(
+        &self,
+        by: &Arc<str>,
+        event: &Event,
+        calls: &Calls,
+        mut request: Request<Body>,
+        deadline: Instant,
+    ) -> Result<Response<Body>, Failed> {
+        let url = || Some(format!("http://{}.worker.internal{}", self.name, request.uri().path()));
+        let (span, trace) = Call::begin(event.tracer.as_ref(), &event.trace, request.method(), url);
+        trace.inject(request.headers_mut());
+        let call = ServiceCall {
+            worker: Arc::clone(&self.name),
+            by: Arc::clone(by),
+            request,
+            asked_by: event.asked_by.clone(),
+            passed: event.passed.clone(),
+            depth: calls.depth + 1,
+            deadline,
+        };
+        let made = Made { service: self, by, outcome: Called::Abandoned };
+        let asked = async {
+            match Arc::clone(&calls.invoke).call(call).await {
+                Ok(response) if response.status().is_server_error() => Err(Failed::Answer(response)),
+                answer => answer.map_err(Failed::Call),
+            }
+        };
+        let ended = match &self.breaker {
+            None => asked.await,
+            Some(breaker) => breaker.call(Box::pin(asked)).await.map_err(|error| match error {
+                recloser::Error::Inner(failed) => failed,
+                recloser::Error::Rejected => Failed::Call(Failure::BreakerOpen { service: self.name.to_string() }),
+            }),
+        };
+        let (outcome, status) = match &ended {
+            Ok(response) => (Called::Answered, Ok(response.status().as_u16())),
+            Err(Failed::Answer(response)) => (Called::Failed, Ok(response.status().as_u16())),
+            Err(Failed::Call(failure @ Failure::BreakerOpen { .. })) => (Called::Rejected, Err(failure.code())),
+            Err(Failed::Call(failure)) => (Called::Denied, Err(failure.code())),
+        };
+        made.ended(outcome);
+        span.ended(status);
+        ended
+    }
+}
+
+/// A guest opens a body, and ends it, for a request that has none; that is waited for where it decides whether the call may be repeated.
+async fn begun(mut body: Body, is_waited_for: bool) -> Body {
+    if body.is_end_stream() || body.size_hint().exact().is_some() {
+        return body;
+    }
+    let wait = if is_waited_for { BODY_WAIT } else { Duration::ZERO };
+    match timeout(wait, body.frame()).await {
+        Err(_) => body,
+        Ok(None) => Body::empty(),
+        Ok(Some(frame)) => Body::boxed(StreamBody::new(stream::iter([frame]).chain(BodyStream::new(body)))),
+    }
+}
+
+/// The same request, which has no content.
+fn repeated(request: &Request<Body>) -> Request<Body> {
+    let mut again = Request::new(Body::empty());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.version_mut() = request.version();
+    *again.headers_mut() = request.headers().clone();
+    again
+}

@@ -94,6 +94,25 @@ fn each_call_to_an_origin_is_a_span_that_is_exported_and_the_parent_that_the_ori
 }
 
 #[test]
+fn work_after_the_response_is_counted_and_has_a_span_of_its_own() {
+    let ((origin, _), (collector, exports)) = (server(), server());
+    let telemetry = format!("[telemetry]\notlp_endpoint = \"http://{collector}\"\n[limits]\nwait_until = \"300ms\"\n");
+    let mut node = node(origin, &telemetry);
+    let counted =
+        |outcome| node.metric("eyot_wait_until_total", &format!("outcome=\"{outcome}\",worker=\"fixture\""));
+    for path in ["/echo", "/background?ms=100", "/background?ms=20000"] {
+        assert_eq!(Answer::of(node.request("GET", path).header("traceparent", CALLER)).status, 200);
+    }
+    node.wait_until_idle();
+    assert_eq!((counted("done"), counted("failed")), (1.0, 1.0), "the third met its limit");
+    let seconds = node.metric("eyot_wait_until_seconds_total", "worker=\"fixture\"");
+    assert!((0.35..5.0).contains(&seconds), "{seconds}");
+    node.stop("-TERM");
+    let export = next(&exports);
+    assert!(has(&export, b"wait_until") && has(&export, b"worker_wait_until_exceeded"));
+}
+
+#[test]
 fn without_an_exporter_the_callers_span_stays_the_parent() {
     let (origin, requests) = server();
     let node = node(origin, "");

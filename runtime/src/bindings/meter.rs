@@ -25,6 +25,8 @@ pub struct Usage {
     /// Set at the first tick: from then on the thread's CPU clock is read in place of the wall clock.
     precise: AtomicBool,
     peak_memory: AtomicU64,
+    /// How long the guest went on when its response was over, in nanoseconds; 0 when it did not.
+    went_on: AtomicU64,
     epoch: Instant,
     /// The limit that was met first, though the guest may still be running.
     met: OnceLock<Failure>,
@@ -35,6 +37,9 @@ pub struct Usage {
 /// What a poll that has not met a tick can have taken at most, when ticks are rare; a larger wall time means that the host was not
 /// running us.
 const FIRST_SLICE: Duration = Duration::from_millis(5);
+
+/// A guest returns some time after it has ended its response; that is no work yet.
+const NOTHING: Duration = Duration::from_millis(1);
 
 impl Usage {
     /// Nothing used yet.
@@ -47,6 +52,7 @@ impl Usage {
             thread_began: AtomicU64::new(0),
             precise: AtomicBool::new(false),
             peak_memory: AtomicU64::new(0),
+            went_on: AtomicU64::new(0),
             epoch: Instant::now(),
             met: OnceLock::new(),
             failed: OnceLock::new(),
@@ -112,6 +118,19 @@ impl Usage {
     #[must_use]
     pub fn age(&self) -> Duration {
         self.epoch.elapsed()
+    }
+
+    /// The guest went on for so long when its response was over. What is next to nothing does not count.
+    pub fn goes_on(&self, took: Duration) {
+        if took >= NOTHING {
+            self.went_on.store(nanoseconds(took), Relaxed);
+        }
+    }
+
+    /// For how long it did, if it did.
+    #[must_use]
+    pub fn went_on(&self) -> Option<Duration> {
+        Some(Duration::from_nanos(self.went_on.load(Relaxed))).filter(|took| !took.is_zero())
     }
 
     /// A limit was met. What the guest makes of it is its affair; should it end without a response, this is why.

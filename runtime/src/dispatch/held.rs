@@ -7,7 +7,7 @@ use super::respond;
 use crate::activate::Worker;
 use crate::bindings::Usage;
 use crate::failure::Failure;
-use crate::observe::{InUse, RequestId, TraceId};
+use crate::observe::{After, InUse, RequestId, Trace, TraceId, Tracer};
 use crate::sandbox::Ledger;
 
 /// `P` is its permit.
@@ -17,13 +17,15 @@ pub(super) struct Held<P> {
     pub(super) worker: Arc<Worker>,
     pub(super) id: RequestId,
     pub(super) trace: TraceId,
+    /// Where a span is recorded, if its trace is: of work after the response.
+    pub(super) spans: Option<Box<(Tracer, Trace)>>,
     /// Of the request's body.
     pub(super) broken: Broken,
 }
 
 impl<P: Send> Ledger for Held<P> {
     fn close(self: Box<Self>, usage: &Usage, late: Option<&Failure>) {
-        let Self { permit: _held, in_use: _counted, worker, id, trace, broken } = *self;
+        let Self { permit: _held, in_use: _counted, worker, id, trace, spans, broken } = *self;
         let metrics = &worker.metrics;
         metrics.used(usage.cpu_time(), usage.peak_memory(), usage.age());
         if let Some(failure) = late.map(|late| broken.cause(late))
@@ -31,6 +33,13 @@ impl<P: Send> Ledger for Held<P> {
         {
             respond::tell(failure, &id, trace, Some(&*worker.name));
             metrics.target().failed(failure.code());
+        }
+        if let Some(took) = usage.went_on() {
+            metrics.went_on(took, late.is_some());
+            if let Some((tracer, request)) = spans.as_deref() {
+                let (worker, version, failure) = (&*worker.name, &*worker.version, late.map(Failure::code));
+                tracer.went_on(request, &After { worker, version, took, failure });
+            }
         }
         if let Some(met) = usage.met()
             && usage.failure().is_none()

@@ -24,7 +24,7 @@ use crate::egress::Passed;
 use crate::failure::Failure;
 use crate::http::{Body, Client, strip_hop_by_hop};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{AccessLog, Metrics, Start, Tails, TargetMetrics, Tracer};
+use crate::observe::{AccessLog, Metrics, Start, Tails, TargetMetrics, Trace, Tracer};
 use crate::sandbox::{self, Invocation};
 
 /// What all cores share.
@@ -206,6 +206,12 @@ impl Core {
         }
     }
 
+    /// Where the spans of this trace are recorded.
+    fn spans(&self, trace: &Trace) -> Option<Box<(Tracer, Trace)>> {
+        let tracer = self.dispatcher.tracer.as_ref().filter(|_| trace.is_sampled())?;
+        Some(Box::new((tracer.clone(), trace.clone())))
+    }
+
     pub(super) async fn admit(&self, worker: &Worker) -> Result<Permit, Failure> {
         let Capabilities { share, limits, .. } = &*worker.capabilities;
         let entered = self.dispatcher.gate.enter(share.id, limits).await;
@@ -269,6 +275,7 @@ impl Core {
             worker: Arc::clone(worker),
             id: exchange.id.clone(),
             trace: exchange.trace.id(),
+            spans: self.spans(&exchange.trace),
             broken: broken.clone(),
         });
         let invocation = Invocation {

@@ -55,6 +55,8 @@ pub struct Metrics {
     cpu: CounterVec,
     memory: CounterVec,
     log_dropped: Counters<1>,
+    went_on: Counters<2>,
+    went_on_for: CounterVec,
     limits: Counters<2>,
     connections: IntGauge,
     cuts: Counters<1>,
@@ -91,6 +93,8 @@ pub struct WorkerMetrics {
     memories: CounterVec,
     used: OnceLock<(Counter, Counter)>,
     log_dropped: Counters<1>,
+    went_on: Counters<2>,
+    went_on_for: CounterVec,
     limits: Counters<2>,
     queues: QueueMetrics,
     services: ServiceMetrics,
@@ -113,6 +117,7 @@ impl Metrics {
         )?;
         let build = gauges(&registry, "eyot_build_info", "What is running; always 1.", &["version", "wasmtime"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), wasmtime_environ::VERSION]).set(1);
+        let went_on_for = Opts::new("eyot_wait_until_seconds_total", "For how long they did.");
         let cpu = Opts::new("eyot_guest_cpu_seconds_total", "CPU time of guests.");
         let memory =
             Opts::new("eyot_guest_gigabyte_seconds_total", "Peak memory of isolates, times how long they lived.");
@@ -142,6 +147,13 @@ impl Metrics {
                 "Bytes of guest output past the limit.",
                 ["worker"],
             )?,
+            went_on: Counters::register(
+                &registry,
+                "eyot_wait_until_total",
+                "Invocations that went on when their response was over, by how they ended.",
+                ["worker", "outcome"],
+            )?,
+            went_on_for: register(&registry, CounterVec::new(went_on_for, &["worker"])?)?,
             limits: Counters::register(
                 &registry,
                 "eyot_limits_reached_total",
@@ -221,6 +233,8 @@ impl Metrics {
                 memories: self.memory.clone(),
                 used: OnceLock::new(),
                 log_dropped: self.log_dropped.clone(),
+                went_on: self.went_on.clone(),
+                went_on_for: self.went_on_for.clone(),
                 limits: self.limits.clone(),
                 queues: self.queues.clone(),
                 services: self.services.clone(),
@@ -369,6 +383,13 @@ impl WorkerMetrics {
     /// Counts output of the guest that was dropped.
     pub fn log_dropped(&self, bytes: u64) {
         self.log_dropped.of([&self.target.name]).inc_by(bytes);
+    }
+
+    /// Counts an invocation that went on for so long when its response was over.
+    pub fn went_on(&self, took: Duration, failed: bool) {
+        let name = &*self.target.name;
+        self.went_on.of([name, if failed { "failed" } else { "done" }]).inc();
+        self.went_on_for.with_label_values(&[name]).inc_by(took.as_secs_f64());
     }
 
     /// Counts a limit that was reached without ending the invocation; `code` is its code in limits.toml.

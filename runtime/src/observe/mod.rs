@@ -32,7 +32,7 @@ pub use metrics::{
     AcmeOrders, Called, Certificates, Delivered, InUse, Loads, Metrics, QueueMetrics, ServiceMetrics, Start, Target,
     TargetMetrics, WorkerMetrics,
 };
-pub use spans::{Call, Fired, Processed, SpanLosses, Tracer};
+pub use spans::{After, Call, Fired, Processed, SpanLosses, Tracer};
 pub use tail::{NoTail, Tails, Told};
 pub use task::spawn;
 pub use trace::{Trace, TraceId};

@@ -4,6 +4,7 @@
 //! processor, whose thread sends it. Without an endpoint there is no [`Tracer`]: nothing is recorded, and what is sent on names the
 //! caller's span as its parent.
 
+mod after;
 mod call;
 mod consumer;
 mod server;
@@ -26,6 +27,7 @@ use opentelemetry_sdk::trace::{
 };
 use prometheus::IntCounter;
 
+pub use after::After;
 pub use call::Call;
 pub use consumer::{Fired, Processed};
 

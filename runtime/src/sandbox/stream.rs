@@ -385,6 +385,9 @@ async fn drive(mut isolate: Metered, slot: Arc<Slot>, limits: Arc<WorkerLimits>)
         }
     })
     .await;
+    if let Some(over) = slot.lock().over {
+        isolate.usage.goes_on(over.elapsed());
+    }
 }
 
 /// What ends the guest next, and as what.

@@ -87,6 +87,7 @@ impl Core {
             worker: Arc::clone(worker),
             id: id.clone(),
             trace: trace.id(),
+            spans: None,
             broken: Broken::default(),
         });
         let isolate = sandbox::for_event(prepared, *start, usage);

@@ -326,3 +326,36 @@ fn paths_that_are_not_there_and_faulty_limits_end_with_2_and_say_so() {
     let output = eyot().args(["limits", "--limits"]).arg(&limits).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// What a command of the admin API says to `eyot dev`, which asks for no token.
+fn told(node: &Node, arguments: &[&str]) -> String {
+    let admin = format!("http://{}", node.admin.expect("an admin listener"));
+    let output = eyot().args(arguments).args(["--admin", &admin]).stdin(std::process::Stdio::null()).output();
+    let output = output.expect("it runs");
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {wrong}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn what_workers_keep_is_looked_at_and_changed_as_on_a_node_and_nothing_can_be_deployed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lines = "kv = [\"seen\"]\n[[queue]]\nname = \"jobs\"\n[[schedule]]\nname = \"yearly\"\ncron = \"0 0 1 1 *\"";
+    std::fs::create_dir(folder.path().join("jobs")).expect("a folder");
+    let manifest = fixtures::worker("jobs", &fixtures::queue(), lines);
+    std::fs::write(folder.path().join("jobs/eyot.toml"), manifest).expect("a file");
+    let node = Node::dev_in(folder.path(), &folder.path().join("jobs"));
+    told(&node, &["queue", "pause", "jobs", "jobs"]);
+    let sent = told(&node, &["queue", "send", "jobs", "jobs", "--content-type", "text/plain"]);
+    assert!(told(&node, &["queue", "peek", "jobs", "jobs"]).contains(sent.trim()), "{sent}");
+    assert!(told(&node, &["queue", "ls", "jobs"]).contains("jobs-dead"));
+    told(&node, &["queue", "resume", "jobs", "jobs"]);
+    until("it is worked off", || told(&node, &["kv", "ls", "jobs", "seen"]).contains("body:"));
+    assert_eq!(told(&node, &["kv", "get", "jobs", "seen", "calls"]), "1");
+    told(&node, &["schedule", "run", "jobs", "yearly"]);
+    until("it has run", || told(&node, &["schedule", "history", "jobs", "yearly"]).contains("done"));
+    let admin = format!("http://{}", node.admin.expect("an admin listener"));
+    let output = eyot().args(["workers", "--admin", &admin]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing is deployed"), "{output:?}");
+}

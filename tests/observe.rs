@@ -98,8 +98,7 @@ fn work_after_the_response_is_counted_and_has_a_span_of_its_own() {
     let ((origin, _), (collector, exports)) = (server(), server());
     let telemetry = format!("[telemetry]\notlp_endpoint = \"http://{collector}\"\n[limits]\nwait_until = \"300ms\"\n");
     let mut node = node(origin, &telemetry);
-    let counted =
-        |outcome| node.metric("eyot_wait_until_total", &format!("outcome=\"{outcome}\",worker=\"fixture\""));
+    let counted = |outcome| node.metric("eyot_wait_until_total", &format!("outcome=\"{outcome}\",worker=\"fixture\""));
     for path in ["/echo", "/background?ms=100", "/background?ms=20000"] {
         assert_eq!(Answer::of(node.request("GET", path).header("traceparent", CALLER)).status, 200);
     }

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use prometheus::IntCounter;
 
 use crate::acme::Orders;
-use crate::activate::{Activated, Activator, Compiler, Deployments, Found, Mode, Worker};
+use crate::activate::{Activated, Activator, Compiler, Deployments, Found, Mode, Stock, Worker};
 use crate::admin::{Api, Panel, Ready};
 use crate::bindings::NodeMemory;
 use crate::config::{self, Diagnostic, Diagnostics, NodeLimits, Place};
@@ -49,8 +49,8 @@ pub struct Options {
     pub access: Option<(Destination, AccessForm)>,
     /// Counts the lines of guests that the log had to drop.
     pub log_lost: IntCounter,
-    /// Whether whoever reaches the operator's listener may look on, where there is no store.
-    pub open_tail: bool,
+    /// Whether whoever reaches the operator's listener may use its API, where nothing is deployed.
+    pub open_api: bool,
     /// Fields that replace those of every request.
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     /// Who compiles components.
@@ -197,9 +197,13 @@ impl Node {
                     metrics.isolates_waiting(sandbox::waiting());
                     metrics.render()
                 };
+                let shared = Arc::clone(&dispatcher);
+                let serving = move || shared.active.load_full();
+                let defaults = node.limits.worker_defaults();
+                let stock = Arc::new(Stock::new(Arc::clone(&activator), serving, defaults, deployments.clone()));
                 let api = match deployments.clone() {
-                    Some(own) => Some(Api::new(own, orders.clone(), tails, ready.clone())),
-                    None => options.open_tail.then(|| Api::open(tails)),
+                    Some(own) => Some(Api::new(own, stock, orders.clone(), tails, ready.clone())),
+                    None => options.open_api.then(|| Api::open(stock, tails)),
                 };
                 let panel = Panel::new(ready.clone(), page).with(api).with_orders(orders.clone());
                 let (deployments, orders) = (deployments.clone(), orders.clone());

@@ -23,6 +23,7 @@ mod loader;
 mod parallel;
 mod secrets;
 mod split;
+mod stock;
 mod tally;
 mod working_set;
 
@@ -37,4 +38,5 @@ pub use deployments::{Ask, Asked, DeployError, Deployments, Found, Standing, Upl
 pub use loader::Loader;
 pub use secrets::{Secrets, SecretsError};
 pub use split::Split;
+pub use stock::Stock;
 pub use working_set::Bounds;

@@ -73,7 +73,7 @@ impl Dev {
             log: GuestLog::events(),
             access: Some((Destination::Stderr, AccessForm::Text { colour: show::has_colours() })),
             log_lost: log.lost(),
-            open_tail: true,
+            open_api: true,
             request_headers: Vec::new(),
             compiler: node::compiler(&empty),
         };

@@ -142,7 +142,7 @@ impl Serve {
             log: GuestLog::events(),
             access,
             log_lost: log.lost(),
-            open_tail: false,
+            open_api: false,
             request_headers: Vec::new(),
             compiler,
         };
@@ -176,7 +176,7 @@ impl Serve {
             log: self.single.guest_log(&log.lost())?,
             access,
             log_lost: log.lost(),
-            open_tail: false,
+            open_api: false,
             request_headers: headers,
             compiler,
         };

@@ -5,11 +5,8 @@
 
 mod error;
 mod kept;
-mod kv;
 mod preview;
 mod probe;
-mod queue;
-mod schedule;
 mod secrets;
 mod serving;
 mod upload;

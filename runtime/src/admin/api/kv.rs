@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::Shared;
+use super::Kept;
 use super::caller::Caller;
 use super::extract::{Json as Body, Path, Query};
 use super::problem::{Missing, NotMade, Problem, Refused};
@@ -27,12 +27,12 @@ const TOGETHER: usize = 1000;
     responses((status = 200, body = KvNamespaces), Refused)
 )]
 pub(super) async fn namespaces(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(worker): Path<String>,
 ) -> Result<Json<KvNamespaces>, Problem> {
     caller.may_with(Scope::Read, &worker)?;
-    let kv = shared.deployments.kv()?;
+    let kv = kept.stock.kv()?;
     let (bytes, namespaces) = (kv.used(&worker).await?, kv.namespaces(&worker).await?);
     let namespaces = namespaces.into_iter().map(|(name, keys)| KvNamespace { name, keys }).collect();
     Ok(Json(KvNamespaces { namespaces, bytes }))
@@ -49,7 +49,7 @@ pub(super) async fn namespaces(
     responses((status = 200, body = KvPage), Refused, NotMade)
 )]
 pub(super) async fn list(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
     Query(KvKeys { prefix, after, limit }): Query<KvKeys>,
@@ -59,7 +59,7 @@ pub(super) async fn list(
         limit if (1..=PAGE.1).contains(&limit) => limit,
         limit => return Err(Problem::bad(format!("`limit` is {limit}, and may be 1 to {}", PAGE.1))),
     };
-    let page = shared.deployments.kv()?.list(&namespace, prefix.unwrap_or_default(), after, limit).await?;
+    let page = kept.stock.kv()?.list(&namespace, prefix.unwrap_or_default(), after, limit).await?;
     let key = |Listed { key, metadata, expires }| KvKey { key, metadata, expires };
     Ok(Json(KvPage { keys: page.entries.into_iter().map(key).collect(), next: page.next }))
 }
@@ -75,13 +75,13 @@ pub(super) async fn list(
     responses((status = 200, body = KvEntry), Refused, Missing, NotMade)
 )]
 pub(super) async fn show(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
     Query(KvName { key }): Query<KvName>,
 ) -> Result<Json<KvEntry>, Problem> {
     let (namespace, key) = (namespace(&caller, path)?, some(key)?);
-    let found = shared.deployments.kv()?.get(&namespace, key.clone()).await?;
+    let found = kept.stock.kv()?.get(&namespace, key.clone()).await?;
     let nothing = || Problem::missing(format!("nothing stands at {key:?} in {}", namespace.name));
     let entry = found.ok_or_else(nothing)?;
     let value = BASE64_STANDARD.encode(&entry.value);
@@ -99,7 +99,7 @@ pub(super) async fn show(
     responses((status = 204, description = "They are written."), Refused, NotMade)
 )]
 pub(super) async fn put(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
     Body(KvEntries { entries }): Body<KvEntries>,
@@ -114,7 +114,7 @@ pub(super) async fn put(
         Ok(Put { key, value, metadata, expires })
     });
     let puts = puts.collect::<Result<Vec<_>, Problem>>()?;
-    shared.deployments.put_kv(caller.by_without_key(), &namespace, puts).await?;
+    kept.stock.put_kv(caller.by_without_key(), &namespace, puts).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -129,13 +129,13 @@ pub(super) async fn put(
     responses((status = 204, description = "Nothing stands there."), Refused, NotMade)
 )]
 pub(super) async fn delete(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
     Query(KvName { key }): Query<KvName>,
 ) -> Result<StatusCode, Problem> {
     let (namespace, key) = (namespace(&caller, path)?, some(key)?);
-    shared.deployments.delete_kv(caller.by_without_key(), &namespace, key).await?;
+    kept.stock.delete_kv(caller.by_without_key(), &namespace, key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,7 +1,7 @@
 //! The admin API: what is deployed, and how that is changed (HTTP and JSON, all below `/v1`).
 //!
 //! One file for each noun; `shapes.rs` has what goes over the wire, for the command line, too. Each path stands once, with its handler
-//! and its description, so that `/openapi.json` says what is so. Where there is no store (`eyot dev`), there is the tail alone.
+//! and its description, so that `/openapi.json` says what is so. Where nothing is deployed (`eyot dev`), there are the tail and what workers keep.
 
 mod audit;
 mod backups;
@@ -39,7 +39,7 @@ use self::caller::Access;
 use self::tail::Watching;
 use super::Ready;
 use crate::acme::Orders;
-use crate::activate::Deployments;
+use crate::activate::{Deployments, Stock};
 use crate::http::Body;
 use crate::observe::Tails;
 
@@ -59,12 +59,28 @@ impl FromRef<Shared> for Access {
     }
 }
 
+/// What handlers share that look after what workers keep.
+#[derive(Clone)]
+pub(super) struct Kept {
+    stock: Arc<Stock>,
+    access: Access,
+}
+
+impl FromRef<Kept> for Access {
+    fn from_ref(kept: &Kept) -> Self {
+        kept.access.clone()
+    }
+}
+
 /// The API as one handler.
 #[derive(Clone)]
 pub struct Api(Router);
 
 /// What an eyot.toml and the fields around it may add to the size of a component, in bytes.
 const BESIDE_COMPONENT: u64 = 5 << 20;
+
+/// Where no component is sent, a request has no more bytes than this: values and messages, as base64 within JSON.
+const MOST_IN_DEV: usize = 64 << 20;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -91,19 +107,25 @@ impl Modify for Bearer {
 
 impl Api {
     /// Answers for these deployments, and whoever has a token that they know.
-    pub fn new(deployments: Arc<Deployments>, orders: Option<Arc<Orders>>, tails: Tails, ready: Ready) -> Self {
+    pub fn new(
+        deployments: Arc<Deployments>,
+        stock: Arc<Stock>,
+        orders: Option<Arc<Orders>>,
+        tails: Tails,
+        ready: Ready,
+    ) -> Self {
         let most = deployments.node().limits.node_limits().component_size.saturating_add(BESIDE_COMPONENT);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let watching = Watching { tails, access: Access::Tokens(Arc::clone(&deployments)) };
+        let access = Access::Tokens(Arc::clone(&deployments));
         let shared = Shared { deployments, orders, ready, began: Instant::now() };
-        let router = paths().with_state(shared).merge(tail::paths().with_state(watching));
+        let router = paths().with_state(shared).merge(everywhere(stock, tails, access));
         Self::of(router, most, get(problem::no_such_path))
     }
 
-    /// Answers whoever asks, and has no store: all that there is to do is to look on.
-    pub fn open(tails: Tails) -> Self {
-        let router = tail::paths().with_state(Watching { tails, access: Access::Open });
-        Self::of(router, 0, get(problem::no_store).fallback(problem::no_store))
+    /// Answers whoever asks, where nothing is deployed.
+    pub fn open(stock: Arc<Stock>, tails: Tails) -> Self {
+        let router = everywhere(stock, tails, Access::Open);
+        Self::of(router, MOST_IN_DEV, get(problem::no_store).fallback(problem::no_store))
     }
 
     fn of(router: OpenApiRouter, most: usize, otherwise: MethodRouter) -> Self {
@@ -134,9 +156,29 @@ impl Api {
 #[must_use]
 pub fn described() -> String {
     let mut description = paths().into_openapi();
+    description.merge(kept_paths().into_openapi());
     description.merge(tail::paths().into_openapi());
     // It was made of what can be written as JSON.
     serde_json::to_string_pretty(&description).unwrap_or_default() + "\n"
+}
+
+/// What there is with deployments and without.
+fn everywhere(stock: Arc<Stock>, tails: Tails, access: Access) -> OpenApiRouter {
+    let kept = Kept { stock, access: access.clone() };
+    kept_paths().with_state(kept).merge(tail::paths().with_state(Watching { tails, access }))
+}
+
+fn kept_paths() -> OpenApiRouter<Kept> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(kv::namespaces))
+        .routes(routes!(kv::list, kv::put))
+        .routes(routes!(kv::show, kv::delete))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::pause))
+        .routes(routes!(queue::peek, queue::send, queue::purge))
+        .routes(routes!(queue::redrive))
+        .routes(routes!(schedule::list))
+        .routes(routes!(schedule::history, schedule::ask))
 }
 
 fn paths() -> OpenApiRouter<Shared> {
@@ -150,15 +192,6 @@ fn paths() -> OpenApiRouter<Shared> {
         .routes(routes!(deployments::roll_back))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::remove))
-        .routes(routes!(kv::namespaces))
-        .routes(routes!(kv::list, kv::put))
-        .routes(routes!(kv::show, kv::delete))
-        .routes(routes!(queue::list))
-        .routes(routes!(queue::pause))
-        .routes(routes!(queue::peek, queue::send, queue::purge))
-        .routes(routes!(queue::redrive))
-        .routes(routes!(schedule::list))
-        .routes(routes!(schedule::history, schedule::ask))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))

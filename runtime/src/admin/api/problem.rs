@@ -118,7 +118,8 @@ pub(super) async fn no_store() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "no_store",
-        "this node has no store, so that nothing is deployed to it: `eyot dev` serves what is in its folders; there is /v1/tail",
+        "this node has no store, so that nothing is deployed to it: `eyot dev` serves what is in its folders. There is /v1/tail, and \
+         what a worker keeps: kv, queues and schedules below /v1/workers/NAME",
     )
 }
 

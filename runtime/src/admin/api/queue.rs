@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 
-use super::Shared;
+use super::Kept;
 use super::caller::Caller;
 use super::extract::{Json as Body, Path, Query};
 use super::problem::{Missing, NotMade, Problem, Refused};
@@ -17,7 +17,7 @@ use super::shapes::{
     NewQueueMessage, NewQueueMessages, Queue, QueueCount, QueueMessage, QueueMessages, QueuePeek, QueueSent,
     QueueState, Queues, Redrive,
 };
-use crate::config::is_worker_name;
+use crate::config::{self, is_worker_name};
 use crate::store::{Message, NewMessage, QueueName, Scope};
 
 /// So many messages are shown, where nothing is said, and at most.
@@ -33,15 +33,15 @@ const TOGETHER: usize = 1000;
     responses((status = 200, body = Queues), Refused)
 )]
 pub(super) async fn list(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(worker): Path<String>,
 ) -> Result<Json<Queues>, Problem> {
     caller.may_with(Scope::Read, &worker)?;
-    let consumed = shared.deployments.consumed(&worker);
+    let consumed = kept.stock.consumed(&worker);
     let dead_letter =
         |name: &str| consumed.iter().find(|queue| queue.name == name).map(|queue| queue.dead_letter.clone());
-    let standing = shared.deployments.queues()?.standing(Some(&worker)).await?;
+    let standing = kept.stock.queues()?.standing(Some(&worker)).await?;
     let mut queues: Vec<_> = standing
         .into_iter()
         .map(|standing| Queue {
@@ -74,7 +74,7 @@ pub(super) async fn list(
     responses((status = 200, body = QueueMessages), Refused, NotMade)
 )]
 pub(super) async fn peek(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
     Query(QueuePeek { limit }): Query<QueuePeek>,
@@ -84,7 +84,7 @@ pub(super) async fn peek(
         limit if (1..=PEEK.1).contains(&limit) => limit,
         limit => return Err(Problem::bad(format!("`limit` is {limit}, and may be 1 to {}", PEEK.1))),
     };
-    let found = shared.deployments.queues()?.peek(&queue, limit).await?;
+    let found = kept.stock.queues()?.peek(&queue, limit).await?;
     let shown = |Message { id, sent, due, attempts, reason, content_type, body, .. }| {
         let body = BASE64_STANDARD.encode(&body);
         QueueMessage { id: id.to_string(), sent, due, attempts, reason, content_type, body }
@@ -103,7 +103,7 @@ pub(super) async fn peek(
     responses((status = 201, body = QueueSent), Refused, Missing, NotMade)
 )]
 pub(super) async fn send(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
     Body(NewQueueMessages { messages }): Body<NewQueueMessages>,
@@ -112,9 +112,9 @@ pub(super) async fn send(
     if !(1..=TOGETHER).contains(&messages.len()) {
         return Err(Problem::invalid(format!("there are {} messages, and may be 1 to {TOGETHER}", messages.len())));
     }
-    let most = shared.deployments.limits_of(&queue.worker).queue_message;
+    let most = kept.stock.limits_of(&queue.worker).queue_message;
     let messages = messages.into_iter().map(|message| checked(message, most)).collect::<Result<Vec<_>, _>>()?;
-    let sent = shared.deployments.send_messages(caller.by_without_key(), &queue, messages).await?;
+    let sent = kept.stock.send_messages(caller.by_without_key(), &queue, messages).await?;
     let ids = sent.iter().map(ToString::to_string).collect();
     Ok((StatusCode::CREATED, Json(QueueSent { ids })))
 }
@@ -139,12 +139,12 @@ fn checked(message: NewQueueMessage, most: u64) -> Result<NewMessage, Problem> {
     responses((status = 200, body = QueueCount), Refused, NotMade)
 )]
 pub(super) async fn purge(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
 ) -> Result<Json<QueueCount>, Problem> {
     let queue = queue(&caller, path)?;
-    let messages = shared.deployments.purge(caller.by_without_key(), &queue).await?;
+    let messages = kept.stock.purge(caller.by_without_key(), &queue).await?;
     Ok(Json(QueueCount { messages }))
 }
 
@@ -159,13 +159,13 @@ pub(super) async fn purge(
     responses((status = 204, description = "It is so."), Refused, NotMade)
 )]
 pub(super) async fn pause(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
     Body(QueueState { paused }): Body<QueueState>,
 ) -> Result<StatusCode, Problem> {
     let queue = queue(&caller, path)?;
-    shared.deployments.pause(caller.by_without_key(), &queue, paused).await?;
+    kept.stock.pause(caller.by_without_key(), &queue, paused).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -180,21 +180,21 @@ pub(super) async fn pause(
     responses((status = 200, body = QueueCount), Refused, NotMade)
 )]
 pub(super) async fn redrive(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path((worker, name)): Path<(String, String)>,
     Body(Redrive { from }): Body<Redrive>,
 ) -> Result<Json<QueueCount>, Problem> {
     let into = queue(&caller, (worker.clone(), name.clone()))?;
     let of_its_own = || {
-        let consumed = shared.deployments.consumed(&worker).into_iter().find(|queue| queue.name == name);
-        consumed.unwrap_or_else(|| crate::config::Queue::named(&*name)).dead_letter
+        let consumed = kept.stock.consumed(&worker).into_iter().find(|queue| queue.name == name);
+        consumed.map_or_else(|| config::Queue::named(&*name).dead_letter, |queue| queue.dead_letter.clone())
     };
     let from = queue(&caller, (worker.clone(), from.unwrap_or_else(of_its_own)))?;
     if from == into {
         return Err(Problem::invalid(format!("messages of `{name}` are there already: name another queue as `from`")));
     }
-    let messages = shared.deployments.redrive(caller.by_without_key(), &from, &into).await?;
+    let messages = kept.stock.redrive(caller.by_without_key(), &from, &into).await?;
     Ok(Json(QueueCount { messages }))
 }
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::Shared;
+use super::Kept;
 use super::caller::Caller;
 use super::extract::{Path, Query};
 use super::problem::{Missing, NotMade, Problem, Refused};
@@ -22,14 +22,14 @@ const RUNS: (u32, u32) = (20, 1000);
     responses((status = 200, body = Schedules), Refused)
 )]
 pub(super) async fn list(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(worker): Path<String>,
 ) -> Result<Json<Schedules>, Problem> {
     caller.may_with(Scope::Read, &worker)?;
-    let standing = shared.deployments.schedules()?.standing(&worker).await?;
+    let standing = kept.stock.schedules()?.standing(&worker).await?;
     let schedules = standing.into_iter().map(|standing| Schedule {
-        next: standing.next.filter(|_| shared.deployments.is_planned(&standing.name)),
+        next: standing.next.filter(|_| kept.stock.is_planned(&standing.name)),
         name: standing.name.name.to_string(),
         last: standing.last.map(run),
     });
@@ -47,7 +47,7 @@ pub(super) async fn list(
     responses((status = 200, body = ScheduleHistory), Refused, NotMade)
 )]
 pub(super) async fn history(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
     Query(ScheduleRuns { limit }): Query<ScheduleRuns>,
@@ -57,7 +57,7 @@ pub(super) async fn history(
         limit if (1..=RUNS.1).contains(&limit) => limit,
         limit => return Err(Problem::bad(format!("`limit` is {limit}, and may be 1 to {}", RUNS.1))),
     };
-    let runs = shared.deployments.schedules()?.history(&name, limit).await?;
+    let runs = kept.stock.schedules()?.history(&name, limit).await?;
     Ok(Json(ScheduleHistory { runs: runs.into_iter().map(run).collect() }))
 }
 
@@ -71,12 +71,12 @@ pub(super) async fn history(
     responses((status = 202, description = "It will begin."), Refused, Missing, NotMade)
 )]
 pub(super) async fn ask(
-    State(shared): State<Shared>,
+    State(kept): State<Kept>,
     caller: Caller,
     Path(path): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let name = schedule(&caller, Scope::Deploy, path)?;
-    match shared.deployments.run_schedule(caller.by_without_key(), &name).await? {
+    match kept.stock.run_schedule(caller.by_without_key(), &name).await? {
         true => Ok(StatusCode::ACCEPTED),
         false => Err(Problem::missing(format!("no version that serves has [[schedule]] {}", name.name))),
     }

@@ -1,6 +1,6 @@
 //! The live tail: requests and guests' lines while they come, as server-sent events.
 //!
-//! It needs no store, so `eyot dev` has it, too, and it alone.
+//! It needs no store, so `eyot dev` has it, too.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -99,7 +99,7 @@ fn start_node(setup: &Setup) -> anyhow::Result<(Node, LogGuard)> {
         log: GuestLog::events(),
         access: Some((access, AccessForm::Json)),
         log_lost: log.lost(),
-        open_tail: false,
+        open_api: false,
         request_headers: Vec::new(),
         compiler,
     };

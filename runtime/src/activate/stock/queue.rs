@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Deployments;
+use super::Stock;
 use crate::config;
 use crate::store::{By, MessageId, NewMessage, QueueError, QueueName, Queues, StoreError};
 
-impl Deployments {
+impl Stock {
     /// The queues of all workers.
     ///
     /// # Errors
@@ -15,18 +15,12 @@ impl Deployments {
         self.activator.data.queues()?.ok_or(StoreError::Closed)
     }
 
-    /// How the versions of a worker that serve work off their queues.
+    /// How a worker that serves works off its queues.
     #[must_use]
-    pub fn consumed(&self, worker: &str) -> Vec<config::Queue> {
-        self.serving()
-            .versions(worker)
-            .next()
-            .map(|(_, configuration)| configuration.queues.clone())
-            .or_else(|| {
-                let configured = self.node.workers.iter().find(|configured| configured.name == worker)?;
-                Some(configured.queues.clone())
-            })
-            .unwrap_or_default()
+    pub fn consumed(&self, worker: &str) -> Vec<Arc<config::Queue>> {
+        let active = (self.serving)();
+        let own = active.queues.values().filter(|consumed| *consumed.name.worker == *worker);
+        own.map(|consumed| Arc::clone(&consumed.queue)).collect()
     }
 
     /// Sends messages as the worker itself would.
@@ -39,10 +33,10 @@ impl Deployments {
         queue: &QueueName,
         messages: Vec<NewMessage>,
     ) -> Result<Vec<MessageId>, QueueError> {
-        let (store, count) = (self.store()?, messages.len());
+        let (audit, count) = (self.audit()?, messages.len());
         let sent = self.queues()?.send_from(&queue.worker, queue, messages).await?;
         let detail = serde_json::json!({ "queue": &*queue.name, "messages": count });
-        store.note(by, "queue.send", &queue.worker, detail).await?;
+        audit.note(by, "queue.send", &queue.worker, detail).await?;
         Ok(sent)
     }
 
@@ -51,10 +45,10 @@ impl Deployments {
     /// # Errors
     /// When it cannot be written.
     pub async fn redrive(&self, by: By, from: &QueueName, into: &QueueName) -> Result<u64, QueueError> {
-        let store = self.store()?;
+        let audit = self.audit()?;
         let moved = self.queues()?.redrive(from, into).await?;
         let detail = serde_json::json!({ "queue": &*into.name, "from": &*from.name, "messages": moved });
-        store.note(by, "queue.redrive", &into.worker, detail).await?;
+        audit.note(by, "queue.redrive", &into.worker, detail).await?;
         Ok(moved)
     }
 
@@ -63,10 +57,10 @@ impl Deployments {
     /// # Errors
     /// When it cannot be written.
     pub async fn purge(&self, by: By, queue: &QueueName) -> Result<u64, QueueError> {
-        let store = self.store()?;
+        let audit = self.audit()?;
         let purged = self.queues()?.purge(queue).await?;
         let detail = serde_json::json!({ "queue": &*queue.name, "messages": purged });
-        store.note(by, "queue.purge", &queue.worker, detail).await?;
+        audit.note(by, "queue.purge", &queue.worker, detail).await?;
         Ok(purged)
     }
 
@@ -75,10 +69,10 @@ impl Deployments {
     /// # Errors
     /// When it cannot be written.
     pub async fn pause(&self, by: By, queue: &QueueName, paused: bool) -> Result<(), QueueError> {
-        let store = self.store()?;
+        let audit = self.audit()?;
         self.queues()?.pause(queue, paused).await?;
         let what = if paused { "queue.pause" } else { "queue.resume" };
         let detail = serde_json::json!({ "queue": &*queue.name });
-        Ok(store.note(by, what, &queue.worker, detail).await?)
+        Ok(audit.note(by, what, &queue.worker, detail).await?)
     }
 }

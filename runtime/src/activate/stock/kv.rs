@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Deployments;
-use crate::config::WorkerLimits;
+use super::Stock;
 use crate::store::{By, Expected, Kv, KvError, KvLimits, Namespace, Put, StoreError};
 
-impl Deployments {
+impl Stock {
     /// What all workers keep.
     ///
     /// # Errors
@@ -20,10 +19,10 @@ impl Deployments {
     /// # Errors
     /// When a limit of the worker is passed, and when they cannot be written.
     pub async fn put_kv(&self, by: By, namespace: &Namespace, puts: Vec<Put>) -> Result<(), KvError> {
-        let store = self.store()?;
+        let audit = self.audit()?;
         let detail = serde_json::json!({ "namespace": &*namespace.name, "keys": puts.len() });
         self.kv()?.put_many(namespace, puts, KvLimits::of(&self.limits_of(&namespace.worker))).await?;
-        Ok(store.note(by, "kv.put", &namespace.worker, detail).await?)
+        Ok(audit.note(by, "kv.put", &namespace.worker, detail).await?)
     }
 
     /// Deletes what stands at a key.
@@ -31,18 +30,9 @@ impl Deployments {
     /// # Errors
     /// When it cannot be written.
     pub async fn delete_kv(&self, by: By, namespace: &Namespace, key: String) -> Result<(), KvError> {
-        let store = self.store()?;
+        let audit = self.audit()?;
         let detail = serde_json::json!({ "namespace": &*namespace.name, "key": key });
         self.kv()?.delete(namespace, key, Expected::Anything).await?;
-        Ok(store.note(by, "kv.delete", &namespace.worker, detail).await?)
-    }
-
-    /// Those of the worker as it serves; of one that does not, those that a worker has which sets none.
-    #[must_use]
-    pub fn limits_of(&self, worker: &str) -> WorkerLimits {
-        let own = self.serving().versions(worker).next().map(|(_, configuration)| configuration.limits.clone());
-        let configured = || self.node.workers.iter().find(|other| other.name == worker);
-        own.or_else(|| configured().map(|worker| worker.limits.clone()))
-            .unwrap_or_else(|| self.node.limits.worker_defaults())
+        Ok(audit.note(by, "kv.delete", &namespace.worker, detail).await?)
     }
 }

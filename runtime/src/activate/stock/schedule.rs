@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Deployments;
+use super::Stock;
 use crate::store::{By, ScheduleName, Schedules, StoreError};
 
-impl Deployments {
+impl Stock {
     /// The schedules of all workers.
     ///
     /// # Errors
@@ -17,12 +17,7 @@ impl Deployments {
     /// Whether a version that serves has this schedule.
     #[must_use]
     pub fn is_planned(&self, name: &ScheduleName) -> bool {
-        let named = |configuration: &crate::config::Worker| {
-            configuration.schedules.iter().any(|schedule| schedule.name == *name.name)
-        };
-        let serving = self.serving();
-        serving.versions(&name.worker).any(|(_, configuration)| named(configuration))
-            || self.node.workers.iter().any(|worker| worker.name == *name.worker && named(worker))
+        (self.serving)().schedules.contains_key(name)
     }
 
     /// Asks for a run now. Whether a version that serves has this schedule.
@@ -30,11 +25,11 @@ impl Deployments {
     /// # Errors
     /// When it cannot be written.
     pub async fn run_schedule(&self, by: By, name: &ScheduleName) -> Result<bool, StoreError> {
-        let store = self.store()?;
+        let audit = self.audit()?;
         if !self.is_planned(name) || !self.schedules()?.ask(name).await? {
             return Ok(false);
         }
-        store.note(by, "schedule.run", &name.worker, serde_json::json!({ "schedule": &*name.name })).await?;
+        audit.note(by, "schedule.run", &name.worker, serde_json::json!({ "schedule": &*name.name })).await?;
         Ok(true)
     }
 }

@@ -36,7 +36,7 @@ def _guest(name: str) -> Source:
 SOURCES = {
     "eyot": Source("Eyot, which takes minutes the first time", ROOT, ("--package", "eyot", "--bin", "eyot")),
     "hyper": Source("the plain hyper server", BENCH / "hyper"),
-    **{name: _guest(name) for name in ("caller", "hello", "hello3", "jwt", "jwt3", "sized")},
+    **{name: _guest(name) for name in ("alone", "caller", "hello", "hello3", "jwt", "jwt3", "sized")},
 }
 GIVEN = ("eyot", "wasmtime", "workerd", "node", "nginx", "wrk")
 """Programs that a variable of the same name, in capitals, may supply."""

@@ -125,13 +125,15 @@ SUBJECTS = {
     )
 }
 
-CALLING = Subject(
-    "eyot-calling",
-    "Eyot, WASI 0.2: a worker that answers what another answers to it",
-    ("{eyot}", "serve", "--config", "{folder}/calls.toml", "--access-log", "{folder}/access.log"),
-    config="calls.toml",
-)
-"""What a call between workers costs is measured by it."""
+
+def _with_config(name: str, what: str, config: str) -> Subject:
+    command = ("{eyot}", "serve", "--config", f"{{folder}}/{config}", "--access-log", "{folder}/access.log")
+    return Subject(name, f"Eyot, WASI 0.2: {what}", command, config=config)
+
+
+CALLING = _with_config("calling", "a worker that answers what another answers to it", "calls.toml")
+ALONE = _with_config("alone", "the same worker, which answers by itself", "alone.toml")
+"""What a call between workers costs is measured by them."""
 
 STARTED = {
     subject.name: subject

@@ -1,4 +1,5 @@
-//! Answers what another worker answers: what a call costs, on the bare interfaces of WASI 0.2.
+//! Answers what another worker answers, or at the path `/alone` the same by itself: what a call costs, on the bare interfaces of WASI 0.2.
+//! `alone` is this one turned round.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
@@ -10,16 +11,19 @@ use wasip2::http::types::{
 /// More than the other worker answers.
 const MOST: u64 = 4096;
 
+const BODY: &[u8] = b"hello\n";
+
+/// Whether `/` is answered alone.
+const IS_ALONE: bool = cfg!(feature = "alone");
+
 struct Caller;
 
 wasip2::http::proxy::export!(Caller);
 
 impl Guest for Caller {
-    fn handle(_request: IncomingRequest, response_out: ResponseOutparam) {
-        let answer = call("hello.worker.internal");
-        let fields = answer.headers().entries().into_iter().filter(|(name, _)| name.starts_with("content-"));
-        let fields: Vec<_> = fields.collect();
-        let text = read(answer);
+    fn handle(request: IncomingRequest, response_out: ResponseOutparam) {
+        let at_root = request.path_with_query().as_deref() == Some("/");
+        let (fields, text) = if at_root == IS_ALONE { own() } else { called() };
 
         let response = OutgoingResponse::new(Fields::from_list(&fields).expect("they were valid before"));
         let body = response.body().expect("nobody took the body before");
@@ -30,6 +34,22 @@ impl Guest for Caller {
         drop(stream);
         OutgoingBody::finish(body, None).expect("the body is as long as it said");
     }
+}
+
+type Answer = (Vec<(String, Vec<u8>)>, Vec<u8>);
+
+fn own() -> Answer {
+    let fields = vec![
+        ("content-type".to_owned(), b"text/plain".to_vec()),
+        ("content-length".to_owned(), BODY.len().to_string().into_bytes()),
+    ];
+    (fields, BODY.to_vec())
+}
+
+fn called() -> Answer {
+    let answer = call("hello.worker.internal");
+    let fields = answer.headers().entries().into_iter().filter(|(name, _)| name.starts_with("content-"));
+    (fields.collect(), read(answer))
 }
 
 fn call(worker: &str) -> IncomingResponse {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::{StreamExt as _, stream};
-use http::{Request, Response};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use recloser::{AsyncRecloser, Recloser};
@@ -17,7 +18,7 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 
 use super::{AskedBy, Capabilities, Event};
 use crate::config;
-use crate::egress::Passed;
+use crate::egress::{Passed, WORKERS};
 use crate::failure::Failure;
 use crate::http::{Body, strip_hop_by_hop, strip_ours};
 use crate::observe::id::X_REQUEST_ID;
@@ -77,6 +78,8 @@ pub(super) type Services = HashMap<Arc<str>, Arc<Service>>;
 pub(super) struct Service {
     rule: config::Service,
     name: Arc<str>,
+    /// `NAME.worker.internal`, however the guest spells it.
+    authority: Authority,
     budget: TpsBudget,
     breaker: Option<AsyncRecloser>,
     metrics: ServiceMetrics,
@@ -123,6 +126,8 @@ enum Failed {
 pub(super) fn services(worker: &config::Worker, metrics: &ServiceMetrics) -> Services {
     let service = |rule: &config::Service| {
         let name: Arc<str> = rule.worker.as_str().into();
+        // A name is a label of a host.
+        let authority = Authority::try_from(format!("{name}{WORKERS}")).ok()?;
         let breaker = rule.breaker.map(|share| {
             let breaker = Recloser::custom()
                 .error_rate(share)
@@ -132,11 +137,17 @@ pub(super) fn services(worker: &config::Worker, metrics: &ServiceMetrics) -> Ser
             AsyncRecloser::from(breaker.build())
         });
         let budget = TpsBudget::new(BUDGET.0, BUDGET.1, rule.retry_budget);
-        let service =
-            Service { rule: rule.clone(), name: Arc::clone(&name), budget, breaker, metrics: metrics.clone() };
-        (name, Arc::new(service))
+        let service = Service {
+            rule: rule.clone(),
+            name: Arc::clone(&name),
+            authority,
+            budget,
+            breaker,
+            metrics: metrics.clone(),
+        };
+        Some((name, Arc::new(service)))
     };
-    worker.services.iter().map(service).collect()
+    worker.services.iter().filter_map(service).collect()
 }
 
 /// Calls the worker of this name on behalf of another; `most` is how long the guest would wait for the head of the answer.
@@ -171,6 +182,7 @@ impl Service {
         // A worker that has answered has no deadline any more: what it does after that has a limit of its own.
         let deadline = if calls.deadline > now { calls.deadline.min(given) } else { given };
         let (mut head, body) = request.into_parts();
+        head.uri = self.uri(head.uri);
         // RFC 9110 §9.2.2.
         let may_repeat = self.rule.retries > 0 && head.method.is_idempotent();
         let body = begun(body, may_repeat).await;
@@ -199,6 +211,16 @@ impl Service {
         }
     }
 
+    /// The same path, of this worker.
+    fn uri(&self, asked: Uri) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(asked.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")));
+        // It has all of its parts.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+
     /// One call, if its breaker lets it be made.
     async fn once(
         &self,
@@ -208,7 +230,7 @@ impl Service {
         mut request: Request<Body>,
         deadline: Instant,
     ) -> Result<Response<Body>, Failed> {
-        let url = || Some(format!("http://{}.worker.internal{}", self.name, request.uri().path()));
+        let url = || Some(format!("http://{}{}", self.authority, request.uri().path()));
         let (span, trace) = Call::begin(event.tracer.as_ref(), &event.trace, request.method(), url);
         trace.inject(request.headers_mut());
         let call = ServiceCall {

@@ -17,7 +17,7 @@ use crate::http::is_public;
 pub(super) const ORIGINS: &str = ".origin.internal";
 
 /// The names below which a worker finds the workers that it calls. They are never looked up either.
-pub(super) const WORKERS: &str = ".worker.internal";
+pub const WORKERS: &str = ".worker.internal";
 
 /// Name look-ups of one worker under way at once, on all cores: fewer than a core has for all workers, so that names which are slow
 /// to resolve hold up nobody but the worker that asks for them.

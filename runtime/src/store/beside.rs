@@ -24,6 +24,8 @@ pub(super) struct Kind {
     /// How its threads are called: who reads, and who writes.
     pub(super) threads: [&'static str; 2],
     pub(super) migrations: &'static [Migration],
+    /// Whether what was deleted is overwritten at once, even where that alone is a reason to write a page: dear where much comes and goes.
+    pub(super) overwrites: bool,
 }
 
 /// An open one.
@@ -51,6 +53,10 @@ impl Beside {
         let (share, is_alone) = Share::take(folder.join(kind.lock))?;
         let opening = if is_alone { Opening::Alone } else { Opening::Beside };
         let connection = database::open_with(&path, kind.migrations, opening)?;
+        if !kind.overwrites {
+            let told = |error: rusqlite::Error| StoreError::sqlite(&path, &error);
+            connection.pragma_update(None, "secure_delete", "fast").map_err(told)?;
+        }
         if is_alone {
             alone(&connection).map_err(|cause| cause.at(&path))?;
         }

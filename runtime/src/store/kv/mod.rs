@@ -27,6 +27,7 @@ pub(super) const KV: Kind = Kind {
     lock: "kv.lock",
     threads: ["eyot-kv-read", "eyot-kv-write"],
     migrations: &[include_str!("../schema/kv/0001_kv.sql")],
+    overwrites: true,
 };
 
 /// So many expired entries are removed at a time: others wait for the thread that writes.

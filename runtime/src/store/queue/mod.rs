@@ -39,6 +39,7 @@ pub(super) const QUEUE: Kind = Kind {
     lock: "queue.lock",
     threads: ["eyot-queue-read", "eyot-queue-write"],
     migrations: &[include_str!("../schema/queue/0001_queue.sql")],
+    overwrites: false,
 };
 
 /// So many messages are moved or removed at a time: others wait for the thread that writes.

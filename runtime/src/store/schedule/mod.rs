@@ -22,6 +22,7 @@ pub(super) const SCHEDULE: Kind = Kind {
     lock: "schedule.lock",
     threads: ["eyot-schedule-read", "eyot-schedule-write"],
     migrations: &[include_str!("../schema/schedule/0001_schedule.sql")],
+    overwrites: true,
 };
 
 /// A worker's schedule.

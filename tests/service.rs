@@ -87,11 +87,11 @@ fn a_call_opens_no_socket() {
     call(&node, "/status", "");
     let before = sockets();
     std::thread::scope(|scope| {
-        let calling = scope.spawn(|| call(&node, "/sleep?ms=1500", ""));
-        until("both run", || node.metric("eyot_isolates_in_use", "") == 2.0);
-        // The one that asks.
-        assert!(sockets() <= before + 1, "{} after {before}", sockets());
-        assert_eq!(calling.join().expect("it is answered")["status"], 200);
+        let calling = scope.spawn(|| calls(&node, "prices", "/sleep?ms=1500", "n=20&parallel=1"));
+        until("all run", || node.metric("eyot_isolates_in_use", "") == 21.0);
+        // The test asks the worker and the operator's listener, each by a connection or two.
+        assert!(sockets() <= before + 4, "{} after {before}", sockets());
+        assert!(calling.join().expect("it is answered").iter().all(|one| one["status"] == 200));
     });
 }
 
@@ -230,6 +230,33 @@ fn a_breaker_opens_when_most_calls_fail_and_closes_when_they_do_not() {
     until("it is tried again", || call(&node, "/status", "")["status"] == 200);
     let told: Vec<_> = (0..10).map(|_| call(&node, "/status", "")["status"].clone()).collect();
     assert!(told.iter().all(|status| *status == 200), "{told:?}");
+}
+
+#[test]
+fn what_could_not_be_called_opens_no_breaker() {
+    let breaker = "breaker = \"10%\"\nbreaker_calls = 2\nbreaker_wait = \"10m\"";
+    let node = node(&[("shop", &format!("[[service]]\nworker = \"prices\"\n{breaker}"))]);
+    for _ in 0..10 {
+        assert_eq!(call(&node, "/status", "")["error"], "HttpRequestDenied", "it is told what is wrong each time");
+    }
+    assert_eq!((outcomes(&node, "denied"), outcomes(&node, "rejected")), (10.0, 0.0));
+}
+
+#[test]
+fn a_caller_of_wasi_0_3_is_charged_its_own_time_alone() {
+    let route = |name: &str| format!("[[route]]\nhost = \"{name}.test\"\npath = \"/*\"");
+    let shop = format!("{}\n[[service]]\nworker = \"prices\"\n[limits]\ncpu_time = \"150ms\"", route("shop"));
+    let prices = format!("callers = [\"shop\"]\n{}\n[limits]\ncpu_time = \"5s\"", route("prices"));
+    let files = [
+        ("shop/eyot.toml", &*fixtures::worker("shop", &fixtures::fixture3(), &shop)),
+        ("prices/eyot.toml", &*fixtures::worker("prices", &fixtures::fixture(), &prices)),
+    ];
+    let node = Node::start("[[worker]]\npath = \"shop\"\n[[worker]]\npath = \"prices\"\n", &files);
+    let path = format!("/fetch?url={}", escaped("http://prices.worker.internal/spin-ms?ms=500"));
+    let answer = node.get_from("shop.test", &path);
+    assert_eq!(answer.status, 200, "{} {}", answer.code(), answer.body);
+    assert!(answer.body.contains("200"), "{}", answer.body);
+    assert_eq!(outcomes(&node, "answered"), 1.0);
 }
 
 #[test]

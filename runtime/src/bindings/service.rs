@@ -2,11 +2,11 @@
 //! of a call over a network, for the other worker has limits, versions and faults of its own.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
@@ -22,7 +22,7 @@ use crate::egress::{Passed, WORKERS};
 use crate::failure::Failure;
 use crate::http::{Body, strip_hop_by_hop, strip_ours};
 use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{Call, Called, ServiceMetrics};
+use crate::observe::{Call, CallMetrics, Called, ServiceMetrics};
 
 /// Who makes calls: the dispatcher, which this room does not know.
 pub trait Invoke: Send + Sync {
@@ -30,11 +30,8 @@ pub trait Invoke: Send + Sync {
     ///
     /// # Errors
     /// The call could not be made.
-    fn call(self: Arc<Self>, call: ServiceCall) -> BoxFuture<Result<Response<Body>, Failure>>;
+    fn call(self: Arc<Self>, call: ServiceCall) -> BoxFuture<'static, Result<Response<Body>, Failure>>;
 }
-
-/// What is returned by a trait.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One call of a worker by another.
 pub struct ServiceCall {
@@ -82,13 +79,12 @@ pub(super) struct Service {
     authority: Authority,
     budget: TpsBudget,
     breaker: Option<AsyncRecloser>,
-    metrics: ServiceMetrics,
+    metrics: CallMetrics,
 }
 
 /// A call, which is counted when it is over, however it ends.
 struct Made<'a> {
-    service: &'a Service,
-    by: &'a str,
+    metrics: &'a CallMetrics,
     outcome: Called,
 }
 
@@ -100,7 +96,7 @@ impl Made<'_> {
 
 impl Drop for Made<'_> {
     fn drop(&mut self) {
-        self.service.metrics.called(self.by, &self.service.name, self.outcome);
+        self.metrics.called(self.outcome);
     }
 }
 
@@ -123,6 +119,12 @@ enum Failed {
     Call(Failure),
 }
 
+impl Failed {
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::Answer(_))
+    }
+}
+
 pub(super) fn services(worker: &config::Worker, metrics: &ServiceMetrics) -> Services {
     let service = |rule: &config::Service| {
         let name: Arc<str> = rule.worker.as_str().into();
@@ -143,7 +145,7 @@ pub(super) fn services(worker: &config::Worker, metrics: &ServiceMetrics) -> Ser
             authority,
             budget,
             breaker,
-            metrics: metrics.clone(),
+            metrics: metrics.of(&worker.name, &rule.worker),
         };
         Some((name, Arc::new(service)))
     };
@@ -192,22 +194,23 @@ impl Service {
         let again = may_repeat && body.is_end_stream();
         let waits = ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).with_jitter();
         let mut waits = waits.with_max_times(self.rule.retries as usize).build();
-        let mut request = Request::from_parts(head, body);
         self.budget.deposit();
+        let mut next = (head, body);
         loop {
-            let next = if again { repeated(&request) } else { Request::default() };
-            let failed = match self.once(&by, &event, calls, request, deadline).await {
+            let (head, body) = next;
+            let kept = again.then(|| head.clone());
+            let failed = match self.once(&by, &event, calls, Request::from_parts(head, body), deadline).await {
                 Ok(response) => return Ok(response),
                 // Nothing was called, and will not be.
                 Err(Failed::Call(failure)) => return Err(failure),
                 Err(Failed::Answer(response)) => response,
             };
-            let wait = waits.next().filter(|wait| again && Instant::now() + *wait < deadline);
-            let Some(wait) = wait.filter(|_| self.budget.withdraw()) else { return Ok(failed) };
+            let wait = waits.next().filter(|wait| Instant::now() + *wait < deadline);
+            let Some((head, wait)) = kept.zip(wait).filter(|_| self.budget.withdraw()) else { return Ok(failed) };
             drop(failed);
-            self.metrics.called(&by, &self.name, Called::Retried);
+            self.metrics.called(Called::Retried);
             sleep(wait).await;
-            request = next;
+            next = (head, Body::empty());
         }
     }
 
@@ -242,7 +245,7 @@ impl Service {
             depth: calls.depth + 1,
             deadline,
         };
-        let made = Made { service: self, by, outcome: Called::Abandoned };
+        let made = Made { metrics: &self.metrics, outcome: Called::Abandoned };
         let asked = async {
             match Arc::clone(&calls.invoke).call(call).await {
                 Ok(response) if response.status().is_server_error() => Err(Failed::Answer(response)),
@@ -251,7 +254,8 @@ impl Service {
         };
         let ended = match &self.breaker {
             None => asked.await,
-            Some(breaker) => breaker.call(Box::pin(asked)).await.map_err(|error| match error {
+            // What could not be called says nothing about who would have been.
+            Some(breaker) => breaker.call_with(Failed::is_answer, Box::pin(asked)).await.map_err(|error| match error {
                 recloser::Error::Inner(failed) => failed,
                 recloser::Error::Rejected => Failed::Call(Failure::BreakerOpen { service: self.name.to_string() }),
             }),
@@ -279,14 +283,4 @@ async fn begun(mut body: Body, is_waited_for: bool) -> Body {
         Ok(None) => Body::empty(),
         Ok(Some(frame)) => Body::boxed(StreamBody::new(stream::iter([frame]).chain(BodyStream::new(body)))),
     }
-}
-
-/// The same request, which has no content.
-fn repeated(request: &Request<Body>) -> Request<Body> {
-    let mut again = Request::new(Body::empty());
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.version_mut() = request.version();
-    *again.headers_mut() = request.headers().clone();
-    again
 }

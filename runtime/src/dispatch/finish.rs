@@ -109,7 +109,7 @@ impl Exchange {
 
     /// Another worker has called this one.
     pub(super) fn is_called(&mut self, worker: &Worker, by: &Arc<str>) {
-        self.target = Some(worker.metrics.shared_target());
+        self.target = Some(Arc::clone(worker.metrics.target()));
         self.caller = Some(Arc::clone(by));
     }
 

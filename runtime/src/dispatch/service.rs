@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::{Request, Response, Version};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -12,7 +13,7 @@ use super::arrival::Arrival;
 use super::finish::Exchange;
 use super::http::{Behalf, Core};
 use crate::activate::{Active, Worker};
-use crate::bindings::{AskedBy, BoxFuture, Calls, Capabilities, Invoke, ServiceCall};
+use crate::bindings::{AskedBy, Calls, Capabilities, Invoke, ServiceCall};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::observe;
@@ -24,7 +25,7 @@ static NOBODY: LazyLock<Arc<Client>> = LazyLock::new(|| {
 });
 
 impl Invoke for Core {
-    fn call(self: Arc<Self>, call: ServiceCall) -> BoxFuture<Result<Response<Body>, Failure>> {
+    fn call(self: Arc<Self>, call: ServiceCall) -> BoxFuture<'static, Result<Response<Body>, Failure>> {
         Box::pin(async move {
             let limit = self.dispatcher.limits.call_depth;
             if call.depth > limit {

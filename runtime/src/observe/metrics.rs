@@ -36,7 +36,7 @@ pub use loads::Loads;
 use process::Process;
 pub use queues::{Delivered, QueueMetrics};
 pub use schedules::ScheduleMetrics;
-pub use services::{Called, ServiceMetrics};
+pub use services::{CallMetrics, Called, ServiceMetrics};
 
 /// Seconds, from what an edge answer takes to what a slow origin takes.
 const BUCKETS: [f64; 17] =
@@ -347,15 +347,9 @@ impl TargetMetrics {
 }
 
 impl WorkerMetrics {
-    /// The same handle, to be kept.
-    #[must_use]
-    pub fn shared_target(&self) -> Arc<TargetMetrics> {
-        Arc::clone(&self.target)
-    }
-
     /// What is counted for every target.
     #[must_use]
-    pub fn target(&self) -> &TargetMetrics {
+    pub fn target(&self) -> &Arc<TargetMetrics> {
         &self.target
     }
 

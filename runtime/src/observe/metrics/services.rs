@@ -1,6 +1,6 @@
 //! What is counted of calls between workers.
 
-use prometheus::Registry;
+use prometheus::{IntCounter, Registry};
 
 use super::labels::Counters;
 
@@ -26,6 +26,9 @@ pub enum Called {
 }
 
 impl Called {
+    /// As they are declared.
+    const ALL: [Self; 6] = [Self::Answered, Self::Failed, Self::Retried, Self::Rejected, Self::Abandoned, Self::Denied];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
@@ -44,8 +47,19 @@ impl ServiceMetrics {
         Ok(Self(Counters::register(registry, "eyot_service_calls_total", calls, ["worker", "service", "outcome"])?))
     }
 
-    /// A worker has called another.
-    pub fn called(&self, worker: &str, service: &str, to: Called) {
-        self.0.of([worker, service, to.as_str()]).inc();
+    /// Of the calls that one worker makes of another: asked for when it is activated, kept with it.
+    #[must_use]
+    pub fn of(&self, worker: &str, service: &str) -> CallMetrics {
+        CallMetrics(Called::ALL.map(|to| self.0.of([worker, service, to.as_str()])))
+    }
+}
+
+/// Handles to what is counted of one worker's calls of another.
+pub struct CallMetrics([IntCounter; Called::ALL.len()]);
+
+impl CallMetrics {
+    /// There was a call.
+    pub fn called(&self, to: Called) {
+        self.0[to as usize].inc();
     }
 }

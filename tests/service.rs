@@ -78,7 +78,7 @@ fn a_worker_calls_another_by_name_and_gets_its_answer() {
 
 #[test]
 fn a_call_opens_no_socket() {
-    let node = shop("", "");
+    let node = shop("[limits]\nsubrequests_concurrent = 20", "");
     let sockets = || {
         let opened = std::fs::read_dir(format!("/proc/{}/fd", node.id())).expect("the node runs");
         let links = opened.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::active::Active;
-use crate::config::{self, Diagnostic, Place};
+use crate::config::{self, Backends, Diagnostic, Place, Server};
 use crate::observe::QueueMetrics;
 use crate::store::{Kv, QueueError, QueueName, QueueRule, Queues, Schedules, StoreError};
 
@@ -19,20 +19,22 @@ const OLD_EVERY: u32 = 6;
 
 /// The data of all workers.
 pub struct Data {
-    place: Where,
+    /// The node's own place for it.
+    folder: Option<PathBuf>,
+    /// The servers that have it in place of that.
+    backends: Backends,
+    /// This process only looks at workers, and touches nothing.
+    is_unseen: bool,
     kv: Opened<Kv>,
     queues: Opened<Queues>,
     schedules: Opened<Schedules>,
 }
 
-/// Where it lies.
-enum Where {
-    /// In this folder.
-    In(PathBuf),
-    /// This process only looks at workers, and touches nothing.
-    Unseen,
-    /// The node has no place for it.
-    Nowhere,
+/// What keeps something.
+#[derive(Clone, Copy)]
+enum Keeper<'a> {
+    Folder(&'a Path),
+    Server(&'a Server),
 }
 
 /// What is opened once.
@@ -57,20 +59,23 @@ impl<T> Opened<T> {
 }
 
 impl Data {
-    /// In this folder, if there is one.
+    /// With these servers, and the rest in this folder, if there is one.
     #[must_use]
-    pub fn new(folder: Option<PathBuf>) -> Self {
-        Self::at(folder.map_or(Where::Nowhere, Where::In))
+    pub fn new(folder: Option<PathBuf>, backends: Backends) -> Self {
+        Self {
+            folder,
+            backends,
+            is_unseen: false,
+            kv: Opened::none(),
+            queues: Opened::none(),
+            schedules: Opened::none(),
+        }
     }
 
     /// For a process that looks whether workers could be served: there is a place, or not, and nothing is opened.
     #[must_use]
-    pub fn unseen(folder: Option<PathBuf>) -> Self {
-        Self::at(folder.map_or(Where::Nowhere, |_| Where::Unseen))
-    }
-
-    fn at(place: Where) -> Self {
-        Self { place, kv: Opened::none(), queues: Opened::none(), schedules: Opened::none() }
+    pub fn unseen(folder: Option<PathBuf>, backends: Backends) -> Self {
+        Self { is_unseen: true, ..Self::new(folder, backends) }
     }
 
     /// Keys and values, for a worker that has any.
@@ -79,7 +84,7 @@ impl Data {
     /// There is no place for them, or it cannot be used.
     pub(super) fn kv_of(&self, worker: &config::Worker) -> Result<Option<Arc<Kv>>, Diagnostic> {
         let wanted = (!worker.kv.is_empty()).then_some("kv");
-        self.of(worker, wanted, |folder| self.kv.or_open(|| Kv::open(folder)))
+        self.of(worker, wanted, self.kv_keeper(), |keeper| self.open_kv(keeper))
     }
 
     /// Queues, for a worker that works any off or sends to any.
@@ -92,7 +97,7 @@ impl Data {
             (true, false) => Some("sends"),
             (true, true) => None,
         };
-        self.of(worker, wanted, |folder| self.queues.or_open(|| Queues::open(folder)))
+        self.of(worker, wanted, self.queues_keeper(), |keeper| self.open_queues(keeper))
     }
 
     /// Schedules are kept, for a worker that has any.
@@ -101,24 +106,28 @@ impl Data {
     /// There is no place for them, or it cannot be used.
     pub(super) fn schedules_of(&self, worker: &config::Worker) -> Result<(), Diagnostic> {
         let wanted = (!worker.schedules.is_empty()).then_some("[[schedule]]");
-        self.of(worker, wanted, |folder| self.schedules.or_open(|| Schedules::open(folder))).map(drop)
+        self.of(worker, wanted, self.own(), |keeper| self.open_schedules(keeper)).map(drop)
     }
 
-    fn of<T>(
+    fn of<'a, T>(
         &self,
         worker: &config::Worker,
         wanted: Option<&str>,
-        open: impl FnOnce(&Path) -> Result<Arc<T>, StoreError>,
+        keeper: Option<Keeper<'a>>,
+        open: impl FnOnce(Keeper<'a>) -> Result<Arc<T>, StoreError>,
     ) -> Result<Option<Arc<T>>, Diagnostic> {
         let Some(wanted) = wanted else { return Ok(None) };
         let file = worker.folder.join("eyot.toml");
-        match &self.place {
-            Where::Unseen => Ok(None),
-            Where::In(folder) => open(folder).map(Some).map_err(|error| {
-                let help = "the node needs this folder for what its workers keep";
+        match keeper {
+            Some(_) if self.is_unseen => Ok(None),
+            Some(keeper) => open(keeper).map(Some).map_err(|error| {
+                let help = match keeper {
+                    Keeper::Folder(_) => "the node needs this folder for what its workers keep",
+                    Keeper::Server(_) => "node.toml names this server for what workers keep",
+                };
                 Diagnostic::new(Place::file(file), format!("`{wanted}`: {error}"), help)
             }),
-            Where::Nowhere => {
+            None => {
                 let message = format!("worker `{}` has `{wanted}`, and this node keeps nothing", worker.name);
                 let help = "add `store = \"FOLDER\"` and [admin] to node.toml";
                 Err(Diagnostic::new(Place::file(file), message, help))
@@ -131,8 +140,7 @@ impl Data {
     /// # Errors
     /// The place cannot be used.
     pub fn kv(&self) -> Result<Option<Arc<Kv>>, StoreError> {
-        let Where::In(folder) = &self.place else { return Ok(None) };
-        self.kv.or_open(|| Kv::open(folder)).map(Some)
+        self.kv_keeper().map(|keeper| self.open_kv(keeper)).transpose()
     }
 
     /// Queues, likewise.
@@ -140,8 +148,7 @@ impl Data {
     /// # Errors
     /// The place cannot be used.
     pub fn queues(&self) -> Result<Option<Arc<Queues>>, StoreError> {
-        let Where::In(folder) = &self.place else { return Ok(None) };
-        self.queues.or_open(|| Queues::open(folder)).map(Some)
+        self.queues_keeper().map(|keeper| self.open_queues(keeper)).transpose()
     }
 
     /// Schedules, likewise.
@@ -149,8 +156,40 @@ impl Data {
     /// # Errors
     /// The place cannot be used.
     pub fn schedules(&self) -> Result<Option<Arc<Schedules>>, StoreError> {
-        let Where::In(folder) = &self.place else { return Ok(None) };
-        self.schedules.or_open(|| Schedules::open(folder)).map(Some)
+        self.own().map(|keeper| self.open_schedules(keeper)).transpose()
+    }
+
+    fn own(&self) -> Option<Keeper<'_>> {
+        self.folder.as_deref().map(Keeper::Folder)
+    }
+
+    fn kv_keeper(&self) -> Option<Keeper<'_>> {
+        self.own()
+    }
+
+    fn queues_keeper(&self) -> Option<Keeper<'_>> {
+        self.backends.queues.as_ref().map(Keeper::Server).or_else(|| self.own())
+    }
+
+    fn open_kv(&self, keeper: Keeper<'_>) -> Result<Arc<Kv>, StoreError> {
+        self.kv.or_open(|| match keeper {
+            Keeper::Folder(folder) => Kv::open(folder),
+            Keeper::Server(_) => Err(StoreError::Closed),
+        })
+    }
+
+    fn open_queues(&self, keeper: Keeper<'_>) -> Result<Arc<Queues>, StoreError> {
+        self.queues.or_open(|| match keeper {
+            Keeper::Folder(folder) => Queues::open(folder),
+            Keeper::Server(server) => Queues::connect(server),
+        })
+    }
+
+    fn open_schedules(&self, keeper: Keeper<'_>) -> Result<Arc<Schedules>, StoreError> {
+        self.schedules.or_open(|| match keeper {
+            Keeper::Folder(folder) => Schedules::open(folder),
+            Keeper::Server(_) => Err(StoreError::Closed),
+        })
     }
 
     /// From now on messages are sent to the queues of this snapshot, and no others.
@@ -194,7 +233,7 @@ async fn sweep_queues(queues: &Queues, active: &Active) -> Result<(), QueueError
         if buried > 0 {
             tracing::warn!(queue = %consumed.name, dead_letter, messages = buried, "nobody was done with them in time");
         }
-        let dead = QueueName { worker: Arc::clone(&consumed.name.worker), name: dead_letter.as_str().into() };
+        let dead = consumed.name.beside(dead_letter);
         if !active.queues.contains_key(&dead) {
             queues.forget(&dead, *retention).await?;
         }

@@ -10,7 +10,7 @@ use wasmtime::component::Resource;
 use super::Guest;
 use super::worker::eyot::worker::queue::{self, Error, Host, HostMessage};
 use crate::config::{self, QueueAddress};
-use crate::store::{Lease, Message, NewMessage, QueueError, QueueName, Queues};
+use crate::store::{Message, NewMessage, QueueError, QueueName, Queues};
 
 /// The longest reason that is kept, in bytes.
 const REASON: usize = 512;
@@ -44,6 +44,7 @@ impl Queueing {
 #[derive(Debug)]
 pub struct Batch {
     queues: Arc<Queues>,
+    from: QueueName,
     messages: Vec<(Message, Mutex<Verdict>)>,
 }
 
@@ -68,15 +69,24 @@ pub struct Delivered {
 impl Batch {
     /// These messages, which were received from there.
     #[must_use]
-    pub fn new(queues: &Arc<Queues>, messages: Vec<Message>) -> Arc<Self> {
+    pub fn new(queues: &Arc<Queues>, from: &QueueName, messages: Vec<Message>) -> Arc<Self> {
         let messages = messages.into_iter().map(|message| (message, Mutex::default())).collect();
-        Arc::new(Self { queues: Arc::clone(queues), messages })
+        Arc::new(Self { queues: Arc::clone(queues), from: from.clone(), messages })
     }
 
     /// The messages, each with what was said of it.
     pub fn verdicts(&self) -> impl Iterator<Item = (&Message, Verdict)> {
         let said = |verdict: &Mutex<Verdict>| verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.messages.iter().map(move |(message, verdict)| (message, said(verdict)))
+    }
+
+    /// The lease of one of them goes on for so long from now. Whether it was still out.
+    async fn extend(&self, index: usize, by: Duration) -> bool {
+        let Some(lease) = self.messages[index].0.lease() else { return false };
+        self.queues.extend(&self.from, lease, by).await.unwrap_or_else(|error| {
+            tracing::error!(queue = %self.from, "a lease is not extended: {error}");
+            false
+        })
     }
 
     /// As a guest holds them.
@@ -200,24 +210,16 @@ impl HostMessage for Guest {
 
     async fn extend(&mut self, message: Resource<Delivered>, milliseconds: u64) -> wasmtime::Result<bool> {
         let Delivered { batch, index } = self.message(&message)?;
-        let (queues, lease) = (Arc::clone(&batch.queues), batch.messages[*index].0.lease());
+        let (batch, index) = (Arc::clone(batch), *index);
         let by = Duration::from_millis(milliseconds).min(NewMessage::LONGEST);
         if self.count_sends(1).is_err() {
             return Ok(false);
         }
-        Ok(extended(&queues, lease, by).await)
+        Ok(batch.extend(index, by).await)
     }
 
     async fn drop(&mut self, message: Resource<Delivered>) -> wasmtime::Result<()> {
         self.table.delete(message)?;
         Ok(())
     }
-}
-
-async fn extended(queues: &Queues, lease: Option<Lease>, by: Duration) -> bool {
-    let Some(lease) = lease else { return false };
-    queues.extend(lease, by).await.unwrap_or_else(|error| {
-        tracing::error!("queues: a lease is not extended: {error}");
-        false
-    })
 }

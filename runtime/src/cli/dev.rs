@@ -12,8 +12,8 @@ use super::watch::Watch;
 use super::{address, demo_origin, find, show};
 use crate::activate::Mode;
 use crate::config::{
-    Admin, Diagnostics, HostPattern, LimitTable, Listener, Mentions, Methods, Node, Origin, PathPattern, Place, Route,
-    Target, Telemetry, Worker,
+    Admin, Backends, Diagnostics, HostPattern, LimitTable, Listener, Mentions, Methods, Node, Origin, PathPattern,
+    Place, Route, Target, Telemetry, Worker,
 };
 use crate::dispatch::Detail;
 use crate::node::{self, Options};
@@ -155,6 +155,7 @@ pub(super) fn assemble(mut workers: Vec<Worker>, limits: LimitTable) -> anyhow::
         state: None,
         store: None,
         data: Some(DATA.into()),
+        backends: Backends::default(),
         backups: None,
         secrets_key: None,
         acme: None,

@@ -13,7 +13,8 @@ use super::rules;
 use crate::activate::Mode;
 use crate::bindings::ROOM;
 use crate::config::{
-    Build, LimitTable, Listener, Mentions, Methods, Node, PathPattern, Place, Route, Target, Telemetry, Value, Worker,
+    Backends, Build, LimitTable, Listener, Mentions, Methods, Node, PathPattern, Place, Route, Target, Telemetry,
+    Value, Worker,
 };
 use crate::observe::GuestLog;
 
@@ -214,6 +215,7 @@ pub(super) fn one_worker(address: SocketAddr, component: &Path, asked: Asked) ->
         state: None,
         store: None,
         data: None,
+        backends: Backends::default(),
         backups: None,
         secrets_key: None,
         acme: None,

@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::acme::{Acme, Ordering};
 use super::auth::{Auth, read_auth};
+use super::backend::Backends;
 use super::diagnostic::{Diagnostic, Place};
 use super::form;
 use super::host::HostPattern;
@@ -32,6 +33,8 @@ pub struct Node {
     pub store: Option<PathBuf>,
     /// Where workers keep what outlives their isolates: with the store. `None`: nowhere.
     pub data: Option<PathBuf>,
+    /// What keeps it in place of this node's disk.
+    pub backends: Backends,
     /// Where backups of the store are made. There is one where there is a store.
     pub backups: Option<PathBuf>,
     /// The file with the key under which secrets of deployed workers are kept. `None`: EYOT_SECRETS_KEY, if it is there, is the key.
@@ -171,6 +174,7 @@ impl Reading {
             state: read_folder(root, STATE),
             backups: read_backups(root, store.as_deref()),
             data: store.clone(),
+            backends: Backends::read(root),
             store,
             secrets_key: root
                 .optional::<String>(SECRETS_KEY)

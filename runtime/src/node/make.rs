@@ -102,8 +102,8 @@ pub(super) fn make<'a>(
         let components = Components { engines, compiled, compiler, component_size };
         let loader = Loader::new(components, room.bounds, limits.load_queue, metrics.loads());
         let data = match purpose {
-            Purpose::Check => Data::unseen(node.data.clone()),
-            Purpose::Serve => Data::new(node.data.clone()),
+            Purpose::Check => Data::unseen(node.data.clone(), node.backends.clone()),
+            Purpose::Serve => Data::new(node.data.clone(), node.backends.clone()),
         };
         let activator = Activator { loader, metrics, shares, log, data, own, cores, egress };
         match activator.activate(node, deployed) {

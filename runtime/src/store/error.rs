@@ -39,6 +39,25 @@ pub enum StoreError {
         /// What the system says.
         reason: String,
     },
+    /// What is kept elsewhere cannot be asked for now.
+    #[error("{place} cannot be used now: {reason}")]
+    Server {
+        /// Which server.
+        place: String,
+        /// Why not.
+        reason: String,
+    },
+    /// It could lose what it has acknowledged.
+    #[error(
+        "{place} is not used, since it could lose what it has acknowledged: {reason}; let it write first, or allow it: \
+         `allow_unsynced = true` in node.toml"
+    )]
+    Unsynced {
+        /// Which server.
+        place: String,
+        /// What is missing.
+        reason: String,
+    },
     /// Two nodes cannot have one store.
     #[error("{folder} is in use by {holder}; stop it, or give another folder")]
     Locked {

@@ -20,6 +20,7 @@ mod kv;
 mod lock;
 mod migrate;
 mod model;
+mod nats;
 mod prune;
 mod queue;
 mod read;
@@ -49,6 +50,7 @@ pub use model::{
 pub use prune::{Keep, Pruned};
 pub use queue::{
     Delivery, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueRule, Queues, Settled,
+    Wanted,
 };
 pub use room::Room;
 pub use schedule::{Run, RunId, RunOutcome, ScheduleName, Schedules};

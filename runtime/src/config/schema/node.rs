@@ -40,6 +40,10 @@ pub(super) struct Node {
     limits: Option<Limits<true>>,
     /// Where traces go.
     telemetry: Option<Telemetry>,
+    /// What keeps the messages of queues. Without it: this node's disk.
+    queues: Option<Server>,
+    /// What keeps workers' keys and values. Without it: this node's disk.
+    kv: Option<Server>,
 }
 
 /// One address to listen on.
@@ -236,4 +240,22 @@ struct Telemetry {
     /// Which share of the traces that begin here is recorded. Without it: all.
     #[schemars(range(min = 0.0, max = 1.0))]
     sample: Option<f64>,
+}
+
+/// A server that keeps what workers keep, for all nodes that name it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Server {
+    /// `sqlite:`, this node's disk; `nats://HOST:PORT`; for queues also `redis://HOST:PORT/NUMBER`.
+    url: String,
+    /// The file that says who the node is (NATS).
+    credentials: Option<File>,
+    /// Where each server tells that it writes before it acknowledges (NATS: its `http_port`).
+    monitor: Option<Vec<Url>>,
+    /// On how many servers of a cluster what is kept stands (NATS). Without it: one.
+    #[schemars(range(min = 1, max = 5))]
+    replicas: Option<u32>,
+    /// Whether it may acknowledge what it has not written to its disk. Without it: no.
+    allow_unsynced: Option<bool>,
 }

@@ -24,6 +24,8 @@ respond = { x = 1 }
 source = { x = 1 }
 [[auth.key]]
 [telemetry]
+[queues]
+[kv]
 "#;
 
 const WORKER: &str = r#"

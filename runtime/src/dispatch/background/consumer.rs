@@ -1,11 +1,9 @@
 //! One consumer of a queue: it waits for a batch, runs it, and settles it.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::event::Ready;
@@ -17,10 +15,7 @@ use crate::dispatch::http::Core;
 use crate::failure::Failure;
 use crate::observe::{Delivered, Processed, RequestId, Tracer};
 use crate::sandbox::Job;
-use crate::store::{Delivery, Lease, Message, MessageId, QueueError, QueueName, Queues, Settled};
-
-/// How often it is looked for messages of which this process was not told: another one may send, too.
-const LOOK: Duration = Duration::from_secs(5);
+use crate::store::{Delivery, Lease, Message, MessageId, QueueError, QueueName, Queues, Settled, Wanted};
 
 /// What cannot be done is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -61,6 +56,7 @@ impl Consumer {
     pub(super) async fn run(mut self) {
         let mut changes = self.queues.changes(&self.name);
         let mut serving = self.core.dispatcher.serving.subscribe();
+        let mut failed = None;
         loop {
             if serving.borrow_and_update().is_over {
                 return;
@@ -71,15 +67,22 @@ impl Consumer {
                 _ = &mut self.leave => return,
                 // It may be worked off in another way.
                 _ = serving.changed() => continue,
-                ready = ready(&self.queues, &consumed, &mut changes) => ready,
+                ready = self.queues.wait(&self.name, wanted(&consumed.queue), &mut changes) => ready,
             };
             let result = match ready {
                 Ok(()) => self.one_batch(&consumed).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
-                tracing::error!(queue = %self.name, "{error}");
+                // A server that is away is so for a while.
+                match failed.as_ref() == Some(&error) {
+                    true => tracing::debug!(queue = %self.name, "{error}"),
+                    false => tracing::error!(queue = %self.name, "{error}"),
+                }
+                failed = Some(error);
                 sleep(AGAIN).await;
+            } else if failed.take().is_some() {
+                tracing::info!(queue = %self.name, "it is worked off again");
             }
         }
     }
@@ -129,7 +132,7 @@ impl Consumer {
         let tracer = self.core.dispatcher.tracer.as_ref();
         let (id, began) = (RequestId::fresh(), SystemTime::now());
         let trace = Tracer::trace_of_messages(tracer, messages.iter().map(|message| message.trace.as_deref()));
-        let batch = Batch::new(&self.queues, messages);
+        let batch = Batch::new(&self.queues, &self.name, messages);
         let job = Job::Messages(Arc::clone(&self.name.name), Arc::clone(&batch));
         let ended = self.core.run_event(ready, (&id, &trace), job).await;
         if let Some(tracer) = tracer {
@@ -164,7 +167,7 @@ impl Consumer {
                 tracing::warn!(worker, queue = name, %id, attempts, into = &**into, reason, "a message is a dead letter");
             }
         }
-        let leased = |judged: &Judged| Some((judged.lease?, judged.settled.clone()));
+        let leased = |judged: &Judged| Some((judged.lease.clone()?, judged.settled.clone()));
         let leases: Vec<_> = judged.iter().filter_map(leased).collect();
         let mut tries = 0;
         let late = loop {
@@ -187,30 +190,7 @@ impl Consumer {
     }
 }
 
-/// Returns when there is a batch: a whole one, or one whose first message has waited for so long that no other is waited for.
-async fn ready(queues: &Queues, consumed: &Consumed, changes: &mut watch::Receiver<()>) -> Result<(), QueueError> {
-    let config::Queue { batch, batch_bytes, batch_wait, .. } = &*consumed.queue;
-    loop {
-        changes.mark_unchanged();
-        let due = queues.due(&consumed.name, *batch).await?;
-        let wait = match due.first {
-            None => LOOK,
-            Some(first) if due.messages == 0 => between(Timestamp::now(), first),
-            Some(_) if due.messages >= *batch || due.bytes >= *batch_bytes => return Ok(()),
-            Some(first) => match batch_wait.saturating_sub(between(first, Timestamp::now())) {
-                Duration::ZERO => return Ok(()),
-                wait => wait,
-            },
-        };
-        let mut timer = pin!(sleep(wait.min(LOOK)));
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { timer.as_mut().await },
-            () = timer.as_mut() => {}
-        }
-    }
-}
-
-/// From one time to a later one; nothing where it is not later.
-fn between(earlier: Timestamp, later: Timestamp) -> Duration {
-    Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
+/// The batch that is worth a permit.
+fn wanted(queue: &config::Queue) -> Wanted {
+    Wanted { messages: queue.batch, bytes: queue.batch_bytes, wait: queue.batch_wait }
 }

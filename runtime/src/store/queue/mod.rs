@@ -1,73 +1,78 @@
-//! Queues of workers on this node's disk: a database of its own beside the store's.
+//! Queues of workers: where messages are kept until they are worked off.
 //!
-//! A message that was accepted is on the disk before its producer hears of it. It is delivered at least once: whoever receives it has it
-//! for as long as its lease goes, and says what became of it; what nobody says anything of comes back by itself. A message that is moved to
-//! a queue of dead letters is in one of the two at any moment.
+//! A message that was accepted is safe before its producer hears of it. It is delivered at least once: whoever receives it has it for as
+//! long as its lease goes, and says what became of it; what nobody says anything of comes back by itself. A message that is moved to a
+//! queue of dead letters is in one of the two at any moment. What keeps them is a backend: this node's disk, or a server; what each of them
+//! promises is what `conformance` finds to hold.
 
+mod backend;
+mod changes;
+#[cfg(test)]
+mod conformance;
 mod model;
-mod rows;
+mod nats;
+mod sqlite;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod throughput;
-mod upkeep;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jiff::{SignedDuration, Timestamp};
-use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::beside::{Beside, Kind};
-use super::database;
-use super::error::{Cause, StoreError};
+use super::error::StoreError;
 use super::room::{Room, Rooms};
-use super::thread::apart;
+use crate::config::{Protocol, Server};
+use backend::Backend;
+use changes::Changes;
+use nats::Nats;
+use sqlite::Sqlite;
 
 pub use model::{
-    Delivery, Due, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueRule, QueueStanding,
-    Settled,
+    Delivery, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueRule, QueueStanding,
+    Settled, Wanted,
 };
+pub(super) use sqlite::QUEUE;
 
-/// The database.
-pub(super) const QUEUE: Kind = Kind {
-    database: "queue.db",
-    lock: "queue.lock",
-    threads: ["eyot-queue-read", "eyot-queue-write"],
-    migrations: &[include_str!("../schema/queue/0001_queue.sql")],
-    overwrites: false,
-};
-
-/// So many messages are moved or removed at a time: others wait for the thread that writes.
-const AT_ONCE: u32 = 1000;
-
-/// What messages take of the node's memory, at most, while they are on their way to the disk.
+/// What messages take of the node's memory, at most, while they are on their way to where they are kept.
 const ROOM: u64 = 32 << 20;
 
 /// The queues of all workers.
 #[derive(Debug)]
 pub struct Queues {
-    database: Beside,
+    backend: Box<dyn Backend>,
     rooms: Rooms,
     /// Those that are worked off here.
     rules: ArcSwap<HashMap<QueueName, QueueRule>>,
-    /// Of each queue that somebody waits for: it changes when a message may be due sooner than was known.
-    changes: Mutex<HashMap<QueueName, watch::Sender<()>>>,
+    changes: Arc<Changes>,
 }
 
 impl Queues {
-    /// Opens the database in a folder, or makes one there; it waits for the disk. The process whose place this one takes may have it open,
-    /// too, and still send and work off: each sees what the other has answered. Without one, nobody has what is out, and it comes back.
+    /// On this node's disk: a database in a folder, which it makes if there is none; it waits for the disk.
     ///
     /// # Errors
     /// When it cannot be written, and when what is there is damaged, of a newer Eyot or not ours.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let database = Beside::open(folder, &QUEUE, rows::release)?;
-        Ok(Self { database, rooms: Rooms::of(ROOM), rules: ArcSwap::default(), changes: Mutex::default() })
+        Ok(Self::on(Sqlite::open(folder)?, Arc::default()))
+    }
+
+    /// On a server, which nodes share.
+    ///
+    /// # Errors
+    /// When it may not be used, since it could lose what it acknowledges. One that is not there is waited for.
+    pub fn connect(server: &Server) -> Result<Self, StoreError> {
+        let changes = Arc::<Changes>::default();
+        match server.protocol {
+            Protocol::Nats => Ok(Self::on(Nats::open(server, Arc::clone(&changes))?, changes)),
+            Protocol::Redis => Err(StoreError::Closed),
+        }
+    }
+
+    fn on(backend: impl Backend + 'static, changes: Arc<Changes>) -> Self {
+        Self { backend: Box::new(backend), rooms: Rooms::of(ROOM), rules: ArcSwap::default(), changes }
     }
 
     /// Waits for so much memory: whoever asks for much at once waits for all that was asked before.
@@ -108,21 +113,31 @@ impl Queues {
         messages: Vec<NewMessage>,
         limits: QueueLimits,
     ) -> Result<Vec<MessageId>, QueueError> {
-        let into = queue.clone();
-        let sent =
-            self.database.change(move |connection| rows::send(connection, &into, &messages, &limits, now())).await??;
-        self.changed(queue);
+        let sent = self.backend.send(queue, messages, limits).await?;
+        self.changes.tell(queue);
         Ok(sent)
+    }
+
+    /// Waits until there may be a batch: a whole one, or one whose first message has waited for so long that no other is waited for.
+    ///
+    /// # Errors
+    /// When it cannot be known.
+    pub async fn wait(
+        &self,
+        queue: &QueueName,
+        wanted: Wanted,
+        changes: &mut watch::Receiver<()>,
+    ) -> Result<(), QueueError> {
+        self.backend.wait(queue, wanted, changes).await
     }
 
     /// Takes messages out that are due, the oldest first. They come back by themselves when their lease is over. A queue that is paused
     /// gives none.
     ///
     /// # Errors
-    /// When the database cannot be read or written.
+    /// When they cannot be read or marked.
     pub async fn receive(&self, queue: &QueueName, delivery: Delivery) -> Result<Vec<Message>, QueueError> {
-        let queue = queue.clone();
-        Ok(self.database.change(move |connection| rows::receive(connection, &queue, delivery, now())).await?)
+        self.backend.receive(queue, delivery).await
     }
 
     /// Says what became of messages that were received. One whose lease is over stays as it is; says how many those are.
@@ -131,13 +146,12 @@ impl Queues {
     /// When it cannot be written. They then come back by themselves.
     pub async fn settle(&self, queue: &QueueName, settled: Vec<(Lease, Settled)>) -> Result<usize, QueueError> {
         let dead = settled.iter().find_map(|(_, settled)| match settled {
-            Settled::Dead(name, _) => Some(QueueName { worker: queue.worker.clone(), name: name.clone() }),
+            Settled::Dead(name, _) => Some(queue.beside(name)),
             Settled::Done | Settled::Again(..) => None,
         });
-        let from = queue.clone();
-        let late = self.database.change(move |connection| rows::settle(connection, &from, &settled, now())).await?;
-        self.changed(queue);
-        dead.iter().for_each(|dead| self.changed(dead));
+        let late = self.backend.settle(queue, settled).await?;
+        self.changes.tell(queue);
+        dead.iter().for_each(|dead| self.changes.tell(dead));
         Ok(late)
     }
 
@@ -145,35 +159,24 @@ impl Queues {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn extend(&self, lease: Lease, by: Duration) -> Result<bool, QueueError> {
-        Ok(self.database.change(move |connection| rows::extend(connection, lease, by, now())).await?)
-    }
-
-    /// What of a queue could be delivered now, up to so many messages.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn due(&self, queue: &QueueName, most: u32) -> Result<Due, QueueError> {
-        let queue = queue.clone();
-        Ok(self.database.ask(move |connection| rows::due(connection, &queue, most, now())).await?)
+    pub async fn extend(&self, queue: &QueueName, lease: Lease, by: Duration) -> Result<bool, QueueError> {
+        self.backend.extend(queue, lease, by).await
     }
 
     /// Messages as they stand in a queue, the oldest first.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When they cannot be read.
     pub async fn peek(&self, queue: &QueueName, most: u32) -> Result<Vec<Message>, QueueError> {
-        let queue = queue.clone();
-        Ok(self.database.ask(move |connection| upkeep::peek(connection, &queue, most)).await?)
+        self.backend.peek(queue, most).await
     }
 
     /// All queues that anything was ever sent to, or those of a worker.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When it cannot be known.
     pub async fn standing(&self, worker: Option<&str>) -> Result<Vec<QueueStanding>, QueueError> {
-        let worker = worker.map(str::to_owned);
-        Ok(self.database.ask(move |connection| upkeep::standing(connection, worker.as_deref())).await?)
+        self.backend.standing(worker).await
     }
 
     /// Moves all messages that are not out from one queue to another, such as from the dead letters back; says how many it was.
@@ -181,10 +184,8 @@ impl Queues {
     /// # Errors
     /// When it cannot be written. What was moved until then stays so.
     pub async fn redrive(&self, from: &QueueName, into: &QueueName) -> Result<u64, QueueError> {
-        let (source, target) = (from.clone(), into.clone());
-        let moved =
-            self.in_pieces(move |connection| upkeep::redrive(connection, &source, &target, AT_ONCE, now())).await?;
-        self.changed(into);
+        let moved = self.backend.redrive(from, into).await?;
+        self.changes.tell(into);
         Ok(moved)
     }
 
@@ -193,8 +194,7 @@ impl Queues {
     /// # Errors
     /// When it cannot be written. What was removed until then stays so.
     pub async fn purge(&self, queue: &QueueName) -> Result<u64, QueueError> {
-        let queue = queue.clone();
-        self.in_pieces(move |connection| upkeep::purge(connection, &queue, AT_ONCE)).await
+        self.backend.purge(queue).await
     }
 
     /// From now on nothing of a queue is delivered, or something is again.
@@ -202,9 +202,8 @@ impl Queues {
     /// # Errors
     /// When it cannot be written.
     pub async fn pause(&self, queue: &QueueName, paused: bool) -> Result<(), QueueError> {
-        let which = queue.clone();
-        self.database.change(move |connection| upkeep::pause(connection, &which, paused)).await?;
-        self.changed(queue);
+        self.backend.pause(queue, paused).await?;
+        self.changes.tell(queue);
         Ok(())
     }
 
@@ -213,20 +212,10 @@ impl Queues {
     /// # Errors
     /// When it cannot be written. What was moved until then stays so.
     pub async fn bury(&self, queue: &QueueName, dead: &str, retention: Duration) -> Result<u64, QueueError> {
-        let (before, mut buried) = (ago(retention), 0);
-        loop {
-            let old = self.older(queue, before).await?;
-            let (from, name, found) = (queue.clone(), dead.to_owned(), old.len());
-            let bury = move |connection: &Connection| upkeep::bury(connection, &from, &name, &old, before, now());
-            let some = self.database.change(bury).await?;
-            buried += some;
-            // What is out is not buried, and not looked for again either.
-            if found < AT_ONCE as usize || some == 0 {
-                break;
-            }
-        }
+        let dead = queue.beside(dead);
+        let buried = self.backend.bury(queue, &dead, retention).await?;
         if buried > 0 {
-            self.changed(&QueueName { worker: queue.worker.clone(), name: dead.into() });
+            self.changes.tell(&dead);
         }
         Ok(buried)
     }
@@ -236,26 +225,7 @@ impl Queues {
     /// # Errors
     /// When it cannot be written. What was removed until then stays so.
     pub async fn forget(&self, dead: &QueueName, retention: Duration) -> Result<u64, QueueError> {
-        let (before, mut gone) = (ago(retention), 0);
-        loop {
-            let old = self.older(dead, before).await?;
-            let (name, found) = (dead.clone(), old.len());
-            let forget = move |connection: &Connection| upkeep::forget(connection, &name, &old, before);
-            gone += self.database.change(forget).await?;
-            if found < AT_ONCE as usize {
-                return Ok(gone);
-            }
-        }
-    }
-
-    /// All messages of the queue are looked at, which nobody else should wait for.
-    async fn older(&self, queue: &QueueName, before: Timestamp) -> Result<Vec<i64>, StoreError> {
-        let (path, queue) = (self.database.path().to_owned(), queue.clone());
-        let look = move || {
-            let connection = database::open_to_read(&path)?;
-            upkeep::older(&connection, &queue, before, AT_ONCE).map_err(|cause| cause.at(&path))
-        };
-        apart("eyot-queue-old", look).await
+        self.backend.forget(dead, retention).await
     }
 
     /// Forgets under which keys messages were sent a day ago; says how many it was.
@@ -263,47 +233,12 @@ impl Queues {
     /// # Errors
     /// When it cannot be written. What was forgotten until then stays so.
     pub async fn forget_keys(&self) -> Result<u64, QueueError> {
-        self.in_pieces(move |connection| upkeep::forget_keys(connection, AT_ONCE, now())).await
+        self.backend.forget_keys().await
     }
 
     /// Changes whenever a message of the queue may be due sooner than it was.
     #[must_use]
     pub fn changes(&self, queue: &QueueName) -> watch::Receiver<()> {
-        let mut waited_for = self.waited_for();
-        waited_for.retain(|_, changes| changes.receiver_count() > 0);
-        waited_for.entry(queue.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
+        self.changes.of(queue)
     }
-
-    fn changed(&self, queue: &QueueName) {
-        if let Some(changes) = self.waited_for().get(queue) {
-            changes.send_replace(());
-        }
-    }
-
-    fn waited_for(&self) -> MutexGuard<'_, HashMap<QueueName, watch::Sender<()>>> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes a change again and again until it comes to less than it may at a time; says to how much it came in all.
-    async fn in_pieces(
-        &self,
-        change: impl Fn(&Connection) -> Result<u64, Cause> + Clone + Send + 'static,
-    ) -> Result<u64, QueueError> {
-        let mut all = 0;
-        loop {
-            let some = self.database.change(change.clone()).await?;
-            all += some;
-            if some < AT_ONCE.into() {
-                return Ok(all);
-            }
-        }
-    }
-}
-
-fn ago(time: Duration) -> Timestamp {
-    SignedDuration::try_from(time).ok().and_then(|time| now().checked_sub(time).ok()).unwrap_or(Timestamp::MIN)
-}
-
-fn now() -> Timestamp {
-    Timestamp::now()
 }

@@ -18,6 +18,14 @@ pub struct QueueName {
     pub name: Arc<str>,
 }
 
+impl QueueName {
+    /// Another queue of the same worker.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self { worker: Arc::clone(&self.worker), name: name.into() }
+    }
+}
+
 impl std::fmt::Display for QueueName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.worker, self.name)
@@ -67,15 +75,15 @@ pub struct Delivery {
     pub lease: Duration,
 }
 
-/// What of a queue could be delivered now, up to a whole batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Due {
+/// The batch that a consumer waits for: so many messages, or so many bytes, or what has come in so long a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
     /// Messages.
     pub messages: u32,
     /// Bytes of their bodies.
     pub bytes: u64,
-    /// Since when the first of them could be; if there is none, when that will be.
-    pub first: Option<Timestamp>,
+    /// How long its first message waits for others.
+    pub wait: Duration,
 }
 
 /// A message that is sent.
@@ -112,6 +120,9 @@ impl NewMessage {
                 format!("a message has {} bytes, and may have {most} (limit queue_message)", self.body.len())
             }
             () if longer(&self.content_type, Self::CONTENT_TYPE) => "a content type has 255 bytes at most".to_owned(),
+            () if self.content_type.as_ref().is_some_and(|text| text.contains(char::is_control)) => {
+                "a content type has no control characters".to_owned()
+            }
             () if longer(&self.key, Self::KEY) => "an idempotency key has 512 bytes at most".to_owned(),
             () if self.delay > Self::LONGEST => "a message waits 12 hours at most".to_owned(),
             () => return Ok(self),
@@ -164,18 +175,24 @@ pub struct Message {
     pub(super) lease: Option<Lease>,
 }
 
-/// A message that is out, for as long as its lease goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    pub(super) message: i64,
-    pub(super) number: i64,
+/// A message that is out, for as long as its lease goes: what its backend knows it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease(pub(super) Held);
+
+/// As each backend calls what is out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// A row, and the number of its delivery.
+    Row { message: i64, number: i64 },
+    /// What a stream of NATS has given.
+    Nats(Arc<super::nats::Out>),
 }
 
 impl Message {
     /// What whoever has it shows for it.
     #[must_use]
     pub fn lease(&self) -> Option<Lease> {
-        self.lease
+        self.lease.clone()
     }
 }
 

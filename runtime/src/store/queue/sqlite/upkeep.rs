@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::model::{Message, QueueName, QueueStanding};
 use super::rows::{MESSAGE, count, held, id_of, known, row_of};
 use crate::store::error::Cause;
+use crate::store::queue::model::{Message, QueueName, QueueStanding};
 use crate::store::read::time;
 
 /// Messages of a queue as they stand there, the oldest first; nothing about them changes.
@@ -83,13 +83,13 @@ pub(super) fn older(
 pub(super) fn bury(
     connection: &Connection,
     queue: &QueueName,
-    dead: &str,
+    dead: &QueueName,
     old: &[i64],
     came_before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, Cause> {
     let Some((id, _)) = known(connection, queue)? else { return Ok(0) };
-    let dead = id_of(connection, &QueueName { worker: queue.worker.clone(), name: dead.into() })?;
+    let dead = id_of(connection, dead)?;
     let bury = "UPDATE messages SET queue = ?3, due = ?4, since = ?4, lease = NULL, attempts = 0, reason = ?5 \
                 WHERE id = ?1 AND queue = ?2 AND since < ?6 AND due <= ?4 RETURNING queue, length(body) + 256";
     let (now, before) = (now.as_microsecond(), came_before.as_microsecond());

@@ -1,6 +1,6 @@
 //! How fast messages come and go, beside the engine alone and the disk alone, in one run.
 //!
-//! `cargo test --release --lib store::queue::throughput -- --ignored --nocapture`, on a machine with nothing else to do, in the folder `TMPDIR`: each
+//! `cargo test --release --lib store::queue::sqlite::throughput -- --ignored --nocapture`, on a machine with nothing else to do, in the folder `TMPDIR`: each
 //! figure is the median of five rounds of two seconds, the rounds of what is compared alternating.
 
 use std::fs::File;
@@ -37,7 +37,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 /// Messages a second by concurrent producers of one message each, and how many came into one commit.
-async fn sends(queues: &Arc<Queues>) -> (f64, f64) {
+async fn sends(queues: &Arc<Sqlite>) -> (f64, f64) {
     let (sent, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let (began, commits) = (Instant::now(), queues.database.commits());
     let producers = (0..PRODUCERS).map(|_| {
@@ -79,7 +79,7 @@ fn raw(connection: &mut Connection, together: usize) -> f64 {
 }
 
 /// Messages a second that one consumer receives and settles, in batches of a hundred.
-async fn worked_off(queues: &Queues) -> f64 {
+async fn worked_off(queues: &Sqlite) -> f64 {
     let delivery = Delivery { messages: 100, bytes: u64::MAX, lease: Duration::from_secs(60) };
     let (began, mut done) = (Instant::now(), 0);
     while began.elapsed() < ROUND {
@@ -105,7 +105,7 @@ fn fsync(folder: &Path) -> f64 {
 }
 
 /// How long a send takes that is alone, in seconds: the 99th percentile.
-async fn alone(queues: &Queues) -> f64 {
+async fn alone(queues: &Sqlite) -> f64 {
     let mut times = Vec::new();
     for _ in 0..500 {
         let began = Instant::now();
@@ -120,8 +120,8 @@ async fn alone(queues: &Queues) -> f64 {
 #[ignore = "it measures, which takes a minute of a machine that does nothing else"]
 async fn throughput_beside_the_engine_and_the_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let queues = Arc::new(Queues::open(&folder.path().join("ours")).unwrap());
-    drop(Queues::open(&folder.path().join("raw")).unwrap());
+    let queues = Arc::new(Sqlite::open(&folder.path().join("ours")).unwrap());
+    drop(Sqlite::open(&folder.path().join("raw")).unwrap());
     let mut engine = Connection::open(folder.path().join("raw/queue.db")).unwrap();
     engine.pragma_update(None, "synchronous", "full").unwrap();
     engine.execute("INSERT INTO queues (worker, name) VALUES ('bench', 'jobs')", []).unwrap();

@@ -6,9 +6,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::model::{Delivery, Due, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, Settled};
 use crate::store::digest::Digest;
 use crate::store::error::Cause;
+use crate::store::queue::model::{
+    Delivery, Held, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, Settled,
+};
 use crate::store::read::{damaged, time};
 
 /// An answer, or why there is none that is not the store's fault.
@@ -17,6 +19,17 @@ type Answer<T> = Result<Result<T, QueueError>, Cause>;
 /// As [`row_of`] reads it.
 pub(super) const MESSAGE: &str =
     "SELECT id, name, sent, content_type, trace, attempts, due, reason, lease, digest, body FROM messages";
+
+/// What of a queue could be delivered now, up to a whole batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Messages.
+    pub(super) messages: u32,
+    /// Bytes of their bodies.
+    pub(super) bytes: u64,
+    /// Since when the first of them could be; if there is none, when that will be.
+    pub(super) first: Option<Timestamp>,
+}
 
 /// So long a key is remembered.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
@@ -146,7 +159,7 @@ pub(super) fn receive(
     for (id, message) in &mut found {
         statement.execute(params![*id, until, number])?;
         message.attempts += 1;
-        message.lease = Some(Lease { message: *id, number });
+        message.lease = Some(Lease(Held::Row { message: *id, number }));
     }
     Ok(found.into_iter().map(|(_, message)| message).collect())
 }
@@ -166,7 +179,11 @@ pub(super) fn settle(
         let count = counts.entry(queue).or_default();
         *count = (count.0 + messages, count.1 + bytes);
     };
-    for (Lease { message, number }, settled) in settled {
+    for (lease, settled) in settled {
+        let Lease(Held::Row { message, number }) = lease else {
+            late += 1;
+            continue;
+        };
         match settled {
             Settled::Done => {
                 let done = "DELETE FROM messages WHERE id = ?1 AND lease = ?2 RETURNING queue, length(body) + 256";
@@ -213,10 +230,11 @@ pub(super) fn held(
 }
 
 /// The lease of a message that is out goes on for so long from now. Whether it was still its.
-pub(super) fn extend(connection: &Connection, lease: Lease, by: Duration, now: Timestamp) -> Result<bool, Cause> {
+pub(super) fn extend(connection: &Connection, lease: &Lease, by: Duration, now: Timestamp) -> Result<bool, Cause> {
+    let Lease(Held::Row { message, number }) = lease else { return Ok(false) };
     let extend = "UPDATE messages SET due = max(due, ?3) WHERE id = ?1 AND lease = ?2";
     let until = later(now, by);
-    Ok(connection.prepare_cached(extend)?.execute(params![lease.message, lease.number, until])? == 1)
+    Ok(connection.prepare_cached(extend)?.execute(params![message, number, until])? == 1)
 }
 
 /// What of a queue could be delivered now, up to so many messages. Of one that is paused, nothing ever.

@@ -14,7 +14,7 @@ use futures_util::future::{BoxFuture, join_all};
 use super::*;
 use crate::config;
 #[path = "../../../../tests/harness/servers.rs"]
-mod servers;
+pub(super) mod servers;
 use servers::{Server, Synced};
 
 const LIMITS: QueueLimits = QueueLimits { messages: 10_000, bytes: 8 << 20 };

@@ -7,6 +7,8 @@ mod deliver;
 mod later;
 mod send;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::pin::pin;

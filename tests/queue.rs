@@ -9,11 +9,17 @@ mod operators;
 
 use std::time::{Duration, Instant};
 
+use harness::servers::Server;
 use harness::{Answer, Node, eyot, fixtures, until};
 use serde_json::{Value, json};
 
 /// A node with these workers, each with the lines of its eyot.toml, at NAME.test.
 fn node(workers: &[(&str, &str)]) -> Node {
+    node_with("", workers)
+}
+
+/// The same with more in its node.toml.
+fn node_with(more: &str, workers: &[(&str, &str)]) -> Node {
     let files: Vec<_> = workers
         .iter()
         .map(|(name, lines)| {
@@ -23,12 +29,18 @@ fn node(workers: &[(&str, &str)]) -> Node {
         .collect();
     let listed: String = workers.iter().map(|(name, _)| format!("[[worker]]\npath = \"{name}\"\n")).collect();
     let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    Node::start(&format!("store = \"store\"\n{listed}"), &files)
+    Node::start(&format!("store = \"store\"\n{more}\n{listed}"), &files)
 }
 
 /// A node with one worker, `jobs`, that has one queue of that name.
 fn jobs(lines: &str) -> Node {
     node(&[("jobs", &format!("[[queue]]\nname = \"jobs\"\nretry = \"50ms\"\n{lines}"))])
+}
+
+/// The same, with its messages on a server.
+fn jobs_on(server: &Server, lines: &str) -> Node {
+    let lines = format!("[[queue]]\nname = \"jobs\"\nretry = \"50ms\"\n{lines}");
+    node_with(&server.declared("queues"), &[("jobs", &lines)])
 }
 
 fn ask(node: &Node, worker: &str, what: &str) -> Value {

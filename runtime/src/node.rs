@@ -173,12 +173,14 @@ impl Node {
         let certificates = Arc::new(Certificates::new(credentials, metrics.certificates()));
         let orders = ordered::orders(node, authority, challenges, &certificates, &metrics);
         let (errands, errands_of_cores) = errands::desk();
-        let deployments = kept.map(|Kept { store, deployed, secrets, left_out }| {
+        let deployments = kept.map(|Kept { store, deployed, secrets, fleet, left_out }| {
             kept::tell(&left_out);
+            fleet.iter().for_each(|fleet| activator.data.share_with(Arc::clone(fleet)));
             let (own, shared) = (Arc::clone(&activator), Arc::clone(&dispatcher));
             let switch = Box::new(move |active| shared.switch(active));
             let found = Found { ground, served, left_out, secrets };
-            let deployments = Deployments::new(store, own, node.clone(), (deployed, found), switch, errands.ask());
+            let deployments =
+                Deployments::new(store, own, node.clone(), (deployed, found), switch, (errands.ask(), fleet));
             if let Some(suffix) = node.preview.clone() {
                 let previews = Previews { suffix, deployments: Arc::clone(&deployments) };
                 // It is new, so nobody has set it before.
@@ -191,7 +193,7 @@ impl Node {
         let mut quiet = None;
         let admin_core = match operator {
             Some(operator) => {
-                let connections = cores.counter();
+                let (connections, fleet_metrics) = (cores.counter(), Arc::clone(&metrics));
                 let page = move || {
                     metrics.connections(connections());
                     metrics.isolates_waiting(sandbox::waiting());
@@ -205,9 +207,12 @@ impl Node {
                     Some(own) => Some(Api::new(own, stock, orders.clone(), tails, ready.clone())),
                     None => options.open_api.then(|| Api::open(stock, tails)),
                 };
-                let panel = Panel::new(ready.clone(), page).with(api).with_orders(orders.clone());
+                let fleet = deployments.as_ref().and_then(|deployments| deployments.fleet().cloned());
+                let told = fleet.is_some().then(|| fleet_metrics.fleet()).transpose();
+                let told = told.map_err(|error| internal("the metrics", &error))?;
+                let panel = Panel::new(ready.clone(), page).with(api).with_orders(orders.clone()).with_fleet(fleet);
                 let (deployments, orders) = (deployments.clone(), orders.clone());
-                let upkeep = Upkeep { deployments, orders, dispatcher: Arc::clone(&dispatcher) };
+                let upkeep = Upkeep { deployments, orders, fleet: told, dispatcher: Arc::clone(&dispatcher) };
                 let admin_core = serve_admin(panel, upkeep, &limits)?;
                 match arrival.predecessor {
                     Some(_) => quiet = Some(operator),

@@ -17,6 +17,7 @@ pub mod fixtures;
 pub mod frames;
 pub mod load;
 pub mod origin;
+pub mod servers;
 pub mod wire;
 
 /// Nothing in a test may take longer than this.

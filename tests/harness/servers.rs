@@ -111,6 +111,12 @@ impl Server {
         format!("http://127.0.0.1:{}", self.monitor)
     }
 
+    /// A section of node.toml that names it.
+    pub fn declared(&self, section: &str) -> String {
+        let monitor = if self.monitor == 0 { String::new() } else { format!("monitor = [{:?}]\n", self.monitor_url()) };
+        format!("[{section}]\nurl = {:?}\n{monitor}", self.url())
+    }
+
     /// What it has said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

@@ -1,7 +1,8 @@
-//! A node that is killed at any moment, while messages are sent and worked off, loses none that it has accepted.
+//! A node that is killed at any moment, while messages are sent and worked off, loses none that it has accepted; nor does a server that keeps
+//! them, nor a node beside one.
 //!
-//! `EYOT_FULL=1 cargo test --test queue kills -- --nocapture` kills 300 times, without it 6 times. The seed is printed, and taken from
-//! `EYOT_TESTS_SEED`.
+//! `EYOT_FULL=1 cargo test --test queue kills -- --nocapture` kills 300 times for each of them, without it 6 times. The seed is printed, and
+//! taken from `EYOT_TESTS_SEED`.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -11,15 +12,25 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rusqlite::Connection;
+use serde_json::Value;
 
-use super::{Answer, jobs, until};
+use super::operators::command;
+use super::{Answer, held, jobs, jobs_on, until};
 use crate::harness::Node;
+use crate::harness::servers::{Server, Synced};
 
 /// So many messages are out at most: two batches of four.
 const OUT: usize = 8;
 
-const QUEUE: &str =
-    "batch = 4\nconcurrency = 2\nattempts = 4\nretry_max = \"50ms\"\n[limits]\nevent_cpu_time = \"10s\"";
+/// What is out with a node that is killed comes again after a second, if another one keeps it.
+const QUEUE: &str = "batch = 4\nconcurrency = 2\nattempts = 4\nretry_max = \"50ms\"\nlease = \"1s\"\n[limits]\nevent_cpu_time = \"10s\"";
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Node,
+    Server,
+}
 
 fn seed() -> u64 {
     let given = std::env::var("EYOT_TESTS_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -35,11 +46,13 @@ fn produce(node: &Node, number: usize, accepted: &Mutex<BTreeSet<String>>, stopp
         let body = if round % 5 == 0 { "retry%2020" } else { "note" };
         let target = format!("/send?body={body}%20of{number}&times=3");
         let Some(answer) = Answer::try_of(node.request("GET", &target).header("host", "jobs.test")) else { return };
-        if answer.status != 200 {
-            return;
-        }
-        let told = answer.json();
-        let ids = told["ids"].as_array().unwrap_or_else(|| panic!("{told}")).iter();
+        let told = if answer.status == 200 { answer.json() } else { Value::Null };
+        let Some(ids) = told["ids"].as_array() else {
+            // Its server may be away; the node itself is not asked again once it has gone.
+            std::thread::park_timeout(Duration::from_millis(5));
+            continue;
+        };
+        let ids = ids.iter();
         accepted.lock().expect("not poisoned").extend(ids.map(|id| id.as_str().expect("text").to_owned()));
     }
 }
@@ -56,14 +69,12 @@ fn noted(node: &Node, prefix: &str) -> Vec<(String, String)> {
     rows.expect("rows").map(|row| row.expect("a row")).collect()
 }
 
-/// F01 of the failure cases.
-#[test]
-fn kills_lose_no_message_that_was_accepted_and_deliver_again_no_more_than_was_out() {
+/// Kills as often as is to be, under load; then the node works off what is left.
+fn killed(mut node: Node, mut server: Option<&mut Server>, victim: Victim) {
     let kills = if std::env::var_os("EYOT_FULL").is_some() { 300 } else { 6 };
     let seed = seed();
-    println!("seed {seed}, {kills} kills");
+    println!("seed {seed}, {kills} kills: {victim:?}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut node = jobs(QUEUE);
     let accepted = Mutex::new(BTreeSet::new());
     for _ in 0..kills {
         let stopping = AtomicBool::new(false);
@@ -73,24 +84,30 @@ fn kills_lose_no_message_that_was_accepted_and_deliver_again_no_more_than_was_ou
                 scope.spawn(move || produce(node, number, accepted, stopping));
             }
             std::thread::park_timeout(Duration::from_millis(random.random_range(5..400)));
-            let killed = std::process::Command::new("kill").args(["-KILL", &node.id().to_string()]).status();
-            assert!(killed.expect("kill runs").success());
+            match (victim, server.as_deref_mut()) {
+                (Victim::Server, Some(server)) => {
+                    server.kill();
+                    server.start();
+                }
+                _ => {
+                    let killed = std::process::Command::new("kill").args(["-KILL", &node.id().to_string()]).status();
+                    assert!(killed.expect("kill runs").success());
+                }
+            }
             stopping.store(true, Relaxed);
         });
-        node = node.again("-KILL");
+        if victim == Victim::Node {
+            node = node.again("-KILL");
+        }
     }
-    let standing = || {
-        let database = Connection::open(node.folder.path().join("store/queue.db")).expect("a database");
-        let count = "SELECT count(*) FROM messages m JOIN queues q ON q.id = m.queue WHERE q.name = 'jobs'";
-        database.query_row(count, [], |row| row.get::<_, u64>(0)).expect("a number")
-    };
     // Three producers were faster than two consumers, each of which waits for the disk many times.
+    until("its server is back", || command(&node, &["ls", "jobs"], "").0 == Some(0));
     loop {
-        let before = standing();
+        let before = held(&node, "jobs");
         if before == 0 {
             break;
         }
-        until("less is left", || standing() < before);
+        until("less is left", || held(&node, "jobs") < before);
     }
     let accepted = accepted.into_inner().expect("not poisoned");
     let worked_off: BTreeSet<_> = noted(&node, "id:").into_iter().map(|(id, _)| id).collect();
@@ -102,9 +119,7 @@ fn kills_lose_no_message_that_was_accepted_and_deliver_again_no_more_than_was_ou
         let counts = noted(&node, &format!("body:{verb}")).into_iter();
         counts.map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
     };
-    let database = Connection::open(node.folder.path().join("store/queue.db")).expect("a database");
-    let dead_letters = "SELECT count(*) FROM messages m JOIN queues q ON q.id = m.queue WHERE q.name = 'jobs-dead'";
-    let dead: u64 = database.query_row(dead_letters, [], |row| row.get(0)).expect("a number");
+    let dead = held(&node, "jobs-dead");
     let (notes, retried) = (delivered("note"), delivered("retry"));
     let sent = worked_off.len() as u64;
     let once = sent.saturating_sub(dead);
@@ -112,4 +127,24 @@ fn kills_lose_no_message_that_was_accepted_and_deliver_again_no_more_than_was_ou
     println!("{sent} messages, {dead} dead letters, {again} delivered again of those that went well");
     assert!(dead > 0 && retried >= dead, "what is always retried is given up");
     assert!(again <= (kills * OUT) as u64, "{again} delivered again by {kills} kills");
+}
+
+/// F01 of the failure cases.
+#[test]
+fn kills_lose_no_message_that_was_accepted_and_deliver_again_no_more_than_was_out() {
+    killed(jobs(QUEUE), None, Victim::Node);
+}
+
+/// The same where NATS keeps them.
+#[test]
+fn kills_of_a_node_lose_no_message_that_nats_keeps() {
+    let Some(mut server) = Server::nats(Synced::Always) else { return };
+    killed(jobs_on(&server, QUEUE), Some(&mut server), Victim::Node);
+}
+
+/// F17 of the failure cases: the server is what is killed.
+#[test]
+fn kills_of_nats_lose_no_message_that_it_keeps() {
+    let Some(mut server) = Server::nats(Synced::Always) else { return };
+    killed(jobs_on(&server, QUEUE), Some(&mut server), Victim::Server);
 }

@@ -9,7 +9,7 @@ use super::{deliveries, eyot, held, jobs, send, until, until_empty};
 use crate::harness::Node;
 
 /// Runs `eyot queue` with these arguments; its exit code and what it writes.
-fn command(node: &Node, arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+pub(crate) fn command(node: &Node, arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
     let mut command = eyot();
     command
         .arg("queue")

@@ -1,7 +1,7 @@
 //! Where workers keep what outlives their isolates. It is opened when the first worker comes that keeps anything.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::active::Active;
 use crate::config::{self, Backends, Diagnostic, Place, Server};
 use crate::observe::QueueMetrics;
-use crate::store::{Kv, QueueError, QueueName, QueueRule, Queues, Schedules, StoreError};
+use crate::store::{Fleet, Kv, QueueError, QueueName, QueueRule, Queues, Schedules, StoreError};
 
 /// How often the node looks for what has expired, and how queues stand.
 const SWEPT_EVERY: Duration = Duration::from_secs(10);
@@ -28,6 +28,8 @@ pub struct Data {
     kv: Opened<Kv>,
     queues: Opened<Queues>,
     schedules: Opened<Schedules>,
+    /// With whom what is due is shared.
+    fleet: OnceLock<Arc<Fleet>>,
 }
 
 /// What keeps something.
@@ -69,6 +71,7 @@ impl Data {
             kv: Opened::none(),
             queues: Opened::none(),
             schedules: Opened::none(),
+            fleet: OnceLock::new(),
         }
     }
 
@@ -76,6 +79,18 @@ impl Data {
     #[must_use]
     pub fn unseen(folder: Option<PathBuf>, backends: Backends) -> Self {
         Self { is_unseen: true, ..Self::new(folder, backends) }
+    }
+
+    /// From now on each run of a schedule is one node's.
+    pub fn share_with(&self, fleet: Arc<Fleet>) {
+        // A node is in one fleet, from its start on.
+        let _ = self.fleet.set(fleet);
+    }
+
+    /// With whom what is due is shared, if with anybody.
+    #[must_use]
+    pub fn fleet(&self) -> Option<&Arc<Fleet>> {
+        self.fleet.get()
     }
 
     /// Keys and values, for a worker that has any.

@@ -28,6 +28,7 @@ use crate::acme::Orders;
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{Closed, Handle};
+use crate::store::Fleet;
 
 /// Whether new requests should be sent here. Not before the listeners are up, and no longer once the node drains.
 #[derive(Clone, Debug, Default)]
@@ -63,13 +64,14 @@ pub struct Panel {
     ready: Ready,
     api: Option<Api>,
     orders: Option<Arc<Orders>>,
+    fleet: Option<Arc<Fleet>>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Panel {
     /// `metrics` writes the page for Prometheus, anew for each scrape.
     pub fn new(ready: Ready, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self { ready, api: None, orders: None, metrics: Arc::new(metrics) }
+        Self { ready, api: None, orders: None, fleet: None, metrics: Arc::new(metrics) }
     }
 
     /// With an API.
@@ -84,8 +86,14 @@ impl Panel {
         Self { orders, ..self }
     }
 
+    /// With a fleet.
+    #[must_use]
+    pub fn with_fleet(self, fleet: Option<Arc<Fleet>>) -> Self {
+        Self { fleet, ..self }
+    }
+
     /// A node is ready without a certificate that is still to come: where only nodes are sent to that are, nobody would ever look whether
-    /// its name is theirs. But it is said.
+    /// its name is theirs. And so is one whose fleet's server is away, since it serves what it has. But it is said.
     fn ready(&self) -> String {
         let mut text = "ready\n".to_owned();
         let standing = self.orders.iter().flat_map(|orders| orders.standing());
@@ -93,6 +101,9 @@ impl Panel {
             let why = missing.trouble.unwrap_or_else(|| "it is ordered".to_owned());
             // Writing to a String does not fail.
             let _ = writeln!(text, "no certificate yet for {}: {why}", missing.names.join(", "));
+        }
+        if self.fleet.as_ref().is_some_and(|fleet| !fleet.is_connected()) {
+            text.push_str("the fleet's server is away: what was deployed last is served\n");
         }
         text
     }

@@ -27,6 +27,7 @@ mod find;
 mod kv;
 mod limits;
 mod new;
+mod nodes;
 mod options;
 mod probe;
 mod queue;
@@ -83,6 +84,7 @@ const EXAMPLES: &str = "Examples:
   eyot kv ls shop                      look at what a worker keeps
   eyot queue ls mailer                 look at what it has to work off
   eyot schedule ls shop                look when it is due
+  eyot nodes                           list the nodes of a fleet, and how far each has come
   eyot probe ready                     ask a node on this machine whether it takes requests
   eyot limits                          show every limit, its value, and where it came from
   eyot schema node                     print the JSON Schema of node.toml, for editors
@@ -118,6 +120,7 @@ enum Command {
     Token(token::Token),
     Audit(audit::Audit),
     Status(status::Status),
+    Nodes(nodes::Nodes),
     Tail(tail::Tail),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -171,6 +174,7 @@ pub fn main() -> ExitCode {
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
         Command::Status(status) => status.run(),
+        Command::Nodes(nodes) => nodes.run(),
         Command::Tail(tail) => tail.run(),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),

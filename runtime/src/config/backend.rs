@@ -17,6 +17,17 @@ pub struct Backends {
     pub queues: Option<Server>,
     /// Keys and values.
     pub kv: Option<Server>,
+    /// What should run.
+    pub fleet: Option<Fleet>,
+}
+
+/// The nodes that share what should run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// Where.
+    pub server: Server,
+    /// How this node is called among them.
+    pub name: String,
 }
 
 /// A server that nodes share.
@@ -71,19 +82,42 @@ impl Server {
 }
 
 const URL: Key = key("url", "a URL", "\"nats://127.0.0.1:4222\"");
+const FLEET_NAME: Key = key("name", "a name", "\"edge-1\"");
 const MONITOR: Key = key("monitor", "a list of URLs", "[\"http://127.0.0.1:8222\"]");
 const CREDENTIALS: Key = key("credentials", "the path of a file", "\"eyot.creds\"");
 const REPLICAS: Key = key("replicas", "a number of servers", "3");
 const UNSYNCED: Key = key("allow_unsynced", "true or false", "true");
 
 impl Backends {
+    /// A fleet's server keeps messages, too, where nothing else is said.
     pub(super) fn read(root: &Table<'_>) -> Self {
         let read = |name, known: &[Protocol]| {
             let table = root.table(name, "{ url = \"nats://127.0.0.1:4222\" }")?;
             read_server(&table, known)
         };
-        Self { queues: read("queues", &[Protocol::Nats, Protocol::Redis]), kv: read("kv", &[Protocol::Nats]) }
+        let fleet = read_fleet(root);
+        let shared = |own: Option<Server>, name: &'static str| {
+            own.or_else(|| Some(fleet.as_ref()?.server.clone()).filter(|_| root.value(name).is_none()))
+        };
+        let queues = shared(read("queues", &[Protocol::Nats, Protocol::Redis]), "queues");
+        Self { queues, kv: read("kv", &[Protocol::Nats]), fleet }
     }
+}
+
+fn read_fleet(root: &Table<'_>) -> Option<Fleet> {
+    let table = root.table("fleet", "{ url = \"nats://127.0.0.1:4222\", name = \"edge-1\" }")?;
+    if root.value("store").is_none() {
+        let help = "add `store = \"/var/lib/eyot/store\"` and [admin]";
+        table.fault("there is no `store`, in which this node keeps what the fleet serves", help);
+    }
+    let name = table.required_with(FLEET_NAME, form::name);
+    let server = read_server(&table, &[Protocol::Nats]);
+    if server.is_none()
+        && let Some(url) = table.value(URL.name).filter(|url| url.get_ref().as_str() == Some("sqlite:"))
+    {
+        table.source.fault(url.span(), "this node's disk is shared with nobody", "name a server, nats://HOST:PORT");
+    }
+    Some(Fleet { server: server?, name: name?.into_inner() })
 }
 
 /// `None` for this node's disk, and where there is a fault.

@@ -41,7 +41,7 @@ mod tests;
 
 pub use acme::{Acme, ExternalAccount, OrderedCertificate};
 pub use auth::{Algorithm, Auth, Key, TokenSource, algorithm_named};
-pub use backend::{Backends, Protocol, Server};
+pub use backend::{Backends, Fleet, Protocol, Server};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use file::read_regular;
 pub use form::{is_secret_name, is_worker_name};

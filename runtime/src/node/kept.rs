@@ -1,17 +1,20 @@
 //! What was deployed to a node, as a start finds it in its store.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::activate::{Deployed, LeftOut, Secrets, SecretsError};
 use crate::admin;
 use crate::config::{self, Diagnostic, Diagnostics, Place, read_regular};
-use crate::store::{Store, StoreError, Vault};
+use crate::store::{Fleet, Store, StoreError, Vault};
 
 /// The store with what should serve of it.
 pub(super) struct Kept {
     pub(super) store: Store,
     pub(super) deployed: Vec<Deployed>,
     pub(super) secrets: Secrets,
+    /// With whom it is shared.
+    pub(super) fleet: Option<Arc<Fleet>>,
     /// What cannot be read against this configuration.
     pub(super) left_out: LeftOut,
 }
@@ -57,7 +60,12 @@ pub(super) fn open(node: &config::Node) -> Result<Option<Kept>, Diagnostic> {
             Err(faults) => left_out.push((worker.name.clone(), faults)),
         }
     }
-    Ok(Some(Kept { store, deployed, secrets, left_out }))
+    let fleet = node.backends.fleet.as_ref().map(|config::Fleet { server, name }| {
+        let opened = Fleet::open(server, name.clone()).map(Arc::new);
+        let help = "node.toml names this server in [fleet]";
+        opened.map_err(|error| Diagnostic::new(Place::default(), error.to_string(), help))
+    });
+    Ok(Some(Kept { store, deployed, secrets, fleet: fleet.transpose()?, left_out }))
 }
 
 fn vault(node: &config::Node) -> Result<Option<Vault>, Diagnostic> {

@@ -11,7 +11,7 @@ use crate::dispatch::{self, Core, Dispatcher};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 use crate::ingress::{self, Closed, Cores, Handle};
-use crate::observe::{self, AccessLogs};
+use crate::observe::{self, AccessLogs, FleetMetrics};
 use crate::sandbox;
 
 /// The dispatcher, as connections see it.
@@ -67,16 +67,22 @@ pub(super) fn serve(
 pub(super) struct Upkeep {
     pub(super) deployments: Option<Arc<Deployments>>,
     pub(super) orders: Option<Arc<Orders>>,
+    pub(super) fleet: Option<FleetMetrics>,
     pub(super) dispatcher: Arc<Dispatcher>,
 }
 
 impl Upkeep {
     fn begin(self) {
-        let Self { deployments, orders, dispatcher } = self;
+        let Self { deployments, orders, fleet, dispatcher } = self;
         if let Some(orders) = orders {
             observe::spawn("orders of certificates", orders.watch());
         }
         if let Some(deployments) = deployments {
+            if let Some(metrics) = fleet {
+                observe::spawn("fleet", Arc::clone(&deployments).follow());
+                let look = move |is_connected, change| metrics.stands(is_connected, change);
+                observe::spawn("presence", Arc::clone(&deployments).tell_fleet(look));
+            }
             observe::spawn("rollouts", Arc::clone(&deployments).watch());
             observe::spawn("pruning", deployments.prune());
         }

@@ -6,6 +6,7 @@
 
 mod acme;
 mod certificates;
+mod fleet;
 mod labels;
 mod loads;
 mod process;
@@ -30,6 +31,7 @@ use prometheus::{
 use super::{SpanLosses, task};
 pub use acme::AcmeOrders;
 pub use certificates::Certificates;
+pub use fleet::FleetMetrics;
 use labels::Counters;
 pub use labels::{Start, Target};
 pub use loads::Loads;
@@ -299,6 +301,14 @@ impl Metrics {
     #[must_use]
     pub fn schedules(&self) -> ScheduleMetrics {
         self.schedules.clone()
+    }
+
+    /// What is told of a fleet, by a node that is in one.
+    ///
+    /// # Errors
+    /// When it was asked for before.
+    pub fn fleet(&self) -> prometheus::Result<FleetMetrics> {
+        FleetMetrics::register(&self.registry)
     }
 
     /// What is counted of orders of certificates.

@@ -29,8 +29,8 @@ pub use guest::{GuestLog, GuestStream, Stream};
 pub use id::RequestId;
 pub use logs::{Format, LogGuard};
 pub use metrics::{
-    AcmeOrders, CallMetrics, Called, Certificates, Delivered, InUse, Loads, Metrics, QueueMetrics, ServiceMetrics,
-    Start, Target, TargetMetrics, WorkerMetrics,
+    AcmeOrders, CallMetrics, Called, Certificates, Delivered, FleetMetrics, InUse, Loads, Metrics, QueueMetrics,
+    ServiceMetrics, Start, Target, TargetMetrics, WorkerMetrics,
 };
 pub use spans::{After, Call, Fired, Processed, SpanLosses, Tracer};
 pub use tail::{NoTail, Tails, Told};

@@ -58,6 +58,16 @@ pub enum StoreError {
         /// What is missing.
         reason: String,
     },
+    /// Two nodes have made different versions under one number, before they knew of each other.
+    #[error(
+        "version {number} of {worker} is another one here than in the fleet; remove the worker here, under another name bring it back"
+    )]
+    Differs {
+        /// The name of the worker.
+        worker: String,
+        /// The number of the version.
+        number: u32,
+    },
     /// Two nodes cannot have one store.
     #[error("{folder} is in use by {holder}; stop it, or give another folder")]
     Locked {

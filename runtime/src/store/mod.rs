@@ -15,6 +15,7 @@ mod database;
 mod digest;
 mod durable;
 mod error;
+mod fleet;
 mod horizon;
 mod kv;
 mod lock;
@@ -39,13 +40,15 @@ mod wal;
 mod writer;
 
 pub use backup::restore;
+pub use components::Held;
 pub use database::DATABASE;
 pub use digest::Digest;
 pub use durable::{make_folder, write_whole};
 pub use error::StoreError;
+pub use fleet::{Change, Claim, Elsewhere, Fleet, FleetNode, RENEWED, SILENT};
 pub use kv::{Entry, Expected, Kv, KvError, KvLimits, Listed, Namespace, Page, Put};
 pub use model::{
-    After, By, Deployment, DeploymentId, NewDeployment, NewVersion, Once, Plan, Version, VersionId, Why, Worker,
+    After, By, Content, Deployment, DeploymentId, NewVersion, Once, Plan, Version, VersionId, Why, Worker,
 };
 pub use prune::{Keep, Pruned};
 pub use queue::{

@@ -5,7 +5,6 @@ use std::fmt::{self, Display, Formatter};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::components::Held;
 use super::digest::Digest;
 use super::shares::Shares;
 
@@ -146,31 +145,14 @@ pub struct Once {
 }
 
 /// A version to be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewVersion {
     /// The name of its worker, which is made with its first version.
     pub worker: String,
-    /// What [`Store::put_component`](super::Store::put_component) gave.
-    pub component: Held,
     /// The text of its eyot.toml.
     pub manifest: String,
     /// What its author says of it.
     pub message: String,
-}
-
-/// A deployment to be.
-#[derive(Clone, Debug)]
-pub struct NewDeployment {
-    /// The name of its worker.
-    pub worker: String,
-    /// Which versions are to serve.
-    pub shares: Shares,
-    /// What for.
-    pub why: Why,
-    /// What its author says of it, or why the node goes back: 1,000 characters at most, which its caller sees to.
-    pub note: String,
-    /// What it replaces.
-    pub after: After,
 }
 
 /// What a deployment replaces. Of two that replace the same one, the second is refused.
@@ -187,6 +169,16 @@ impl By {
     #[must_use]
     pub fn new(who: impl Into<String>) -> Self {
         Self { who: who.into(), once: None }
+    }
+}
+
+impl NewVersion {
+    /// The version that it is under this number.
+    #[must_use]
+    pub fn numbered(self, component: Digest, number: u32) -> Version {
+        let Self { worker, manifest, message } = self;
+        let content = Some(Content { component, manifest });
+        Version { id: VersionId::fresh(), worker, number, created: now(), message, content }
     }
 }
 
@@ -227,6 +219,12 @@ impl Display for DeploymentId {
 }
 
 impl Deployment {
+    /// One to be. The note has 1,000 characters at most, which its caller sees to.
+    #[must_use]
+    pub fn new(by: &By, worker: String, note: String, plan: Plan) -> Self {
+        Self { id: DeploymentId::fresh(), worker, created: now(), who: by.who.clone(), note, plan }
+    }
+
     /// Which versions serve, if any.
     #[must_use]
     pub fn shares(&self) -> Option<&Shares> {
@@ -254,4 +252,10 @@ impl Why {
     pub(super) fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.word() == word)
     }
+}
+
+/// As exact as it is written down.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }

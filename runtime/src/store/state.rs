@@ -11,9 +11,7 @@ use super::digest::Digest;
 use super::durable;
 use super::error::{Cause, StoreError, WRITTEN};
 use super::lock::Lock;
-use super::model::{
-    After, AuditEntry, By, Deployment, DeploymentId, NewDeployment, NewVersion, Snapshot, Version, VersionId, Worker,
-};
+use super::model::{After, AuditEntry, By, Deployment, DeploymentId, NewVersion, Snapshot, Version, VersionId, Worker};
 use super::prune::{self, Keep, Pruned};
 use super::read;
 use super::thread::{Owner, apart};
@@ -162,31 +160,65 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be written, or when the key was used for something else.
-    pub async fn add_version(&self, by: By, new: NewVersion) -> Result<Version, StoreError> {
+    pub async fn add_version(&self, by: By, component: Held, new: NewVersion) -> Result<Version, StoreError> {
         // The component is held by this, which the writer keeps until it has answered, after the commit, even if nobody waits.
-        let add = move |connection: &rusqlite::Connection| {
-            let NewVersion { worker, component, manifest, message } = &new;
-            let beside = (manifest.clone(), message.clone());
-            change::add_version(connection, &by, worker, component.digest(), beside)
-        };
+        let add =
+            move |connection: &rusqlite::Connection| change::add_version(connection, &by, component.digest(), &new);
         self.writer.change(add).await
     }
 
-    /// Makes a deployment: from now on these versions are what should serve.
+    /// Makes a deployment: from now on its versions are what should serve, or nothing of its worker.
     ///
     /// # Errors
     /// When a version is not there or was pruned, when somebody was faster, or when it cannot be written.
-    pub async fn deploy(&self, by: By, new: NewDeployment) -> Result<Deployment, StoreError> {
-        self.writer.change(move |connection| change::deploy(connection, &by, &new)).await
+    pub async fn make_deployment(&self, by: By, made: Deployment, after: After) -> Result<Deployment, StoreError> {
+        self.writer.change(move |connection| change::deploy(connection, &by, &made, after)).await
     }
 
-    /// Removes a worker: nothing of it should serve. Its versions and its history stay.
+    /// Adds a version that another node has made, with its component. One that is there already stays as it is.
     ///
     /// # Errors
-    /// When there is none that serves, when somebody was faster, or when it cannot be written.
-    pub async fn remove_worker(&self, by: By, worker: &str, after: After) -> Result<Deployment, StoreError> {
+    /// When another version has its number here, or when it cannot be written.
+    pub async fn import_version(&self, by: By, component: Held, version: Version) -> Result<Version, StoreError> {
+        let import = move |connection: &rusqlite::Connection| {
+            // Held until it is committed.
+            let _held = &component;
+            change::import_version(connection, &by, &version)
+        };
+        self.writer.change(import).await
+    }
+
+    /// Makes a deployment that another node has made: from now on its versions are what should serve.
+    ///
+    /// # Errors
+    /// When a version is not there or was pruned, or when it cannot be written.
+    pub async fn import_deployment(&self, by: By, deployment: Deployment) -> Result<Deployment, StoreError> {
+        self.writer.change(move |connection| change::import_deployment(connection, &by, &deployment)).await
+    }
+
+    /// The number that the next version of a worker has.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn next_number(&self, worker: &str) -> Result<u32, StoreError> {
         let worker = worker.to_owned();
-        self.writer.change(move |connection| change::remove(connection, &by, &worker, after)).await
+        self.read(move |connection| change::next_number(connection, &worker)).await
+    }
+
+    /// The version that was made under a key.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or when the key was used for something else.
+    pub async fn version_of_key(&self, by: By) -> Result<Option<Version>, StoreError> {
+        self.read(move |connection| change::version_of_key(connection, &by)).await
+    }
+
+    /// The deployment that was made under a key.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or when the key was used for something else.
+    pub async fn deployment_of_key(&self, by: By) -> Result<Option<Deployment>, StoreError> {
+        self.read(move |connection| change::deployment_of_key(connection, &by)).await
     }
 
     /// Writes a line of the audit, for a change that was made elsewhere.

@@ -4,6 +4,7 @@
 //! One change is made after the other, each by a task of its own: whoever asked may go, and it is still made as a whole.
 
 mod error;
+mod fleet;
 mod kept;
 mod preview;
 mod probe;
@@ -22,6 +23,7 @@ pub use probe::Ask;
 pub use serving::Standing;
 pub use upload::Upload;
 
+use self::fleet::Shared;
 use self::kept::Kept;
 use self::preview::Previews;
 use self::serving::Serving;
@@ -33,7 +35,7 @@ use super::secrets::Secrets;
 use crate::config::{self, Diagnostics};
 use crate::observe;
 use crate::store::{
-    After, By, Deployment, DeploymentId, Keep, NewDeployment, Plan, Pruned, Share, Shares, Store, StoreError, Version,
+    After, By, Deployment, DeploymentId, Fleet, Keep, Plan, Pruned, Share, Shares, Store, StoreError, Version,
     VersionId, Why,
 };
 
@@ -55,6 +57,8 @@ pub struct Deployments {
     switch: Switch,
     ask: Ask,
     previews: Previews,
+    /// With whom it is shared, if with anybody.
+    shared: Option<Shared>,
 }
 
 /// Has a snapshot served from the next request on.
@@ -104,7 +108,7 @@ impl Deployments {
         node: config::Node,
         (deployed, found): (Vec<Deployed>, Found),
         switch: Switch,
-        ask: Ask,
+        (ask, fleet): (Ask, Option<Arc<Fleet>>),
     ) -> Arc<Self> {
         let Found { ground, mut served, left_out, secrets } = found;
         let more = served.split_off(node.workers.len());
@@ -122,6 +126,7 @@ impl Deployments {
             ask,
             previews: Previews::new(&node),
             node,
+            shared: fleet.map(Shared::new),
         };
         own.tell_all_secrets();
         Arc::new(own)
@@ -143,9 +148,9 @@ impl Deployments {
             let numbers: Vec<_> = stored.iter().map(|stored| stored.number).collect();
             self.probe(&name, &numbers, &path).await?;
         }
-        let new = NewDeployment { worker: name, shares, why, after, note };
+        let made = Deployment::new(&by, name, note, Plan::Serve { why, shares });
         self.change("deploy", move |own| async move {
-            own.serve(&worker, Some(stored), |store| async move { store.deploy(by, new).await }).await
+            own.serve(&worker, Some(stored), |_| own.keep_deployment(by, (made, after))).await
         })
         .await
     }
@@ -175,9 +180,10 @@ impl Deployments {
     /// # Errors
     /// When it does not serve, when somebody was faster, and when it cannot be kept.
     pub async fn remove(self: &Arc<Self>, by: By, worker: &str, after: After) -> Result<Deployment, DeployError> {
-        let (worker, name) = (worker.to_owned(), worker.to_owned());
+        let worker = worker.to_owned();
+        let made = Deployment::new(&by, worker.clone(), String::new(), Plan::Removed);
         self.change("remove", move |own| async move {
-            own.serve(&worker, None, |store| async move { store.remove_worker(by, &name, after).await }).await
+            own.serve(&worker, None, |_| own.keep_deployment(by, (made, after))).await
         })
         .await
     }
@@ -271,7 +277,7 @@ impl Deployments {
         keep: impl FnOnce(Arc<Store>) -> F,
     ) -> Result<Deployment, DeployError>
     where
-        F: Future<Output = Result<Deployment, StoreError>>,
+        F: Future<Output = Result<Deployment, DeployError>>,
     {
         if versions.is_some() && self.node.workers.iter().any(|other| other.name == worker) {
             return Err(super::deployed::has_name_of_a_configured_one(worker).into());

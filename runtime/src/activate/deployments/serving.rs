@@ -99,6 +99,11 @@ impl Serving {
         }
     }
 
+    /// What should serve of a worker cannot, and this is why. What served before serves on.
+    pub(super) fn leave_out(&mut self, worker: &str, faults: Diagnostics) {
+        self.left_out.insert(worker.to_owned(), faults);
+    }
+
     /// The new version of this deployment is one like others.
     pub(super) fn end_trial(&mut self, worker: &str, deployment: DeploymentId) {
         let Some(one) = self.workers.get_mut(worker) else { return };

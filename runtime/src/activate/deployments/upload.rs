@@ -55,13 +55,12 @@ impl Deployments {
         let activator = Arc::clone(&self.activator);
         let bytes = component.clone();
         blocking(move || Ok(activator.look_at_upload(&configuration, &bytes)?)).await?;
-        let held = self.store()?.put_component(component).await?;
-        let new = NewVersion { worker, component: held, manifest, message };
-        Ok(self.store()?.add_version(by, new).await?)
+        let held = self.store()?.put_component(component.clone()).await?;
+        self.keep_version(by, held, (NewVersion { worker, manifest, message }, component)).await
     }
 
     /// Reads an eyot.toml that was sent, for this worker.
-    fn read_manifest(&self, worker: &str, manifest: String) -> Result<config::Worker, DeployError> {
+    pub(super) fn read_manifest(&self, worker: &str, manifest: String) -> Result<config::Worker, DeployError> {
         let file = Path::new(MANIFEST);
         let configuration = config::Worker::deployed(file, manifest, file.into(), &self.node)?;
         if configuration.name != worker {
@@ -78,7 +77,11 @@ impl Deployments {
 
 impl super::Activator {
     /// Inspects, compiles and links a component, and keeps its code.
-    fn look_at_upload(&self, configuration: &config::Worker, bytes: &[u8]) -> Result<(), config::Diagnostic> {
+    pub(super) fn look_at_upload(
+        &self,
+        configuration: &config::Worker,
+        bytes: &[u8],
+    ) -> Result<(), config::Diagnostic> {
         let component = config::Place::file("component");
         if bytes.len() as u64 > self.loader.components.component_size {
             let most = self.loader.components.component_size;

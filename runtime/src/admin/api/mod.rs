@@ -9,6 +9,7 @@ mod caller;
 mod deployments;
 mod extract;
 mod kv;
+mod nodes;
 mod problem;
 mod queue;
 mod schedule;
@@ -184,6 +185,7 @@ fn kept_paths() -> OpenApiRouter<Kept> {
 fn paths() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(status::show))
+        .routes(routes!(nodes::list))
         .routes(routes!(workers::list))
         .routes(routes!(workers::show, workers::remove))
         .routes(routes!(versions::list, versions::add))

@@ -160,6 +160,7 @@ impl From<StoreError> for Problem {
             StoreError::NoSecret { .. } | StoreError::NoToken { .. } => Self::missing(detail),
             StoreError::Pruned { .. } => conflict("pruned", detail),
             StoreError::Raced { .. } => conflict("raced", detail),
+            StoreError::Differs { .. } => conflict("differs", detail),
             StoreError::KeyReused { .. } => conflict("idempotency_key_reused", detail),
             StoreError::NotEmpty { .. } => conflict("exists", detail),
             StoreError::TooManySecrets { .. } | StoreError::TooManyTokens { .. } => conflict("too_many", detail),

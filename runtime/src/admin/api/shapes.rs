@@ -9,8 +9,10 @@ use crate::store;
 
 mod kv;
 mod queue;
+mod fleet;
 mod schedule;
 
+pub use fleet::{Node, Nodes};
 pub use kv::{KvEntries, KvEntry, KvKey, KvKeys, KvName, KvNamespace, KvNamespaces, KvPage};
 pub use queue::{
     NewQueueMessage, NewQueueMessages, Queue, QueueCount, QueueMessage, QueueMessages, QueuePeek, QueueSent,

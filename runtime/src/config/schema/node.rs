@@ -40,6 +40,8 @@ pub(super) struct Node {
     limits: Option<Limits<true>>,
     /// Where traces go.
     telemetry: Option<Telemetry>,
+    /// The nodes that this one shares with what should run. Without it: none.
+    fleet: Option<Fleet>,
     /// What keeps the messages of queues. Without it: this node's disk.
     queues: Option<Server>,
     /// What keeps workers' keys and values. Without it: this node's disk.
@@ -240,6 +242,17 @@ struct Telemetry {
     /// Which share of the traces that begin here is recorded. Without it: all.
     #[schemars(range(min = 0.0, max = 1.0))]
     sample: Option<f64>,
+}
+
+/// The nodes that share what should run, and the server on which they do.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct Fleet {
+    /// How this node is called among them.
+    name: Name,
+    #[schemars(flatten)]
+    server: Server,
 }
 
 /// A server that keeps what workers keep, for all nodes that name it.

@@ -26,6 +26,7 @@ source = { x = 1 }
 [telemetry]
 [queues]
 [kv]
+[fleet]
 "#;
 
 const WORKER: &str = r#"

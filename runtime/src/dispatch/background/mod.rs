@@ -3,6 +3,7 @@
 //! Each queue has as many consumers as its `concurrency` says, and each schedule a timer; they are shared out among the cores, as tasks of
 //! their core. A batch that nobody settles comes back by itself; a run that was begun is not begun again.
 
+mod claimed;
 mod consumer;
 mod event;
 mod settle;

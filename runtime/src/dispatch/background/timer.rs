@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::sleep;
 
+use super::claimed::{self, Held};
 use crate::activate::Planned;
 use crate::config::{CatchUp, Overlap};
 use crate::dispatch::http::Core;
@@ -42,10 +43,10 @@ pub(super) struct Timer {
 
 /// What its runs need, too.
 #[derive(Clone)]
-struct Shared {
-    core: Arc<Core>,
-    name: ScheduleName,
-    schedules: Arc<Schedules>,
+pub(super) struct Shared {
+    pub(super) core: Arc<Core>,
+    pub(super) name: ScheduleName,
+    pub(super) schedules: Arc<Schedules>,
     /// Held by a run for as long as it runs, where others wait for it.
     turn: Arc<Mutex<()>>,
     running: Arc<AtomicU32>,
@@ -101,14 +102,14 @@ impl Timer {
 
 impl Shared {
     /// As it is planned now.
-    fn planned(&self) -> Option<Planned> {
+    pub(super) fn planned(&self) -> Option<Planned> {
         self.core.dispatcher.active.load().schedules.get(&self.name).cloned()
     }
 
     /// Begins what is due, and what somebody has asked for; says how long nothing is.
     async fn begin_what_is_due(&self, planned: &Planned) -> Result<Duration, StoreError> {
         while let Some((run, due)) = self.schedules.take_asked(&self.name).await? {
-            self.spawn(planned, run, due);
+            self.spawn(planned, (run, due), None);
         }
         let when = &planned.schedule.when;
         loop {
@@ -138,8 +139,26 @@ impl Shared {
             self.count(RunOutcome::Skipped);
             return self.schedules.pass(&self.name, due, then, (RunOutcome::Skipped, why)).await;
         }
+        self.begin(planned, due, then).await
+    }
+
+    /// Begins a run, unless another node of the fleet has it.
+    async fn begin(&self, planned: &Planned, due: Timestamp, then: Option<Timestamp>) -> Result<(), StoreError> {
+        let mut held = None;
+        if let Some(fleet) = self.core.dispatcher.activator.data.fleet() {
+            match fleet.claim(&self.name, due).await? {
+                Some(claim) => held = Some(Held::new(self, claim)),
+                None => {
+                    self.count(RunOutcome::Elsewhere);
+                    let elsewhere = (RunOutcome::Elsewhere, "another node of the fleet has it");
+                    self.schedules.pass(&self.name, due, then, elsewhere).await?;
+                    claimed::look_after(self, Arc::clone(fleet), due);
+                    return Ok(());
+                }
+            }
+        }
         if let Some(run) = self.schedules.begin(&self.name, due, then).await? {
-            self.spawn(planned, run, due);
+            self.spawn(planned, (run, due), held);
         }
         Ok(())
     }
@@ -178,16 +197,14 @@ impl Shared {
                     self.schedules.pass(&self.name, *due, then, down).await?;
                 }
                 false => {
-                    if let Some(run) = self.schedules.begin(&self.name, *due, then).await? {
-                        self.spawn(planned, run, *due);
-                    }
+                    self.begin(planned, *due, then).await?;
                 }
             }
         }
         Ok(())
     }
 
-    fn spawn(&self, planned: &Planned, run: RunId, due: Timestamp) {
+    fn spawn(&self, planned: &Planned, (run, due): (RunId, Timestamp), held: Option<Held>) {
         self.running.fetch_add(1, Relaxed);
         let counted = Running(Arc::clone(&self.running));
         let (shared, planned) = (self.clone(), planned.clone());
@@ -201,6 +218,7 @@ impl Shared {
                 true => shared.end(run, RunOutcome::Lost, Some("the node ended before it began".to_owned())).await,
                 false => shared.one_run(&planned, run, due).await,
             }
+            held.into_iter().for_each(Held::end);
             drop((turn, counted));
         });
     }

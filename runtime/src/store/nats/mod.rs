@@ -99,7 +99,10 @@ impl Link {
         let thread = thread::Builder::new().name("eyot-nats".to_owned());
         thread.spawn(move || runtime.block_on(keep)).map_err(|error| told(&error))?;
         let client = connected.recv().map_err(|error| told(&error))?.map_err(|error| told(&error))?;
+        // What it starts for itself belongs to the thread.
+        let here = handle.enter();
         let jetstream = ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone());
+        drop(here);
         let link = Self { client, jetstream, place, standing, runtime: handle, _stay: stay };
         link.wait(FIRST);
         match link.ask() {

@@ -57,6 +57,8 @@ pub enum RunOutcome {
     Missed,
     /// The node ended while it ran.
     Lost,
+    /// Another node of the fleet has it.
+    Elsewhere,
 }
 
 impl RunOutcome {
@@ -69,6 +71,7 @@ impl RunOutcome {
             Self::Skipped => "skipped",
             Self::Missed => "missed",
             Self::Lost => "lost",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }

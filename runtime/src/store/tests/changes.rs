@@ -189,8 +189,8 @@ async fn a_change_with_a_key_is_made_once_however_often_it_is_asked_for() {
     let reused = StoreError::KeyReused { key: "k".to_owned() };
     assert_eq!(store.deploy(once("k", "another", HOUR), whole(&version)).await.unwrap_err(), reused);
     let component = store.put_component(Bytes::from_static(b"one")).await.unwrap();
-    let new = NewVersion { worker: "api".to_owned(), component, manifest: String::new(), message: String::new() };
-    assert_eq!(store.add_version(once("k", "request", HOUR), new).await.unwrap_err(), reused);
+    let new = NewVersion { worker: "api".to_owned(), manifest: String::new(), message: String::new() };
+    assert_eq!(store.add_version(once("k", "request", HOUR), component, new).await.unwrap_err(), reused);
     // Another caller's key is another one.
     let bob = By { who: "bob".to_owned(), ..once("k", "request", HOUR) };
     assert_ne!(store.deploy(bob, whole(&version)).await.unwrap().id, made.id);
@@ -217,7 +217,7 @@ async fn a_hundred_writers_share_few_commits() {
     let before = store.commits();
     let adds = held.into_iter().enumerate().map(|(number, component)| {
         let (worker, manifest, message) = (format!("worker-{number}"), String::new(), String::new());
-        store.add_version(by(), NewVersion { worker, component, manifest, message })
+        store.add_version(by(), component, NewVersion { worker, manifest, message })
     });
     for added in join_all(adds).await {
         assert_eq!(added.unwrap().number, 1);
@@ -255,4 +255,26 @@ async fn a_change_is_made_although_nobody_waits_for_it() {
     drop(store);
     let store = open(folder.path()).unwrap();
     assert_eq!(store.deployments("api", None, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_another_node_has_made_is_kept_under_its_name_once_and_no_other_under_its_number() {
+    let ((_one, from), (_two, into)) = (fresh(), fresh());
+    let (version, deployment) = serve(&from, "api", b"one").await;
+    let import = async |version: &Version| {
+        let held = into.put_component(Bytes::from_static(b"one")).await.unwrap();
+        into.import_version(By::new("fleet"), held, version.clone()).await
+    };
+    for _ in 0..2 {
+        assert_eq!(import(&version).await.unwrap(), version);
+        assert_eq!(into.import_deployment(By::new("fleet"), deployment.clone()).await.unwrap(), deployment);
+    }
+    assert_eq!(into.worker("api").await.unwrap().unwrap().deployment, Some(deployment.clone()));
+    assert_eq!(into.deployments("api", None, 9).await.unwrap().len(), 1);
+    let other = add(&from, "other", b"one").await;
+    let same_number = Version { worker: "api".to_owned(), ..other };
+    let differs = StoreError::Differs { worker: "api".to_owned(), number: 1 };
+    assert_eq!(import(&same_number).await.unwrap_err(), differs);
+    assert_eq!(into.next_number("api").await.unwrap(), 2);
+    assert!(into.check().await.unwrap().is_empty(), "seals fit");
 }

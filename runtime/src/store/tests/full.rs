@@ -35,7 +35,7 @@ async fn with_little_room() {
     let refused = loop {
         let component = store.put_component(Bytes::from_static(b"2")).await.unwrap();
         let (worker, manifest, message) = ("api".to_owned(), "#".repeat(30_000), String::new());
-        match store.add_version(by(), NewVersion { worker, component, manifest, message }).await {
+        match store.add_version(by(), component, NewVersion { worker, manifest, message }).await {
             Ok(version) => added.push(version),
             Err(error) => break error,
         }

@@ -49,7 +49,30 @@ fn by() -> By {
 async fn add(store: &Store, worker: &str, bytes: &[u8]) -> Version {
     let component = store.put_component(Bytes::copy_from_slice(bytes)).await.unwrap();
     let (worker, manifest, message) = (worker.to_owned(), format!("name = \"{worker}\"\n"), "a message".to_owned());
-    store.add_version(by(), NewVersion { worker, component, manifest, message }).await.unwrap()
+    store.add_version(by(), component, NewVersion { worker, manifest, message }).await.unwrap()
+}
+
+/// A deployment to be.
+#[derive(Clone)]
+struct NewDeployment {
+    worker: String,
+    shares: Shares,
+    why: Why,
+    note: String,
+    after: After,
+}
+
+impl Store {
+    async fn deploy(&self, by: By, new: NewDeployment) -> Result<Deployment, StoreError> {
+        let NewDeployment { worker, shares, why, note, after } = new;
+        let made = Deployment::new(&by, worker, note, Plan::Serve { why, shares });
+        self.make_deployment(by, made, after).await
+    }
+
+    async fn remove_worker(&self, by: By, worker: &str, after: After) -> Result<Deployment, StoreError> {
+        let made = Deployment::new(&by, worker.to_owned(), String::new(), Plan::Removed);
+        self.make_deployment(by, made, after).await
+    }
 }
 
 /// A deployment that gives everything to one version.

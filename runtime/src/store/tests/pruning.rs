@@ -90,7 +90,7 @@ async fn a_component_that_is_being_uploaded_stays() {
     assert_eq!(store.prune(by(), keep(1)).await.unwrap(), Pruned { components: 1, bytes: 1, ..Pruned::default() });
     assert!(lies(folder.path(), b"1").exists());
     let (manifest, message) = (String::new(), String::new());
-    store.add_version(by(), NewVersion { worker: "api".to_owned(), component, manifest, message }).await.unwrap();
+    store.add_version(by(), component, NewVersion { worker: "api".to_owned(), manifest, message }).await.unwrap();
     assert_eq!(store.check().await.unwrap(), []);
 }
 

@@ -39,7 +39,7 @@ pub struct ScheduleRun {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended: Option<Timestamp>,
-    /// What it came to: `done`, `failed`, `skipped`, `missed` or `lost`. Nothing: it runs, or waits to.
+    /// What it came to: `done`, `failed`, `skipped`, `missed`, `lost`, or `elsewhere`, on another node of the fleet. Nothing: it runs, or waits to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// Why, where that was not well.

@@ -120,6 +120,24 @@ fn the_verified_claims_reach_the_guest() {
 }
 
 #[test]
+fn who_has_asked_is_who_a_worker_is_told_of_that_is_called() {
+    let Some(python) = pyjwt() else { return };
+    let lines = "auth = \"users\"\n[[route]]\npath = \"/*\"\n[[service]]\nworker = \"prices\"";
+    let shop = fixtures::worker("shop", &fixtures::fixture(), lines);
+    let prices = fixtures::worker("prices", &fixtures::fixture(), "callers = [\"shop\"]");
+    let files = [("secret", SECRET), ("shop/eyot.toml", &shop), ("prices/eyot.toml", &prices)];
+    let workers = "[[worker]]\npath = \"shop\"\n[[worker]]\npath = \"prices\"\n";
+    let node = Node::start(&format!("{AUTH}\n{workers}"), &files);
+    let token = sign(&python, SECRET, "HS256", &claims(serde_json::json!({})));
+    let call = format!("/fetch?text=1&url={}", harness::escaped("http://prices.worker.internal/identity"));
+    let answer = Answer::of(node.request("GET", &call).header("authorization", format!("Bearer {token}")));
+    let told = answer.json();
+    let seen: serde_json::Value =
+        serde_json::from_str(told[0]["text"].as_str().unwrap_or_else(|| panic!("{told}"))).expect("JSON");
+    assert_eq!(seen["subject"], "ada", "{seen}");
+}
+
+#[test]
 fn a_cookie_can_carry_the_token() {
     let Some(python) = pyjwt() else { return };
     let node = node();

@@ -145,7 +145,12 @@ fn of_two_nodes_that_deploy_at_once_one_is_first_and_all_serve_the_same() {
                     // Numbers are agreed on, whoever is first.
                     let version = operator.version("shop", &format!("{index}-{round}"));
                     let answer = operator.deploy("shop", &[(version, 100.0)]);
-                    assert!(answer.status == 201 || answer.json()["code"] == "raced", "{} {}", answer.status, answer.body);
+                    assert!(
+                        answer.status == 201 || answer.json()["code"] == "raced",
+                        "{} {}",
+                        answer.status,
+                        answer.body
+                    );
                 }
             });
         }

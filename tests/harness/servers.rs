@@ -100,6 +100,13 @@ impl Server {
         }
     }
 
+    /// Sends it a signal, such as `-STOP`.
+    pub fn signal(&self, signal: &str) {
+        let child = self.child.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args([signal, &child]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         let scheme = if self.monitor == 0 { "redis" } else { "nats" };

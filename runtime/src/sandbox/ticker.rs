@@ -49,6 +49,14 @@ pub(super) fn may_be_long() {
     SEEN.fetch_max(FIRST_SLICE, Relaxed);
 }
 
+/// Whether no guest has been long for a while.
+static NONE_IS_LONG: AtomicBool = AtomicBool::new(true);
+
+/// Whether no guest has held its core for more than a slice within the last second, so that ticks are rare.
+pub(super) fn none_is_long() -> bool {
+    NONE_IS_LONG.load(Relaxed)
+}
+
 /// Where guests take turns.
 static SLICES: Slices = Slices { running: Mutex::new(0), first: Condvar::new() };
 
@@ -197,7 +205,11 @@ impl Ticker {
                 _ => Duration::ZERO,
             };
             *rare_from = (*rare_from).max(now + more);
-            SLICES.wait_for_tick(*rare_from <= now, &mut slack);
+            let is_rare = *rare_from <= now;
+            if NONE_IS_LONG.load(Relaxed) != is_rare {
+                NONE_IS_LONG.store(is_rare, Relaxed);
+            }
+            SLICES.wait_for_tick(is_rare, &mut slack);
             // Before the epoch moves: a guest that meets this tick says so for the next one.
             idle = if self.polled.swap(false, SeqCst) { 0 } else { idle + 1 };
             self.tick();

@@ -55,7 +55,7 @@ fn insert_version(connection: &Connection, by: &By, now: Timestamp, version: &Ve
     };
     let of = match read::known(connection, worker)? {
         Some(row) => row.id,
-        None => add_worker(connection, by, worker, now)?,
+        None => add_worker(connection, by, worker, *created)?,
     };
     let (key, created) = (id.to_string(), created.as_microsecond());
     connection.prepare_cached("INSERT INTO versions VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![

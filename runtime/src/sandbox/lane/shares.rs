@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::super::sweep::Sweeps;
-use super::super::ticker::{FINE_TICK, Fine, SHORT_TURN, TICK};
+use super::super::ticker::{FINE_TICK, Fine, SHORT_TURN, TICK, none_is_long};
 use super::WorkerId;
 
 /// What a worker's slices may take before it is held to its share.
@@ -25,6 +25,9 @@ const WAKE: Duration = Duration::from_micros(10);
 
 /// What the host does for a request, at least: it has read it and answers it.
 const REQUEST: Duration = Duration::from_micros(20);
+
+/// So long the guests of one worker may go on in a row while none is long anywhere.
+const STREAK: Duration = TICK.saturating_mul(4);
 
 /// A worker is alone on a core when no other has run there for so long.
 const ALONE: Duration = Duration::from_secs(1);
@@ -170,9 +173,14 @@ impl Shares {
     }
 
     /// Hundreds of requests may come at once, and each begins a guest; hundreds of guests may reach their time-out at once. A
-    /// slice's worth of them in a row is enough, and the rest take turns. Not where a worker is alone.
+    /// slice's worth of them in a row is enough, and the rest take turns. Not where a worker is alone. Where none is long, some more are
+    /// enough: turns cost every worker two fifths of what it takes, and without them another waits for no more than a rare tick.
     pub(super) fn ends_streak(&mut self, worker: WorkerId) -> bool {
-        if self.streak.worker != worker || self.streak.had < TICK {
+        self.ends_streak_of(worker, if none_is_long() { STREAK } else { TICK })
+    }
+
+    fn ends_streak_of(&mut self, worker: WorkerId, most: Duration) -> bool {
+        if self.streak.worker != worker || self.streak.had < most {
             return false;
         }
         self.streak.had = Duration::ZERO;
@@ -420,11 +428,13 @@ mod tests {
         let mut shares = shares();
         let mut streak = |since| {
             shares.streak = Streak { worker: 1, had: TICK, since };
-            shares.ends_streak(1)
+            shares.ends_streak_of(1, TICK)
         };
         assert!(!streak(None));
         assert!(streak(Some(Instant::now())));
-        assert!(!shares.ends_streak(1), "a new streak begins");
+        assert!(!shares.ends_streak_of(1, TICK), "a new streak begins");
+        shares.streak = Streak { worker: 1, had: TICK, since: Some(Instant::now()) };
+        assert!(!shares.ends_streak_of(1, STREAK), "nobody is long");
         let _waits = shares.queue(1);
         assert!(rations(&mut shares, 1));
         grants(&mut shares);

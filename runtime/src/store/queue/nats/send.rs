@@ -80,19 +80,28 @@ impl Nats {
             return Ok(Vec::new());
         }
         let known = self.streams.make(part, queue, Some(limits)).await?;
+        let numbers = self.numbered((part, queue), new).await;
+        if numbers.is_err() {
+            // It may be gone: it is looked for before the next one.
+            self.streams.forget(part, queue);
+        }
+        Ok(numbers?.into_iter().map(|number| wire::id(known.created, number)).collect())
+    }
+
+    /// The same; their numbers in the stream.
+    async fn numbered(&self, (part, queue): (Part, &QueueName), new: Vec<New>) -> Result<Vec<u64>, QueueError> {
         let subject = Part::subject(part, queue);
-        let numbers = match new.len() {
+        match new.len() {
             2..=LARGEST_BATCH => match self.batch(&subject, &new).await? {
-                Ok(numbers) => numbers,
+                Ok(numbers) => Ok(numbers),
                 // A key was sent before, or is there twice.
                 Err(refused) if refused.err_code == ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE => {
-                    self.one_by_one((part, queue), &subject, new).await?
+                    self.one_by_one((part, queue), &subject, new).await
                 }
-                Err(refused) => return Err(self.refused(refused, (part, queue)).await),
+                Err(refused) => Err(self.refused(refused, (part, queue)).await),
             },
-            _ => self.one_by_one((part, queue), &subject, new).await?,
-        };
-        Ok(numbers.into_iter().map(|number| wire::id(known.created, number)).collect())
+            _ => self.one_by_one((part, queue), &subject, new).await,
+        }
     }
 
     async fn one_by_one(

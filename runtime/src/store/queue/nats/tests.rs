@@ -124,3 +124,52 @@ async fn a_move_that_is_made_twice_is_made_once() {
     let standing = queues.standing(None).await.unwrap();
     assert_eq!(standing.iter().find(|queue| queue.queue == dead).unwrap().messages, 1);
 }
+
+/// F16 of the failure cases: somebody deletes the stream of a queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_somebody_deletes_is_told_of_once_and_made_again() {
+    let Some(server) = Server::nats(Synced::Always) else { return };
+    let queues = Queues::connect(&named(&server, false)).unwrap();
+    send(&queues, "a").await.unwrap();
+    let nats = Nats::open(&named(&server, false), Arc::default()).unwrap();
+    nats.link.ask().unwrap().delete_stream(Part::stream(Part::Ready, &mail())).await.unwrap();
+    let failed = send(&queues, "b").await.unwrap_err();
+    assert!(failed.to_string().contains("is gone"), "no silence: {failed}");
+    send(&queues, "c").await.unwrap();
+    assert_eq!(receive(&queues).await, ["c"]);
+}
+
+/// F16 of the failure cases: the server is there and does not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_answer_costs_a_send_some_seconds_and_no_more() {
+    let Some(server) = Server::nats(Synced::Always) else { return };
+    let queues = Queues::connect(&named(&server, false)).unwrap();
+    send(&queues, "a").await.unwrap();
+    server.signal("-STOP");
+    let began = Instant::now();
+    let failed = send(&queues, "b").await.unwrap_err();
+    server.signal("-CONT");
+    assert!(matches!(failed, QueueError::Store(StoreError::Server { .. })), "{failed}");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let until = Instant::now() + Duration::from_secs(20);
+    while send(&queues, "c").await.is_err() {
+        assert!(Instant::now() < until, "it goes on by itself");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let received = receive(&queues).await;
+    assert!(received.contains(&"a".to_owned()) && received.contains(&"c".to_owned()), "{received:?}");
+}
+
+/// F16 of the failure cases: the server has no room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_room_for_a_queue_says_so() {
+    let Some(server) = Server::nats(Synced::Always) else { return };
+    let queues = Queues::connect(&named(&server, false)).unwrap();
+    let message = NewMessage { body: vec![1], content_type: None, delay: Duration::ZERO, key: None, trace: None };
+    let more_than_it_has = QueueLimits { messages: 10, bytes: 1 << 40 };
+    let failed = queues.send(&mail(), vec![message], more_than_it_has).await.unwrap_err();
+    assert!(
+        matches!(&failed, QueueError::Store(StoreError::Server { reason, .. }) if reason.contains("storage")),
+        "{failed}"
+    );
+}

@@ -2,6 +2,8 @@
 
 mod rows;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod throughput;
 mod upkeep;
 
@@ -87,7 +89,8 @@ impl Backend for Sqlite {
         limits: QueueLimits,
     ) -> Result<Vec<MessageId>, QueueError> {
         let queue = queue.clone();
-        self.database.change(move |connection| rows::send(connection, &queue, &messages, &limits, now())).await?
+        let prepared: Vec<_> = messages.into_iter().map(rows::Prepared::new).collect();
+        self.database.change(move |connection| rows::send(connection, &queue, &prepared, &limits, now())).await?
     }
 
     async fn wait(

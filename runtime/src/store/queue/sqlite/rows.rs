@@ -34,19 +34,41 @@ pub(super) struct Due {
 /// So long a key is remembered.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 
+/// A message that is ready to be written: what takes its time was done where it does not hold up the thread that writes.
+pub(super) struct Prepared {
+    message: NewMessage,
+    name: MessageId,
+    text: String,
+    digest: Digest,
+}
+
+impl Prepared {
+    pub(super) fn new(message: NewMessage) -> Self {
+        let name = MessageId::fresh();
+        Self { digest: Digest::of(&message.body), text: name.to_string(), name, message }
+    }
+
+    /// What it counts.
+    fn size(&self) -> u64 {
+        self.message.body.len() as u64 + QueueLimits::MESSAGE
+    }
+}
+
 /// Puts messages into a queue, all of them or none, and says how they are called.
 pub(super) fn send(
     connection: &Connection,
     queue: &QueueName,
-    messages: &[NewMessage],
+    messages: &[Prepared],
     limits: &QueueLimits,
     now: Timestamp,
 ) -> Answer<Vec<MessageId>> {
     let id = id_of(connection, queue)?;
-    let before: Vec<Option<MessageId>> =
-        messages.iter().map(|message| sent_before(connection, id, message, now)).collect::<Result<_, _>>()?;
-    let fresh = || messages.iter().zip(&before).filter(|(_, before)| before.is_none()).map(|(message, _)| message);
-    let (more, bytes) = (fresh().count() as u64, fresh().map(|message| size(&message.body)).sum::<u64>());
+    let before: Vec<Option<MessageId>> = messages
+        .iter()
+        .map(|prepared| sent_before(connection, id, &prepared.message, now))
+        .collect::<Result<_, _>>()?;
+    let fresh = || messages.iter().zip(&before).filter(|(_, before)| before.is_none()).map(|(prepared, _)| prepared);
+    let (more, bytes) = (fresh().count() as u64, fresh().map(Prepared::size).sum::<u64>());
     let take = "UPDATE queues SET messages = messages + ?2, bytes = bytes + ?3 \
                 WHERE id = ?1 AND messages + ?2 <= ?4 AND bytes + ?3 <= ?5";
     let taken = connection.prepare_cached(take)?.execute(params![id, more, bytes, limits.messages, limits.bytes])?;
@@ -57,47 +79,39 @@ pub(super) fn send(
         return Ok(Err(QueueError::Full { messages, bytes }));
     }
     let mut names = Vec::with_capacity(messages.len());
-    for (message, before) in messages.iter().zip(before) {
+    for (prepared, before) in messages.iter().zip(before) {
         names.push(match before {
             Some(before) => before,
             // Twice in one call under one key is once, too.
-            None => match sent_before(connection, id, message, now)? {
+            None => match sent_before(connection, id, &prepared.message, now)? {
                 Some(before) => {
                     let give_back = "UPDATE queues SET messages = messages - 1, bytes = bytes - ?2 WHERE id = ?1";
-                    connection.prepare_cached(give_back)?.execute(params![id, size(&message.body)])?;
+                    connection.prepare_cached(give_back)?.execute(params![id, prepared.size()])?;
                     before
                 }
-                None => insert(connection, id, message, now)?,
+                None => {
+                    insert(connection, id, prepared, now)?;
+                    prepared.name
+                }
             },
         });
     }
     Ok(Ok(names))
 }
 
-/// What a message counts.
-fn size(body: &[u8]) -> u64 {
-    body.len() as u64 + QueueLimits::MESSAGE
-}
-
-fn insert(connection: &Connection, queue: i64, message: &NewMessage, now: Timestamp) -> Result<MessageId, Cause> {
-    let name = MessageId::fresh();
+fn insert(connection: &Connection, queue: i64, prepared: &Prepared, now: Timestamp) -> Result<(), Cause> {
+    let Prepared { message, text, digest, .. } = prepared;
     let (sent, due) = (now.as_microsecond(), later(now, message.delay));
     let insert = "INSERT INTO messages (queue, due, name, sent, since, content_type, trace, digest, body) \
                   VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8)";
-    let digest = Digest::of(&message.body);
-    let given = params![queue, due, name.to_string(), sent, message.content_type, message.trace, digest, message.body];
+    let given = params![queue, due, text, sent, message.content_type, message.trace, digest, message.body];
     connection.prepare_cached(insert)?.execute(given)?;
     if let Some(key) = &message.key {
         let expires = now + REMEMBERED;
         let remember = "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4)";
-        connection.prepare_cached(remember)?.execute(params![
-            queue,
-            key,
-            name.to_string(),
-            expires.as_microsecond()
-        ])?;
+        connection.prepare_cached(remember)?.execute(params![queue, key, text, expires.as_microsecond()])?;
     }
-    Ok(name)
+    Ok(())
 }
 
 fn sent_before(
@@ -179,6 +193,8 @@ pub(super) fn settle(
         let count = counts.entry(queue).or_default();
         *count = (count.0 + messages, count.1 + bytes);
     };
+    let mut done = connection
+        .prepare_cached("DELETE FROM messages WHERE id = ?1 AND lease = ?2 RETURNING queue, length(body) + 256")?;
     for (lease, settled) in settled {
         let Lease(Held::Row { message, number }) = lease else {
             late += 1;
@@ -186,8 +202,9 @@ pub(super) fn settle(
         };
         match settled {
             Settled::Done => {
-                let done = "DELETE FROM messages WHERE id = ?1 AND lease = ?2 RETURNING queue, length(body) + 256";
-                match held(connection, done, params![message, number])? {
+                let left: rusqlite::Result<(i64, i64)> =
+                    done.query_row(params![message, number], |row| Ok((row.get(0)?, row.get(1)?)));
+                match left.optional()? {
                     Some((from, size)) => add(from, -1, -size),
                     None => late += 1,
                 }

@@ -34,15 +34,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 enum Kind {
     Sqlite,
     Nats,
+    Redis,
 }
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::Sqlite, Self::Nats];
+    const ALL: [Self; 3] = [Self::Sqlite, Self::Nats, Self::Redis];
 
     fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
             Self::Nats => "NATS",
+            Self::Redis => "Redis",
         }
     }
 
@@ -54,6 +56,7 @@ impl Kind {
                 (KEYED_BATCH, "each message by itself, where a key was sent before"),
                 (OLD, "when nothing of the queue is out"),
             ],
+            Self::Redis => &[],
         }
     }
 
@@ -62,6 +65,7 @@ impl Kind {
         match self {
             Self::Sqlite => Some(Kept::Folder(tempfile::tempdir().unwrap())),
             Self::Nats => Server::nats(Synced::Always).map(|server| Kept::Server(config::Protocol::Nats, server)),
+            Self::Redis => Server::redis(Synced::Always).map(|server| Kept::Server(config::Protocol::Redis, server)),
         }
     }
 }
@@ -457,7 +461,7 @@ claims! {
         let other = place.kept.open();
         let name = place.mail();
         let ask = |number: usize| {
-            let (queues, name) = (if number % 2 == 0 { &place.queues } else { &other }, &name);
+            let (queues, name) = (if number.is_multiple_of(2) { &place.queues } else { &other }, &name);
             async move {
                 let mut mine = Vec::new();
                 loop {
@@ -523,6 +527,11 @@ async fn sqlite_keeps_what_it_promises() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_keeps_what_it_promises() {
     conforms(Kind::Nats).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_what_it_promises() {
+    conforms(Kind::Redis).await;
 }
 
 /// The table of docs/queues.md.

@@ -9,8 +9,10 @@ mod backend;
 mod changes;
 #[cfg(test)]
 mod conformance;
+mod due;
 mod model;
 mod nats;
+mod redis;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use self::redis::Redis;
 use super::error::StoreError;
 use super::room::{Room, Rooms};
 use crate::config::{Protocol, Server};
@@ -67,7 +70,7 @@ impl Queues {
         let changes = Arc::<Changes>::default();
         match server.protocol {
             Protocol::Nats => Ok(Self::on(Nats::open(server, Arc::clone(&changes))?, changes)),
-            Protocol::Redis => Err(StoreError::Closed),
+            Protocol::Redis => Ok(Self::on(Redis::open(server, Arc::clone(&changes))?, changes)),
         }
     }
 

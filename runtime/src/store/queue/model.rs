@@ -52,7 +52,7 @@ impl QueueLimits {
     }
 }
 
-// It stands in the SQL of `rows` and `upkeep`, too.
+// It stands in SQLite's `rows` and `upkeep`, and in the scripts of Redis, too.
 const _: () = assert!(QueueLimits::MESSAGE == 256);
 
 /// Who may send to a queue, and how much it holds.
@@ -186,6 +186,8 @@ pub(super) enum Held {
     Row { message: i64, number: i64 },
     /// What a stream of NATS has given.
     Nats(Arc<super::nats::Out>),
+    /// A message in the sorted sets of Redis, and the number of its delivery.
+    Redis { message: Arc<str>, number: u64 },
 }
 
 impl Message {

@@ -8,16 +8,15 @@ mod throughput;
 mod upkeep;
 
 use std::path::Path;
-use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::backend::Backend;
+use super::due;
 use super::model::{
     Delivery, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, QueueStanding, Settled, Wanted,
 };
@@ -37,9 +36,6 @@ pub(in crate::store) const QUEUE: Kind = Kind {
 
 /// So many messages are moved or removed at a time: others wait for the thread that writes.
 const AT_ONCE: u32 = 1000;
-
-/// How often it is looked for messages of which this process was not told: another one may send, too.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// The open database.
 #[derive(Debug)]
@@ -103,21 +99,8 @@ impl Backend for Sqlite {
             changes.mark_unchanged();
             let which = queue.clone();
             let look = move |connection: &Connection| rows::due(connection, &which, wanted.messages, now());
-            let due = self.database.ask(look).await?;
-            let wait = match due.first {
-                None => LOOK,
-                Some(first) if due.messages == 0 => between(now(), first),
-                Some(_) if due.messages >= wanted.messages || due.bytes >= wanted.bytes => return Ok(()),
-                Some(first) => match wanted.wait.saturating_sub(between(first, now())) {
-                    Duration::ZERO => return Ok(()),
-                    wait => wait,
-                },
-            };
-            let mut timer = pin!(sleep(wait.min(LOOK)));
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() { timer.as_mut().await },
-                () = timer.as_mut() => {}
-            }
+            let Some(wait) = self.database.ask(look).await?.wait(wanted, now()) else { return Ok(()) };
+            due::rest(wait, changes).await;
         }
     }
 
@@ -191,11 +174,6 @@ impl Backend for Sqlite {
     async fn forget_keys(&self) -> Result<u64, QueueError> {
         self.in_pieces(move |connection| upkeep::forget_keys(connection, AT_ONCE, now())).await
     }
-}
-
-/// From one time to a later one; nothing where it is not later.
-fn between(earlier: Timestamp, later: Timestamp) -> Duration {
-    Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
 }
 
 fn ago(time: Duration) -> Timestamp {

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::store::digest::Digest;
 use crate::store::error::Cause;
+use crate::store::queue::due::Due;
 use crate::store::queue::model::{
     Delivery, Held, Lease, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, Settled,
 };
@@ -19,17 +20,6 @@ type Answer<T> = Result<Result<T, QueueError>, Cause>;
 /// As [`row_of`] reads it.
 pub(super) const MESSAGE: &str =
     "SELECT id, name, sent, content_type, trace, attempts, due, reason, lease, digest, body FROM messages";
-
-/// What of a queue could be delivered now, up to a whole batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Due {
-    /// Messages.
-    pub(super) messages: u32,
-    /// Bytes of their bodies.
-    pub(super) bytes: u64,
-    /// Since when the first of them could be; if there is none, when that will be.
-    pub(super) first: Option<Timestamp>,
-}
 
 /// So long a key is remembered.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);

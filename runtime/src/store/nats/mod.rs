@@ -25,7 +25,7 @@ use crate::observe;
 use proof::Proof;
 
 /// What is asked has its answer within this time, or none.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long a start waits for a server that is not there.
 const FIRST: Duration = Duration::from_secs(3);

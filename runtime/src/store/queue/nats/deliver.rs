@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use futures_util::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
 
 use super::Nats;
 use super::streams::{Part, time};
 use super::wire::{self, Moved, Standing};
+use crate::store::nats::ANSWER;
 use crate::store::queue::model::{Delivery, Held, Lease, Message, QueueError, QueueName, Settled};
 
 /// So many acknowledgements are on their way at a time.
@@ -96,8 +98,8 @@ impl Nats {
             }
         };
         let mut found = Vec::new();
-        // What ends a batch before it is whole (the bytes, a consumer that has gone) is seen by what comes next.
-        while let Some(Ok(message)) = batch.next().await {
+        // What ends a batch before it is whole (the bytes, a consumer that has gone, a server that has) is seen by what comes next.
+        while let Ok(Some(Ok(message))) = timeout(ANSWER, batch.next()).await {
             let (read, out) = self.read(created, (asked, lease), &message)?;
             found.push((read, Arc::new(out)));
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::Nats;
 use super::deliver::Out;
@@ -16,8 +17,8 @@ use crate::store::queue::model::{Message, QueueError, QueueName};
 /// A queue that has no room is asked again after so long, and a server that is away.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long one question stands: what is due meanwhile comes at once.
-const STANDS: Duration = Duration::from_secs(20);
+/// How long one question stands: what is due meanwhile comes at once. A server that was killed knows nothing of it any more.
+const STANDS: Duration = Duration::from_secs(5);
 
 /// The queues whose messages this process moves.
 #[derive(Debug, Default)]
@@ -63,7 +64,7 @@ impl Nats {
             self.failed(error)
         })?;
         let lease = consumer.cached_info().config.ack_wait;
-        while let Some(Ok(given)) = batch.next().await {
+        while let Ok(Some(Ok(given))) = timeout(STANDS + AGAIN, batch.next()).await {
             let (message, out) = self.read(created, (Instant::now(), lease), &given)?;
             match message.due.duration_since(Timestamp::now()).try_into() {
                 Ok(wait) if wait > Duration::ZERO => self.put_off(&out, wait).await?,

@@ -1,6 +1,8 @@
 //! Keys and values from outside: what a worker writes is there for all of its isolates, after restarts and kills, and for nobody else.
 
 mod harness;
+#[path = "kv/shared.rs"]
+mod shared;
 
 use std::io::Write;
 use std::path::Path;
@@ -12,6 +14,11 @@ use serde_json::{Value, json};
 
 /// A node that keeps what these workers write; each at NAME.test.
 fn node(component: &Path, workers: &[(&str, &str)]) -> Node {
+    node_with("", component, workers)
+}
+
+/// The same with more in its node.toml.
+fn node_with(more: &str, component: &Path, workers: &[(&str, &str)]) -> Node {
     let files: Vec<_> = workers
         .iter()
         .map(|(name, lines)| {
@@ -21,7 +28,7 @@ fn node(component: &Path, workers: &[(&str, &str)]) -> Node {
         .collect();
     let listed: String = workers.iter().map(|(name, _)| format!("[[worker]]\npath = \"{name}\"\n")).collect();
     let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    Node::start(&format!("store = \"store\"\n{listed}"), &files)
+    Node::start(&format!("store = \"store\"\n{more}\n{listed}"), &files)
 }
 
 fn shop(lines: &str) -> Node {

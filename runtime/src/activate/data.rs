@@ -179,7 +179,7 @@ impl Data {
     }
 
     fn kv_keeper(&self) -> Option<Keeper<'_>> {
-        self.own()
+        self.backends.kv.as_ref().map(Keeper::Server).or_else(|| self.own())
     }
 
     fn queues_keeper(&self) -> Option<Keeper<'_>> {
@@ -189,7 +189,7 @@ impl Data {
     fn open_kv(&self, keeper: Keeper<'_>) -> Result<Arc<Kv>, StoreError> {
         self.kv.or_open(|| match keeper {
             Keeper::Folder(folder) => Kv::open(folder),
-            Keeper::Server(_) => Err(StoreError::Closed),
+            Keeper::Server(server) => Kv::connect(server, self.backends.staleness),
         })
     }
 

@@ -1,7 +1,9 @@
 //! `[queues]` and `[kv]` of node.toml: the server that keeps what workers keep, where that is not this node's disk.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::Spanned;
 use url::Url;
@@ -9,6 +11,7 @@ use url::Url;
 use super::form;
 use super::origin::existing_file;
 use super::reader::{Key, Table, Wrong, key};
+use super::units;
 
 /// What keeps what workers keep. `None`: this node's disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct Backends {
     pub queues: Option<Server>,
     /// Keys and values.
     pub kv: Option<Server>,
+    /// For how long what a node has read of them there it uses without asking again.
+    pub staleness: Duration,
     /// What should run.
     pub fleet: Option<Fleet>,
 }
@@ -81,26 +86,56 @@ impl Server {
     }
 }
 
+const OWN_DISK: &str = "sqlite:";
+
 const URL: Key = key("url", "a URL", "\"nats://127.0.0.1:4222\"");
 const FLEET_NAME: Key = key("name", "a name", "\"edge-1\"");
 const MONITOR: Key = key("monitor", "a list of URLs", "[\"http://127.0.0.1:8222\"]");
 const CREDENTIALS: Key = key("credentials", "the path of a file", "\"eyot.creds\"");
 const REPLICAS: Key = key("replicas", "a number of servers", "3");
 const UNSYNCED: Key = key("allow_unsynced", "true or false", "true");
+const STALENESS: Key = key("staleness", "a time", "\"1s\"");
+
+/// Where nothing is said, and at most.
+const STALE: Duration = Duration::from_secs(1);
+const LONGEST_STALE: Duration = Duration::from_secs(60 * 60);
 
 impl Backends {
-    /// A fleet's server keeps messages, too, where nothing else is said.
+    /// A fleet's server keeps messages, and keys and values, too, where nothing else is said.
     pub(super) fn read(root: &Table<'_>) -> Self {
-        let read = |name, known: &[Protocol]| {
-            let table = root.table(name, "{ url = \"nats://127.0.0.1:4222\" }")?;
-            read_server(&table, known)
-        };
+        let table = |name| root.table(name, "{ url = \"nats://127.0.0.1:4222\" }");
         let fleet = read_fleet(root);
         let shared = |own: Option<Server>, name: &'static str| {
             own.or_else(|| Some(fleet.as_ref()?.server.clone()).filter(|_| root.value(name).is_none()))
         };
-        let queues = shared(read("queues", &[Protocol::Nats, Protocol::Redis]), "queues");
-        Self { queues, kv: read("kv", &[Protocol::Nats]), fleet }
+        let queues = table("queues").and_then(|table| read_server(&table, &[Protocol::Nats, Protocol::Redis]));
+        let (kv, staleness) = table("kv").map(|table| read_kv(&table)).unwrap_or_default();
+        Self { queues: shared(queues, "queues"), kv: shared(kv, "kv"), staleness: staleness.unwrap_or(STALE), fleet }
+    }
+}
+
+/// The server, and for how long what was read there is used.
+fn read_kv(table: &Table<'_>) -> (Option<Server>, Option<Duration>) {
+    let staleness = table.optional_with(STALENESS, staleness);
+    let server = read_server(table, &[Protocol::Nats]);
+    if let (Some(value), Some(_)) = (&staleness, own_disk(table)) {
+        table.source.fault(value.span(), "what this node's disk keeps is read there each time", "leave it out");
+    }
+    (server, staleness.map(Spanned::into_inner))
+}
+
+/// Where a table names this node's disk.
+fn own_disk(table: &Table<'_>) -> Option<Range<usize>> {
+    let url = table.value(URL.name)?;
+    (url.get_ref().as_str() == Some(OWN_DISK)).then(|| url.span())
+}
+
+fn staleness(text: &str) -> Result<Duration, Wrong> {
+    match units::time(text)? {
+        time if time > LONGEST_STALE => {
+            Err(Wrong::new("nobody wants to wait for a change for longer than an hour", "write at most \"1h\""))
+        }
+        time => Ok(time),
     }
 }
 
@@ -112,10 +147,8 @@ fn read_fleet(root: &Table<'_>) -> Option<Fleet> {
     }
     let name = table.required_with(FLEET_NAME, form::name);
     let server = read_server(&table, &[Protocol::Nats]);
-    if server.is_none()
-        && let Some(url) = table.value(URL.name).filter(|url| url.get_ref().as_str() == Some("sqlite:"))
-    {
-        table.source.fault(url.span(), "this node's disk is shared with nobody", "name a server, nats://HOST:PORT");
+    if let Some(span) = own_disk(&table) {
+        table.source.fault(span, "this node's disk is shared with nobody", "name a server, nats://HOST:PORT");
     }
     Some(Fleet { server: server?, name: name?.into_inner() })
 }
@@ -157,7 +190,7 @@ fn read_server(table: &Table<'_>, known: &[Protocol]) -> Option<Server> {
 
 /// `None` for this node's disk.
 fn parse(text: &str, known: &[Protocol]) -> Result<Option<(Protocol, Url)>, Wrong> {
-    if text == "sqlite:" {
+    if text == OWN_DISK {
         return Ok(None);
     }
     let redis = known.contains(&Protocol::Redis);

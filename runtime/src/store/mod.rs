@@ -29,6 +29,10 @@ mod room;
 mod schedule;
 mod seal;
 mod secret;
+#[cfg(test)]
+#[expect(dead_code, reason = "tests from outside use the rest of it")]
+#[path = "../../../tests/harness/servers.rs"]
+mod servers;
 mod shares;
 mod state;
 #[cfg(test)]

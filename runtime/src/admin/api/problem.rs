@@ -206,7 +206,9 @@ impl From<KvError> for Problem {
             KvError::Store(error) => error.into(),
             KvError::Full { .. } => Self::new(StatusCode::CONFLICT, "full", detail),
             KvError::Conflict => Self::new(StatusCode::CONFLICT, "raced", detail),
-            KvError::EmptyKey | KvError::TooLarge { .. } | KvError::NotANumber => Self::invalid(detail),
+            KvError::EmptyKey | KvError::TooLarge { .. } | KvError::OverPayload { .. } | KvError::NotANumber => {
+                Self::invalid(detail)
+            }
         }
     }
 }

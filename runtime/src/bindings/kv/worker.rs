@@ -85,7 +85,9 @@ impl From<Refused> for Error {
         match refused {
             Refused::NoSuchNamespace => Self::NoSuchNamespace,
             Refused::TooMany { .. } | Refused::Batch { .. } => Self::TooMany(told),
-            Refused::Kv(KvError::EmptyKey | KvError::TooLarge { .. }) => Self::TooLarge(told),
+            Refused::Kv(KvError::EmptyKey | KvError::TooLarge { .. } | KvError::OverPayload { .. }) => {
+                Self::TooLarge(told)
+            }
             Refused::Kv(KvError::Full { .. }) => Self::Full(told),
             Refused::Kv(KvError::Conflict) => Self::Conflict,
             Refused::Kv(KvError::NotANumber) => Self::NotANumber,

@@ -45,7 +45,7 @@ pub(super) struct Node {
     /// What keeps the messages of queues. Without it: this node's disk.
     queues: Option<Server>,
     /// What keeps workers' keys and values. Without it: this node's disk.
-    kv: Option<Server>,
+    kv: Option<KvServer>,
 }
 
 /// One address to listen on.
@@ -271,4 +271,15 @@ struct Server {
     replicas: Option<u32>,
     /// Whether it may acknowledge what it has not written to its disk. Without it: no.
     allow_unsynced: Option<bool>,
+}
+
+/// The same for keys and values, which nodes may use for a while after they have read them.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is described, not made")]
+struct KvServer {
+    #[schemars(flatten)]
+    server: Server,
+    /// For how long what was read is used without asking again; with 0s each read asks. Without it: 1s.
+    staleness: Option<Time>,
 }

@@ -39,6 +39,28 @@ impl KvLimits {
         let WorkerLimits { kv_key, kv_value, kv_metadata, kv_total, .. } = *limits;
         Self { key: kv_key, value: kv_value, metadata: kv_metadata, total: kv_total }
     }
+
+    /// What an entry would count, if it may be there.
+    ///
+    /// # Errors
+    /// [`KvError::EmptyKey`] and [`KvError::TooLarge`].
+    pub(super) fn size_of(&self, put: &Put) -> Result<u64, KvError> {
+        if put.key.is_empty() {
+            return Err(KvError::EmptyKey);
+        }
+        let metadata = put.metadata.as_ref().map_or(0, String::len) as u64;
+        let (key, value) = (put.key.len() as u64, put.value.len() as u64);
+        for (what, found, limit, name) in [
+            ("key", key, self.key, "kv_key"),
+            ("value", value, self.value, "kv_value"),
+            ("metadata", metadata, self.metadata, "kv_metadata"),
+        ] {
+            if found > limit {
+                return Err(KvError::TooLarge { what, found, limit, key: name });
+            }
+        }
+        Ok(Self::ENTRY + key + value + metadata)
+    }
 }
 
 /// What stands at a key.
@@ -125,6 +147,17 @@ pub enum KvError {
         limit: u64,
         /// The limit's key in limits.toml.
         key: &'static str,
+    },
+    /// The worker is at fault, or the operator, whose server takes less than the limits allow.
+    #[error(
+        "an entry takes {found} bytes with what stands beside its value, and the server that keeps it takes {limit} in one \
+         message (its max_payload)"
+    )]
+    OverPayload {
+        /// So many bytes there are.
+        found: u64,
+        /// So many there may be.
+        limit: u64,
     },
     /// The worker has used up what it has.
     #[error("the worker's keys and values would take more than {limit} bytes (limit kv_total); delete some")]

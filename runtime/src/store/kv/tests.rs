@@ -33,127 +33,6 @@ fn ago(seconds: i64) -> Option<Timestamp> {
 }
 
 #[tokio::test]
-async fn what_was_written_is_read_and_is_there_after_a_restart() {
-    let (folder, kv) = fresh();
-    let shop = of("shop", "carts");
-    let entry = Put { metadata: Some("blue".to_owned()), expires: ago(-3600), ..Put::new("a", "one") };
-    let revision = kv.put(&shop, entry.clone(), Expected::Anything, LIMITS).await.unwrap();
-    put(&kv, &shop, "b", "two").await;
-    kv.delete(&shop, "b".to_owned(), Expected::Anything).await.unwrap();
-    drop(kv);
-    let kv = Kv::open(folder.path()).unwrap();
-    let found = kv.get(&shop, "a".to_owned()).await.unwrap().unwrap();
-    assert_eq!((&*found.value, found.metadata.as_deref(), found.revision), (&b"one"[..], Some("blue"), revision));
-    assert_eq!(found.expires.unwrap().as_microsecond(), entry.expires.unwrap().as_microsecond());
-    assert_eq!(value(&kv, &shop, "b").await, None);
-}
-
-#[tokio::test]
-async fn what_has_expired_is_not_there_and_its_room_comes_back() {
-    let (_folder, kv) = fresh();
-    let shop = of("shop", "carts");
-    for key in ["a", "b"] {
-        let gone = Put { expires: ago(1), ..Put::new(key, "x") };
-        kv.put(&shop, gone, Expected::Anything, LIMITS).await.unwrap();
-    }
-    put(&kv, &shop, "c", "x").await;
-    assert_eq!(value(&kv, &shop, "a").await, None);
-    assert!(!kv.exists(&shop, "a".to_owned()).await.unwrap());
-    let page = kv.list(&shop, String::new(), None, 10).await.unwrap();
-    assert_eq!(page.entries.iter().map(|entry| &*entry.key).collect::<Vec<_>>(), ["c"]);
-    assert_eq!(kv.keys(&shop, 0, 10).await.unwrap().0.len(), 1);
-    assert_eq!(kv.namespaces("shop").await.unwrap(), [("carts".to_owned(), 1)]);
-    // It counts as nothing for whoever expects nothing, and for a number.
-    kv.put(&shop, Put::new("a", "new"), Expected::Nothing, LIMITS).await.unwrap();
-    assert_eq!(kv.increment(&shop, "b".to_owned(), 5, LIMITS).await.unwrap(), 5);
-    kv.put(&shop, Put { expires: ago(1), ..Put::new("d", "x") }, Expected::Anything, LIMITS).await.unwrap();
-    assert_eq!(kv.sweep().await.unwrap(), 1);
-    assert_eq!(kv.used("shop").await.unwrap(), 3 * (KvLimits::ENTRY + 1) + 3 + 1 + 1);
-}
-
-#[tokio::test]
-async fn a_change_under_a_condition_is_made_when_that_holds_and_a_revision_never_comes_again() {
-    let (_folder, kv) = fresh();
-    let shop = of("shop", "carts");
-    let put_if = |value: &'static str, expected| kv.put(&shop, Put::new("a", value), expected, LIMITS);
-    let first = put_if("1", Expected::Nothing).await.unwrap();
-    assert_eq!(put_if("2", Expected::Nothing).await, Err(KvError::Conflict));
-    let second = put_if("2", Expected::Revision(first)).await.unwrap();
-    assert_eq!(put_if("3", Expected::Revision(first)).await, Err(KvError::Conflict));
-    assert_eq!(kv.delete(&shop, "a".to_owned(), Expected::Revision(first)).await, Err(KvError::Conflict));
-    kv.delete(&shop, "a".to_owned(), Expected::Revision(second)).await.unwrap();
-    assert_eq!(kv.delete(&shop, "a".to_owned(), Expected::Revision(second)).await, Err(KvError::Conflict));
-    let third = put_if("2", Expected::Nothing).await.unwrap();
-    assert!(![first, second].contains(&third), "what was deleted and written again is something else");
-    assert_eq!(put_if("4", Expected::Revision(second)).await, Err(KvError::Conflict));
-}
-
-#[tokio::test]
-async fn additions_at_the_same_time_are_all_counted() {
-    let (_folder, kv) = fresh();
-    let shop = of("shop", "counts");
-    let add = |_| kv.increment(&shop, "hits".to_owned(), 1, LIMITS);
-    for added in futures_util::future::join_all((0..200).map(add)).await {
-        added.unwrap();
-    }
-    assert_eq!(kv.increment(&shop, "hits".to_owned(), -200, LIMITS).await.unwrap(), 0);
-    put(&kv, &shop, "words", "many").await;
-    let refused = [("words", 1), ("hits", i64::MIN)];
-    put(&kv, &shop, "hits", "-1").await;
-    for (key, delta) in refused {
-        assert_eq!(kv.increment(&shop, key.to_owned(), delta, LIMITS).await, Err(KvError::NotANumber), "{key}");
-    }
-}
-
-#[tokio::test]
-async fn sizes_are_taken_up_to_their_limits_and_one_byte_more_is_refused() {
-    let (_folder, kv) = fresh();
-    let shop = of("shop", "carts");
-    let limits = KvLimits { key: 3, value: 4, metadata: 2, total: 2 * (KvLimits::ENTRY + 3 + 4 + 2) };
-    let whole = |key: &str, value: &str, metadata: &str| {
-        let put = Put { metadata: Some(metadata.to_owned()), ..Put::new(key, value) };
-        kv.put(&shop, put, Expected::Anything, limits)
-    };
-    whole("abc", "1234", "mm").await.unwrap();
-    for (key, value, metadata, what) in
-        [("abcd", "1", "m", "key"), ("a", "12345", "m", "value"), ("a", "1", "mmm", "metadata")]
-    {
-        let refused = whole(key, value, metadata).await.unwrap_err();
-        assert!(matches!(refused, KvError::TooLarge { what: found, .. } if found == what), "{refused:?}");
-    }
-    assert_eq!(whole("", "1", "m").await, Err(KvError::EmptyKey));
-    whole("def", "1234", "mm").await.unwrap();
-    assert_eq!(whole("g", "", "").await, Err(KvError::Full { limit: limits.total }));
-    // What takes no more than what stands there has room, and so has what comes after something has gone.
-    whole("def", "4321", "mm").await.unwrap();
-    kv.delete(&shop, "def".to_owned(), Expected::Anything).await.unwrap();
-    whole("g", "", "").await.unwrap();
-    assert_eq!(kv.used("shop").await.unwrap(), 2 * KvLimits::ENTRY + 9 + 1);
-    // Others have what is theirs.
-    put(&kv, &of("other", "carts"), "abc", "1234").await;
-}
-
-#[tokio::test]
-async fn many_are_written_together_or_not_at_all() {
-    let (_folder, kv) = fresh();
-    let shop = of("shop", "carts");
-    let puts = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| Put::new(*key, *value)).collect::<Vec<_>>();
-    kv.put_many(&shop, puts(&[("a", "1"), ("b", "2"), ("a", "3")]), LIMITS).await.unwrap();
-    assert_eq!(value(&kv, &shop, "a").await.as_deref(), Some("3"), "the last of two");
-    let one_is_too_large = KvLimits { value: 1, ..LIMITS };
-    assert!(kv.put_many(&shop, puts(&[("c", "1"), ("d", "12")]), one_is_too_large).await.is_err());
-    let for_two_and_a_bit = KvLimits { total: kv.used("shop").await.unwrap() + 200, ..LIMITS };
-    assert!(kv.put_many(&shop, puts(&[("c", "1"), ("d", "1")]), for_two_and_a_bit).await.is_err());
-    assert_eq!(kv.keys(&shop, 0, 10).await.unwrap().0.len(), 2);
-    let keys = ["a", "x", "b"].map(str::to_owned).to_vec();
-    let found = kv.get_many(&shop, keys.clone(), 2).await.unwrap();
-    assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
-    assert!(matches!(kv.get_many(&shop, keys.clone(), 1).await, Err(KvError::TooLarge { what: "answer", .. })));
-    kv.delete_many(&shop, keys).await.unwrap();
-    assert_eq!(kv.used("shop").await.unwrap(), 0);
-}
-
-#[tokio::test]
 async fn two_processes_see_what_the_other_has_answered() {
     let (folder, before) = fresh();
     let shop = of("shop", "carts");
@@ -163,6 +42,28 @@ async fn two_processes_see_what_the_other_has_answered() {
     let second = put(&after, &shop, "a", "2").await;
     assert!(second > first);
     assert_eq!(value(&before, &shop, "a").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn an_entry_counts_what_it_has_and_a_fixed_part_until_it_is_gone() {
+    let (_folder, kv) = fresh();
+    let shop = of("shop", "carts");
+    let limits = KvLimits { total: 2 * (KvLimits::ENTRY + 3 + 4 + 2), ..LIMITS };
+    let whole = |key: &str, value: &str, metadata: &str| {
+        let put = Put { metadata: Some(metadata.to_owned()), ..Put::new(key, value) };
+        kv.put(&shop, put, Expected::Anything, limits)
+    };
+    whole("abc", "1234", "mm").await.unwrap();
+    whole("def", "1234", "mm").await.unwrap();
+    assert_eq!(whole("g", "", "").await, Err(KvError::Full { limit: limits.total }));
+    whole("def", "4321", "mm").await.unwrap();
+    kv.delete(&shop, "def".to_owned(), Expected::Anything).await.unwrap();
+    whole("g", "", "").await.unwrap();
+    assert_eq!(kv.used("shop").await.unwrap(), 2 * KvLimits::ENTRY + 9 + 1);
+    kv.put(&shop, Put { expires: ago(1), ..Put::new("h", "x") }, Expected::Anything, LIMITS).await.unwrap();
+    assert_eq!(kv.namespaces("shop").await.unwrap(), [("carts".to_owned(), 2)], "what has expired is not there");
+    assert_eq!(kv.sweep().await.unwrap(), 1);
+    assert_eq!(kv.used("shop").await.unwrap(), 2 * KvLimits::ENTRY + 9 + 1);
 }
 
 #[tokio::test]
@@ -204,28 +105,6 @@ async fn a_damaged_value_is_named_and_not_served() {
         assert!(matches!(error, KvError::Store(StoreError::Damaged { .. })), "{error:?}");
     }
     assert!(kv.list(&shop, String::new(), None, 10).await.is_err(), "metadata is served there");
-}
-
-#[tokio::test]
-async fn a_page_begins_behind_the_one_before_whatever_changes_meanwhile() {
-    let (_folder, kv) = fresh();
-    let shop = of("shop", "carts");
-    for number in 0..25 {
-        put(&kv, &shop, &format!("k{number:02}"), "x").await;
-    }
-    let (mut seen, mut after) = (Vec::new(), None);
-    loop {
-        let page = kv.list(&shop, "k".to_owned(), after.clone(), 10).await.unwrap();
-        seen.extend(page.entries.into_iter().map(|entry| entry.key));
-        after = page.next;
-        // Of what was seen already one goes, and one comes before it.
-        kv.delete(&shop, seen[0].clone(), Expected::Anything).await.unwrap();
-        put(&kv, &shop, "a-new-one", "x").await;
-        if after.is_none() {
-            break;
-        }
-    }
-    assert_eq!(seen, (0..25).map(|number| format!("k{number:02}")).collect::<Vec<_>>());
 }
 
 #[tokio::test]

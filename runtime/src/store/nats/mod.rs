@@ -4,7 +4,9 @@
 //! JetStream acknowledges before it has written to the disk, unless it is told not to (`sync_interval: always`), and tells that to its
 //! monitoring port alone. A server that does not prove it is not used, unless the operator allows it.
 
+mod ask;
 mod proof;
+mod publish;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -17,12 +19,14 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectOptions, Event, connection::State};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::error::StoreError;
 use crate::config::Server;
 use crate::observe;
 use proof::Proof;
+
+pub(super) use publish::{LARGEST_BATCH, New, Refused};
 
 /// What is asked has its answer within this time, or none.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
@@ -32,6 +36,9 @@ const FIRST: Duration = Duration::from_secs(3);
 
 /// Between two attempts to connect, and two to see a proof.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// So many batches are on their way at a time: the server has room for 50 of a stream.
+const BATCHES: usize = 16;
 
 /// The oldest server that has all that is needed: batches that are written as a whole.
 const OLDEST: (i64, i64, i64) = (2, 12, 0);
@@ -54,6 +61,7 @@ pub(super) struct Link {
     jetstream: Context,
     place: Arc<str>,
     standing: watch::Receiver<Standing>,
+    batches: Semaphore,
     runtime: Handle,
     _stay: oneshot::Sender<()>,
 }
@@ -103,7 +111,8 @@ impl Link {
         let here = handle.enter();
         let jetstream = ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone());
         drop(here);
-        let link = Self { client, jetstream, place, standing, runtime: handle, _stay: stay };
+        let batches = Semaphore::new(BATCHES);
+        let link = Self { client, jetstream, place, standing, batches, runtime: handle, _stay: stay };
         link.wait(FIRST);
         match link.ask() {
             Err(unsynced @ StoreError::Unsynced { .. }) => Err(unsynced),

@@ -13,10 +13,7 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::*;
 use crate::config;
-#[expect(dead_code, reason = "tests from outside use the rest of it")]
-#[path = "../../../../tests/harness/servers.rs"]
-pub(super) mod servers;
-use servers::{Server, Synced};
+use crate::store::servers::{Server, Synced};
 
 const LIMITS: QueueLimits = QueueLimits { messages: 10_000, bytes: 8 << 20 };
 const LEASE: Duration = Duration::from_secs(30);

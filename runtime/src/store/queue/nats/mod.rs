@@ -20,7 +20,7 @@ use async_nats::jetstream::{ErrorCode, message::StreamMessage};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::backend::Backend;
@@ -43,9 +43,6 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How often while somebody has messages out, whose leases may end.
 const LEASES: Duration = Duration::from_secs(1);
 
-/// So many batches are on their way at a time: the server has room for 50 of a stream.
-const BATCHES: usize = 16;
-
 /// So many messages are moved at a time.
 const AT_ONCE: usize = 100;
 
@@ -54,7 +51,6 @@ const AT_ONCE: usize = 100;
 pub(super) struct Nats {
     link: Arc<Link>,
     streams: Streams,
-    batches: Semaphore,
     movers: Movers,
     changes: Arc<Changes>,
 }
@@ -75,8 +71,7 @@ impl Nats {
                 }
             }
         });
-        let batches = Semaphore::new(BATCHES);
-        Ok(Arc::new(Self { link, streams, batches, movers: Movers::default(), changes }))
+        Ok(Arc::new(Self { link, streams, movers: Movers::default(), changes }))
     }
 
     /// Whoever waits for a queue, on any node, looks at it.

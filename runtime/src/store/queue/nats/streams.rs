@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use jiff::Timestamp;
 use serde_json::json;
@@ -100,26 +98,13 @@ impl Streams {
         if let Some(known) = self.known(part, queue).filter(|known| limits.is_none() || known.limits == limits) {
             return Ok(known);
         }
-        let jetstream = self.link.ask()?;
         let wanted = self.config(part, queue, limits);
-        let info = match jetstream.get_stream(Part::stream(part, queue)).await {
-            Ok(stream) => stream.cached_info().clone(),
-            Err(error) if is_missing(error.kind()) => match jetstream.create_stream(wanted.clone()).await {
-                Ok(stream) => stream.cached_info().clone(),
-                // Somebody else has made it at the same moment, with limits of his own.
-                Err(error) if is_there(error.kind()) => {
-                    let stream = jetstream.get_stream(Part::stream(part, queue)).await;
-                    stream.map_err(|error| self.link.failed(error))?.cached_info().clone()
-                }
-                Err(error) => return Err(self.link.failed(error)),
-            },
-            Err(error) => return Err(self.link.failed(error)),
-        };
+        let info = self.link.make_stream(wanted.clone()).await?;
         let holds = |config: &Config| (config.max_messages, config.max_bytes);
         if limits.is_some() && holds(&info.config) != holds(&wanted) {
             let (max_messages, max_bytes) = holds(&wanted);
             let changed = Config { max_messages, max_bytes, ..info.config.clone() };
-            jetstream.update_stream(changed).await.map_err(|error| self.link.failed(error))?;
+            self.link.ask()?.update_stream(changed).await.map_err(|error| self.link.failed(error))?;
         }
         let before = self.known(part, queue);
         let known = Known {
@@ -134,11 +119,7 @@ impl Streams {
 
     /// How a stream stands; `None` where there is none.
     pub(super) async fn info(&self, part: Part, queue: &QueueName) -> Result<Option<Info>, StoreError> {
-        match self.link.ask()?.get_stream(Part::stream(part, queue)).await {
-            Ok(stream) => Ok(Some(stream.cached_info().clone())),
-            Err(error) if is_missing(error.kind()) => Ok(None),
-            Err(error) => Err(self.link.failed(error)),
-        }
+        self.link.stream(Part::stream(part, queue)).await
     }
 
     /// The consumer of a stream, which gives messages for so long, or for as long as it did; and when the stream was made.
@@ -224,14 +205,6 @@ impl Streams {
     fn note(&self, part: Part, queue: &QueueName, known: Known) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert((part, queue.clone()), known);
     }
-}
-
-fn is_missing(kind: GetStreamErrorKind) -> bool {
-    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
-}
-
-fn is_there(kind: CreateStreamErrorKind) -> bool {
-    matches!(kind, CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
 }
 
 /// Microseconds of what the client says in nanoseconds.

@@ -5,10 +5,10 @@ use redis::FromRedisValue;
 
 use crate::config;
 use crate::store::error::StoreError;
-use crate::store::queue::conformance::servers::{Server, Synced};
 use crate::store::queue::{
     Delivery, Message, MessageId, NewMessage, QueueError, QueueLimits, QueueName, Queues, Settled, Wanted,
 };
+use crate::store::servers::{Server, Synced};
 
 const LIMITS: QueueLimits = QueueLimits { messages: 10_000, bytes: 64 << 20 };
 const LEASE: Duration = Duration::from_secs(30);

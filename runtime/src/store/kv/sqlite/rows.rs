@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::model::{Entry, Expected, KvError, KvLimits, Listed, Namespace, Page, Put};
 use crate::store::digest::Digest;
 use crate::store::error::Cause;
+use crate::store::kv::model::{Entry, Expected, KvError, KvLimits, Listed, Namespace, Page, Put};
 use crate::store::read::{damaged, sealed, time};
 use crate::store::seal::Seal;
 
@@ -184,7 +184,7 @@ pub(super) fn put(
     limits: &KvLimits,
     now: Timestamp,
 ) -> Answer<u64> {
-    let size = match size(put, limits) {
+    let size = match limits.size_of(put) {
         Ok(size) => size,
         Err(refused) => return Ok(Err(refused)),
     };
@@ -209,7 +209,7 @@ pub(super) fn put_many(connection: &Connection, namespace: &Namespace, puts: &[P
     let last: BTreeMap<&str, &Put> = puts.iter().map(|put| (put.key.as_str(), put)).collect();
     let (mut sized, mut all, mut freed) = (Vec::new(), 0, 0);
     for put in last.into_values() {
-        let size = match size(put, limits) {
+        let size = match limits.size_of(put) {
             Ok(size) => size,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -317,25 +317,6 @@ fn with_value(connection: &Connection, namespace: &Namespace, key: &str) -> Resu
         return Err(damaged(&named(key)));
     }
     Ok(Some((head, value)))
-}
-
-/// What an entry would count, if it may be there.
-fn size(put: &Put, limits: &KvLimits) -> Result<u64, KvError> {
-    if put.key.is_empty() {
-        return Err(KvError::EmptyKey);
-    }
-    let metadata = put.metadata.as_ref().map_or(0, String::len) as u64;
-    let (key, value) = (put.key.len() as u64, put.value.len() as u64);
-    for (what, found, limit, name) in [
-        ("key", key, limits.key, "kv_key"),
-        ("value", value, limits.value, "kv_value"),
-        ("metadata", metadata, limits.metadata, "kv_metadata"),
-    ] {
-        if found > limit {
-            return Err(KvError::TooLarge { what, found, limit, key: name });
-        }
-    }
-    Ok(KvLimits::ENTRY + key + value + metadata)
 }
 
 /// Whether the worker may take this much in place of that.

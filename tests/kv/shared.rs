@@ -47,7 +47,7 @@ fn nodes_that_name_one_server_share_what_a_worker_keeps() {
         adding.into_iter().for_each(|adding| adding.join().expect("no panic"));
     });
     assert_eq!(ask(stale, "shop", "/kv-increment?ns=users&key=hits&by=0"), json!(100));
-    assert_eq!(ask(fresh, "shop", "/kv-list?ns=carts")["entries"], json!([{ "key": "b" }]));
+    assert_eq!(ask(fresh, "shop", "/kv-list?ns=carts")["entries"], json!([{ "key": "b", "metadata": null }]));
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn without_its_server_a_node_answers_what_needs_none_and_writes_have_their_error
         assert!(began.elapsed() < Duration::from_secs(1), "{what}: {:?}", began.elapsed());
     }
     node.wait_for_log("cannot be used now");
-    let plain = node.get_from("plain.test", "/hello");
+    let plain = node.get_from("plain.test", "/count");
     assert_eq!(plain.status, 200, "{} {}", plain.code(), plain.body);
     // It starts without it, too.
     node.stop("-TERM");
     let node = node.again("-TERM");
-    assert_eq!(node.get_from("plain.test", "/hello").status, 200);
+    assert_eq!(node.get_from("plain.test", "/count").status, 200);
     assert_eq!(ask(&node, "shop", "/kv-get?ns=carts&key=a")["error"], "unavailable");
     server.start();
     until("it goes on by itself", || ask(&node, "shop", "/kv-get?ns=carts&key=a")["value"] == "one");

@@ -103,7 +103,9 @@ fn work_after_the_response_is_counted_and_has_a_span_of_its_own() {
         assert_eq!(Answer::of(node.request("GET", path).header("traceparent", CALLER)).status, 200);
     }
     node.wait_until_idle();
-    assert_eq!((counted("done"), counted("failed")), (1.0, 1.0), "the third met its limit");
+    assert_eq!(counted("failed"), 1.0, "the third met its limit");
+    // On a busy machine the first has something to do after its response, too: to return.
+    assert!((1.0..=2.0).contains(&counted("done")), "{}", counted("done"));
     let seconds = node.metric("eyot_wait_until_seconds_total", "worker=\"fixture\"");
     assert!((0.35..5.0).contains(&seconds), "{seconds}");
     node.stop("-TERM");

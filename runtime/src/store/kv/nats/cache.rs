@@ -137,7 +137,7 @@ impl Cache {
 
 impl Writing<'_> {
     /// It is written, and this is what stands at each of the subjects now.
-    pub(super) fn is_done(mut self, entries: impl IntoIterator<Item = Option<Entry>>) {
+    pub(super) fn end(mut self, entries: impl IntoIterator<Item = Option<Entry>>) {
         for ((subject, asked), entry) in self.subjects.drain(..).zip(entries) {
             self.cache.written(&subject, asked, Some(entry));
         }

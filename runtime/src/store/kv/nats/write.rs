@@ -47,7 +47,7 @@ impl Nats {
             Expected::Revision(_) => None,
         };
         let revision = written.ok_or(KvError::Conflict)?;
-        writing.is_done([Some(Entry { revision, ..entry })]);
+        writing.end([Some(Entry { revision, ..entry })]);
         Ok(revision)
     }
 
@@ -70,7 +70,7 @@ impl Nats {
             Err(new) => self.publish_all(worker, new, limits).await?,
         };
         let written = entries.into_iter().zip(numbers).map(|(entry, revision)| Some(Entry { revision, ..entry }));
-        writing.is_done(written);
+        writing.end(written);
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Nats {
                 }
             }
         }
-        writing.is_done([None]);
+        writing.end([None]);
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl Nats {
             }
             Err(refused) => return Err(self.failed(refused)),
         }
-        writing.is_done(subjects.iter().map(|_| None));
+        writing.end(subjects.iter().map(|_| None));
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Nats {
             let (new, entry) = self.message(namespace, put, limits)?;
             let writing = self.cache.writing(vec![subject.clone()]);
             if let Some(revision) = self.publish(worker, expecting(new, number), limits).await? {
-                writing.is_done([Some(Entry { revision, ..entry })]);
+                writing.end([Some(Entry { revision, ..entry })]);
                 return Ok(sum);
             }
             if Instant::now() > until {

@@ -101,6 +101,13 @@ const STALE: Duration = Duration::from_secs(1);
 const LONGEST_STALE: Duration = Duration::from_secs(60 * 60);
 
 impl Backends {
+    /// The files that say who the node is to its servers.
+    pub fn credentials(&self) -> impl Iterator<Item = &PathBuf> {
+        let fleet = self.fleet.as_ref().map(|fleet| &fleet.server);
+        let servers = self.queues.iter().chain(&self.kv).chain(fleet);
+        servers.filter_map(|server| server.credentials.as_ref())
+    }
+
     /// A fleet's server keeps messages, and keys and values, too, where nothing else is said.
     pub(super) fn read(root: &Table<'_>) -> Self {
         let table = |name| root.table(name, "{ url = \"nats://127.0.0.1:4222\" }");

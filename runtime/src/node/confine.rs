@@ -70,6 +70,8 @@ fn reads(node: &config::Node, configuration: &[&Path]) -> Vec<PathBuf> {
     reads.extend(node.origins.iter().filter_map(|origin| origin.certificate_authority.clone()));
     reads.extend(node.workers.iter().map(|worker| worker.component.clone()));
     reads.extend(node.secrets_key.clone());
+    // A server may be connected to only when the first worker comes that needs it.
+    reads.extend(node.backends.credentials().cloned());
     reads.extend(node.acme.iter().flat_map(config::Acme::files).cloned());
     let auths = node.auths.iter().chain(node.workers.iter().filter_map(|worker| worker.own_auth.as_ref()));
     reads.extend(auths.flat_map(|auth| auth.keys.iter().map(|key| key.file.clone())));

@@ -10,7 +10,8 @@ use crate::bindings::kv;
 
 /// Keys and values under a name. eyot.toml lists the names: `kv = ["sessions"]`.
 ///
-/// What a method has answered is on the node's disk, and every later read sees it, in whichever isolate.
+/// What a method has answered is on a disk, and every later read on its node sees it, in whichever isolate. Where nodes share a server, `get`
+/// and `exists` on another node see it within the time that the operator says (one second, where nothing is said).
 ///
 /// ```no_run
 /// use eyot_sdk::prelude::*;

@@ -60,7 +60,7 @@ pub enum StoreError {
     },
     /// Two nodes have made different versions under one number, before they knew of each other.
     #[error(
-        "version {number} of {worker} is another one here than in the fleet; remove the worker here, under another name bring it back"
+        "version {number} of {worker} is another one here than in the fleet; delete the worker on one of them, or give it another name"
     )]
     Differs {
         /// The name of the worker.

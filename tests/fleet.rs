@@ -16,6 +16,9 @@ use serde_json::Value;
 
 const NAMES: [&str; 3] = ["edge-a", "edge-b", "edge-c"];
 
+/// So often each node deploys, while the others do.
+const ROUNDS: usize = 10;
+
 /// A deployment is served by all nodes within this time, once they have compiled it.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -142,7 +145,7 @@ fn of_two_nodes_that_deploy_at_once_one_is_first_and_all_serve_the_same() {
         for (index, node) in nodes.iter().enumerate() {
             scope.spawn(move || {
                 let operator = Operator::first(node);
-                for round in 0..5 {
+                for round in 0..ROUNDS {
                     // Numbers are agreed on, whoever is first.
                     let version = operator.version("shop", &format!("{index}-{round}"));
                     let answer = operator.deploy("shop", &[(version, 100.0)]);
@@ -166,7 +169,7 @@ fn of_two_nodes_that_deploy_at_once_one_is_first_and_all_serve_the_same() {
         let all = all["versions"].as_array().expect("a list").clone();
         all.iter().map(|one| (one["version"].as_u64(), one["id"].as_str().map(str::to_owned))).collect::<Vec<_>>()
     };
-    until("all have all versions", || nodes.iter().all(|node| versions(node).len() == 16));
+    until("all have all versions", || nodes.iter().all(|node| versions(node).len() == 1 + NAMES.len() * ROUNDS));
     assert!(nodes.iter().all(|node| versions(node) == versions(&nodes[0])), "one number, one version");
 }
 
@@ -251,6 +254,58 @@ fn without_its_server_a_fleet_serves_on_says_so_and_catches_up() {
     until("it is back", || nodes.iter().all(|node| readiness(node) == "ready\n"));
     assert!(deployed(&nodes, 2, "shop", "two") < SOON);
     until("sends go on", || nodes[0].get_from("jobs.example", "/send?body=note").json()["ids"].is_array());
+}
+
+#[test]
+fn a_server_that_has_lost_its_disk_is_given_what_the_nodes_have() {
+    let Some(mut server) = Server::nats(Synced::Always) else { return };
+    let first = member(&server, "edge-a");
+    let operator = Operator::first(&first);
+    operator.serve("shop", operator.version("shop", "one"));
+    server.kill();
+    server.lose_its_disk();
+    server.start();
+    let second = member(&server, "edge-b");
+    until("the second has it from the first", || served(&second, "shop").as_deref() == Some("one"));
+    let operator = Operator::first(&second);
+    operator.serve("shop", operator.version("shop", "two"));
+    until("and the first from the second", || served(&first, "shop").as_deref() == Some("two"));
+}
+
+/// The other part of F19 of the failure cases.
+#[test]
+fn what_was_due_on_a_node_that_is_killed_meanwhile_runs_on_another_once() {
+    let Some(server) = Server::nats(Synced::Always) else { return };
+    let mut nodes = members(&server);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(15);
+    let schedule =
+        format!("[[schedule]]\nname = \"sleep-15000\"\nat = \"{soon}\"\n[limits]\nevent_wall_time = \"60s\"");
+    deploy(&nodes, "jobs", &jobs(&schedule));
+    let runs = |node: &Node| {
+        let told = Operator::first(node).get("/v1/workers/jobs/schedules/sleep-15000/runs").json();
+        told["runs"].as_array().expect("a list").clone()
+    };
+    let outcome = |run: &Value| run["outcome"].as_str().map(str::to_owned);
+    let is_running = |node: &Node| runs(node).iter().any(|run| run["began"].is_string() && outcome(run).is_none());
+    until("one of them runs it", || nodes.iter().any(is_running));
+    until("the others have left it", || {
+        nodes.iter().filter(|node| runs(node).iter().any(|run| outcome(run).as_deref() == Some("elsewhere"))).count()
+            == 2
+    });
+    let at = nodes.iter().position(is_running).expect("it runs for a while");
+    nodes.remove(at).stop("-KILL");
+    let killed = Instant::now();
+    let done = || {
+        let all = nodes.iter().flat_map(runs);
+        all.filter(|run| outcome(run).as_deref() == Some("done")).count()
+    };
+    while done() == 0 {
+        assert!(killed.elapsed() < Duration::from_secs(90), "it runs on another one");
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    println!("done on another node {:?} after the kill, itself 15 s long", killed.elapsed());
+    std::thread::park_timeout(Duration::from_secs(6));
+    assert_eq!(done(), 1);
 }
 
 #[test]

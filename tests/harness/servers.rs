@@ -100,6 +100,11 @@ impl Server {
         }
     }
 
+    /// Removes what NATS has kept, while it does not run: its disk is lost.
+    pub fn lose_its_disk(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("jetstream")).expect("it can be removed");
+    }
+
     /// Sends it a signal, such as `-STOP`.
     pub fn signal(&self, signal: &str) {
         let child = self.child.as_ref().expect("it runs").id().to_string();

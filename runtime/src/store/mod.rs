@@ -10,6 +10,8 @@ mod backup;
 mod beside;
 mod change;
 mod check;
+#[cfg(test)]
+mod claims;
 mod components;
 mod database;
 mod digest;

@@ -5,7 +5,7 @@
 //! made. While the server is away the node serves what it has.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,10 +33,13 @@ const FLEET: &str = "fleet";
 pub(super) struct Shared {
     fleet: Arc<Fleet>,
     started: Timestamp,
-    /// The change that each worker's deployment came with.
+    /// When the records were begun that this node knows, in microseconds since 1970.
+    begun: AtomicI64,
+    /// The newest change of each worker that was made here, or tried: noted in the turn of whoever makes it, so that none is made after a
+    /// later one.
     changes: Mutex<HashMap<String, u64>>,
     /// What is published and cannot be served here yet.
-    pending: Mutex<HashMap<String, Deployment>>,
+    pending: Mutex<HashMap<String, (u64, Deployment)>>,
     last: AtomicU64,
     /// What only this node had has been published.
     has_joined: AtomicBool,
@@ -47,6 +50,7 @@ impl Shared {
         Self {
             fleet,
             started: Timestamp::now(),
+            begun: AtomicI64::new(0),
             changes: Mutex::default(),
             pending: Mutex::default(),
             last: AtomicU64::new(0),
@@ -58,12 +62,12 @@ impl Shared {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<String, Deployment>> {
+    fn pending(&self) -> MutexGuard<'_, HashMap<String, (u64, Deployment)>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes a deployment with all that it needs, unless another node was faster.
-    async fn publish(&self, store: &Store, made: &Deployment) -> Result<(), DeployError> {
+    /// Publishes a deployment with all that it needs, unless another node was faster; says which change it is.
+    async fn publish(&self, store: &Store, made: &Deployment) -> Result<u64, DeployError> {
         for share in made.shares().into_iter().flat_map(Shares::iter) {
             let Some(version) = store.version(share.version).await? else { continue };
             self.publish_version(store, &version).await?;
@@ -73,7 +77,7 @@ impl Shared {
             Some(number) => {
                 self.changes().insert(made.worker.clone(), number);
                 self.pending().remove(&made.worker);
-                Ok(())
+                Ok(number)
             }
             None => Err(StoreError::Raced { worker: made.worker.clone(), current: None }.into()),
         }
@@ -148,8 +152,13 @@ impl Deployments {
         {
             return Err(StoreError::Raced { worker, current }.into());
         }
-        shared.publish(&store, &made).await?;
-        Ok(store.import_deployment(by, made).await?)
+        let number = shared.publish(&store, &made).await?;
+        let kept = store.import_deployment(by, made.clone()).await;
+        if kept.is_err() {
+            // It is the fleet's, so it is to be this node's, too.
+            shared.pending().insert(made.worker.clone(), (number, made));
+        }
+        Ok(kept?)
     }
 
     /// Serves what other nodes publish, for as long as this one runs.
@@ -170,7 +179,13 @@ impl Deployments {
     /// Until the connection is lost.
     async fn follow_on(self: &Arc<Self>) -> Result<(), DeployError> {
         let Some(shared) = &self.shared else { return Ok(()) };
-        let mut until = shared.fleet.last().await?;
+        let (begun, mut until) = shared.fleet.begun().await?;
+        if shared.begun.swap(begun, Relaxed) != begun {
+            // Other records: all of them are to be read, and what stands in none is this node's to publish.
+            shared.changes().clear();
+            shared.last.store(0, Relaxed);
+            shared.has_joined.store(false, Relaxed);
+        }
         let mut changes = shared.fleet.changes(shared.last.load(Relaxed)).await?;
         tracing::info!(node = shared.fleet.name(), change = shared.last.load(Relaxed), "the fleet is followed");
         loop {
@@ -189,8 +204,7 @@ impl Deployments {
                     shared.last.store(number, Relaxed);
                 }
                 Some((number, Some(Change::Deployment(deployment)))) => {
-                    shared.changes().insert(deployment.worker.clone(), number);
-                    self.import_deployment(shared, *deployment).await?;
+                    self.import_deployment(shared, number, *deployment).await?;
                     shared.last.store(number, Relaxed);
                 }
                 Some((number, None)) => {
@@ -209,14 +223,15 @@ impl Deployments {
     async fn join(&self, shared: &Shared) -> Result<(), DeployError> {
         let store = self.store()?;
         for worker in store.snapshot().await?.workers {
-            let Some(deployment) = worker.deployment.filter(|deployment| deployment.shares().is_some()) else {
-                continue;
-            };
+            // Nobody deploys here meanwhile.
+            let _turn = self.kept.turn().await?;
             if shared.changes().contains_key(&worker.name) {
                 continue;
             }
+            let deployment = store.worker(&worker.name).await?.and_then(|worker| worker.deployment);
+            let Some(deployment) = deployment.filter(|deployment| deployment.shares().is_some()) else { continue };
             match shared.publish(&store, &deployment).await {
-                Ok(()) => tracing::info!(worker = worker.name, "the fleet has it from this node"),
+                Ok(_) => tracing::info!(worker = worker.name, "the fleet has it from this node"),
                 // Another node has one of this name, which comes here next.
                 Err(DeployError::Store(StoreError::Raced { .. })) => {}
                 Err(error) => return Err(error),
@@ -255,58 +270,70 @@ impl Deployments {
     }
 
     /// Serves what another node has deployed; what cannot be served here now is tried again.
-    async fn import_deployment(self: &Arc<Self>, shared: &Shared, deployment: Deployment) -> Result<(), DeployError> {
-        let worker = deployment.worker.clone();
-        let current = self.store()?.worker(&worker).await?.and_then(|worker| worker.deployment);
-        if current.is_some_and(|current| current.id == deployment.id) {
+    async fn import_deployment(
+        self: &Arc<Self>,
+        shared: &Shared,
+        number: u64,
+        deployment: Deployment,
+    ) -> Result<(), DeployError> {
+        let (worker, id) = (deployment.worker.clone(), deployment.id);
+        let Err(error) = self.serve_shared(number, deployment.clone()).await else {
             shared.pending().remove(&worker);
             return Ok(());
-        }
-        match self.serve_shared(deployment.clone()).await {
-            Ok(()) => _ = shared.pending().remove(&worker),
-            Err(error) => {
-                let known = shared.pending().insert(worker.clone(), deployment.clone());
-                if known.is_none_or(|known| known.id != deployment.id) {
-                    tracing::error!(worker, deployment = %deployment.id, "a deployment of the fleet does not serve here: {error}");
-                    let faults = match error {
-                        DeployError::Refused(faults) => faults,
-                        error => Diagnostic::new(Place::default(), error.to_string(), "it is tried again").into(),
-                    };
-                    self.serving().leave_out(&worker, faults);
-                }
-            }
+        };
+        let known = shared.pending().insert(worker.clone(), (number, deployment));
+        if known.is_none_or(|(known, _)| known != number) {
+            tracing::error!(worker, deployment = %id, "a deployment of the fleet does not serve here: {error}");
+            let faults = match error {
+                DeployError::Refused(faults) => faults,
+                error => Diagnostic::new(Place::default(), error.to_string(), "it is tried again").into(),
+            };
+            self.serving().leave_out(&worker, faults);
         }
         Ok(())
     }
 
-    async fn serve_shared(self: &Arc<Self>, deployment: Deployment) -> Result<(), DeployError> {
-        let store = self.store()?;
-        let mut versions = None;
-        if let Some(shares) = deployment.shares() {
-            let mut stored = Vec::new();
-            for share in shares.iter() {
-                let version = store.version(share.version).await?.ok_or_else(|| StoreError::NoVersion {
-                    worker: deployment.worker.clone(),
-                    version: share.version.to_string(),
-                })?;
-                stored.push(Stored::read(&version, share.weight, &store, &self.node)?);
+    /// In its turn: by then this node may have made a later change itself.
+    async fn serve_shared(self: &Arc<Self>, number: u64, deployment: Deployment) -> Result<(), DeployError> {
+        self.change("follow", move |own| async move {
+            let Some(shared) = &own.shared else { return Ok(()) };
+            let (store, worker) = (own.store()?, deployment.worker.clone());
+            let known = shared.changes().get(&worker).copied();
+            let current = store.worker(&worker).await?.and_then(|worker| worker.deployment);
+            if known.is_some_and(|known| known > number) {
+                return Ok(());
             }
-            versions = Some(stored);
-        }
-        let worker = deployment.worker.clone();
-        let made = self.change("follow", move |own| async move {
+            shared.changes().insert(worker.clone(), number);
+            if current.is_some_and(|current| current.id == deployment.id) {
+                return Ok(());
+            }
+            let versions = own.stored(&store, &deployment).await?;
             let keep =
                 |store: Arc<Store>| async move { Ok(store.import_deployment(By::new(FLEET), deployment).await?) };
-            own.serve(&worker, versions, keep).await
-        });
-        made.await.map(drop)
+            own.serve(&worker, versions, keep).await.map(drop)
+        })
+        .await
+    }
+
+    /// The versions that a deployment names, as they are to serve; `None` where nothing is.
+    async fn stored(&self, store: &Store, deployment: &Deployment) -> Result<Option<Vec<Stored>>, DeployError> {
+        let Some(shares) = deployment.shares() else { return Ok(None) };
+        let mut stored = Vec::new();
+        for share in shares.iter() {
+            let version = store.version(share.version).await?.ok_or_else(|| StoreError::NoVersion {
+                worker: deployment.worker.clone(),
+                version: share.version.to_string(),
+            })?;
+            stored.push(Stored::read(&version, share.weight, store, &self.node)?);
+        }
+        Ok(Some(stored))
     }
 
     /// Tries again what could not be served.
     async fn serve_pending(self: &Arc<Self>, shared: &Shared) -> Result<(), DeployError> {
         let pending: Vec<_> = shared.pending().values().cloned().collect();
-        for deployment in pending {
-            self.import_deployment(shared, deployment).await?;
+        for (number, deployment) in pending {
+            self.import_deployment(shared, number, deployment).await?;
         }
         Ok(())
     }

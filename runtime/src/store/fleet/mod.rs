@@ -7,24 +7,21 @@
 mod claims;
 mod records;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::context::{PublishErrorKind, traits::Publisher as _};
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{self, InfoErrorKind, ObjectStore};
-use async_nats::jetstream::stream::{Config, Stream};
+use async_nats::jetstream::stream::{Config, Info, Stream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::OnceCell;
 
 use super::digest::Digest;
 use super::error::StoreError;
 use super::model::{Deployment, Version};
-use super::nats::Link;
+use super::nats::{Link, New};
 use crate::config::Server;
 use records::{DeploymentRecord, VersionRecord};
 
@@ -46,8 +43,8 @@ pub struct Fleet {
     replicas: usize,
     /// How this node is called.
     name: String,
-    stream: OnceCell<Stream>,
-    components: OnceCell<ObjectStore>,
+    /// The connection in which the stream was last looked for.
+    stream: Mutex<Option<u64>>,
 }
 
 /// Something that a node has published.
@@ -72,7 +69,7 @@ impl Fleet {
     /// When it is there and may not be used.
     pub fn open(server: &Server, name: String) -> Result<Self, StoreError> {
         let (link, replicas) = (Link::open(server)?, server.replicas);
-        Ok(Self { link, replicas, name, stream: OnceCell::new(), components: OnceCell::new() })
+        Ok(Self { link, replicas, name, stream: Mutex::default() })
     }
 
     /// How this node is called.
@@ -103,13 +100,13 @@ impl Fleet {
         Ok(Changes { link: Arc::clone(&self.link), messages })
     }
 
-    /// The number of the last change so far.
+    /// When the records were begun, and the number of the last change so far: a server that has lost its disk begins anew.
     ///
     /// # Errors
     /// When the server cannot be asked.
-    pub async fn last(&self) -> Result<u64, StoreError> {
-        let info = self.stream().await?.get_info().await.map_err(|error| self.link.failed(error))?;
-        Ok(info.state.last_sequence)
+    pub async fn begun(&self) -> Result<(i64, u64), StoreError> {
+        let info = self.make().await?;
+        Ok((created(&info), info.state.last_sequence))
     }
 
     /// Publishes a version under its number. `false`: another one has it.
@@ -210,50 +207,59 @@ impl Fleet {
             return Err(self.link.failed(format!("it takes {most} bytes at a time, and the eyot.toml is larger")));
         }
         self.stream().await?;
-        let message = PublishMessage::build().payload(payload.into());
-        let message = match replaces {
-            Some(number) => message.expected_last_subject_sequence(number),
-            None => message,
-        };
-        let message = match ttl {
-            Some(ttl) => message.ttl(ttl),
-            None => message,
-        };
-        let sent = self.link.ask()?.publish_message(message.outbound_message(subject)).await;
-        let acknowledged = match sent {
-            Ok(sent) => sent.await,
-            Err(error) => Err(error),
-        };
-        match acknowledged {
-            Ok(acknowledged) => Ok(Some(acknowledged.sequence)),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(error) => Err(self.link.failed(error)),
+        let mut new = New { subject, headers: HeaderMap::new(), body: payload.into() }.alone();
+        if let Some(number) = replaces {
+            new = new.replacing(number);
+        }
+        if let Some(ttl) = ttl {
+            new = new.for_seconds(ttl.as_secs());
+        }
+        match self.link.publish(new).await? {
+            Ok(number) => Ok(Some(number)),
+            Err(refused) if refused.is_overtaken() => Ok(None),
+            Err(refused) => {
+                // It may be gone: it is looked for before the next one.
+                *self.known() = None;
+                Err(self.link.failed(refused.description))
+            }
         }
     }
 
-    async fn stream(&self) -> Result<&Stream, StoreError> {
-        let jetstream = self.link.ask()?;
-        let make = || async {
-            let config = Config {
-                name: STREAM.to_owned(),
-                subjects: vec!["eyot.fleet.>".to_owned()],
-                max_messages_per_subject: 1,
-                num_replicas: self.replicas,
-                allow_direct: true,
-                allow_message_ttl: true,
-                ..Config::default()
-            };
-            jetstream.get_or_create_stream(config).await.map_err(|error| self.link.failed(error))
+    /// The stream, made when it is not there; what was known before another connection may be so no more.
+    async fn stream(&self) -> Result<Stream<()>, StoreError> {
+        let generation = self.link.generation();
+        if *self.known() != Some(generation) {
+            self.make().await?;
+        }
+        let stream = self.link.ask()?.get_stream_no_info(STREAM).await;
+        stream.map_err(|error| self.link.failed(error))
+    }
+
+    async fn make(&self) -> Result<Info, StoreError> {
+        let config = Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["eyot.fleet.>".to_owned()],
+            // Each takes the place of the one before by itself; this is never reached.
+            max_messages_per_subject: 64,
+            num_replicas: self.replicas,
+            allow_rollup: true,
+            allow_direct: true,
+            allow_message_ttl: true,
+            ..Config::default()
         };
-        self.stream.get_or_try_init(make).await
+        let generation = self.link.generation();
+        let info = self.link.make_stream(config).await?;
+        *self.known() = Some(generation);
+        Ok(info)
     }
 
-    async fn components(&self) -> Result<&ObjectStore, StoreError> {
+    fn known(&self) -> MutexGuard<'_, Option<u64>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bucket, made when it is not there.
+    async fn components(&self) -> Result<ObjectStore, StoreError> {
         let jetstream = self.link.ask()?;
-        self.components.get_or_try_init(|| self.bucket(jetstream)).await
-    }
-
-    async fn bucket(&self, jetstream: &Context) -> Result<ObjectStore, StoreError> {
         if let Ok(found) = jetstream.get_object_store(COMPONENTS).await {
             return Ok(found);
         }
@@ -264,6 +270,11 @@ impl Fleet {
         };
         jetstream.create_object_store(config).await.map_err(|error| self.link.failed(error))
     }
+}
+
+/// When a stream was made, in microseconds since 1970.
+fn created(info: &Info) -> i64 {
+    i64::try_from(info.created.unix_timestamp_nanos() / 1000).unwrap_or_default()
 }
 
 impl Changes {

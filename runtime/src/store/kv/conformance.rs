@@ -3,18 +3,16 @@
 //! `cargo test --lib store::kv::conformance -- --nocapture` prints the table of claims and backends that stands in docs/kv.md. A claim that a
 //! backend cannot make stands among its exceptions, with the reason; one that it then keeps after all is a finding, too.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::config;
+use crate::store::claims::{self, Exceptions, claims};
 use crate::store::servers::{Server, Synced};
 
 const LIMITS: KvLimits = KvLimits { key: 512, value: 1 << 20, metadata: 1024, total: 64 << 20 };
@@ -46,7 +44,7 @@ impl Kind {
     }
 
     /// The claims that it cannot make, and why.
-    fn exceptions(self) -> &'static [(&'static str, &'static str)] {
+    fn exceptions(self) -> Exceptions {
         match self {
             Self::Sqlite => &[],
             Self::Nats => &[
@@ -181,19 +179,6 @@ fn puts(pairs: &[(&str, &str)]) -> Vec<Put> {
 
 fn texts(keys: &[&str]) -> Vec<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
-}
-
-type Check = for<'a> fn(Place<'a>) -> LocalBoxFuture<'a, ()>;
-
-/// Each claim in the words of the table, and what holds it against a backend.
-macro_rules! claims {
-    ($($(#[$name:ident])? $text:literal => |$place:ident| $check:block)*) => {
-        $($(const $name: &str = $text;)?)*
-
-        fn claims() -> Vec<(&'static str, Check)> {
-            vec![$(($text, |$place| async move { $check }.boxed_local())),*]
-        }
-    };
 }
 
 claims! {
@@ -610,24 +595,15 @@ claims! {
     }
 }
 
-/// Each claim, and whether it holds.
-async fn hold(name: &str, kept: &Kept) -> BTreeMap<&'static str, Result<(), String>> {
-    let mut found = BTreeMap::new();
-    for (number, (claim, check)) in claims().into_iter().enumerate() {
-        let place = Place { kept, kv: kept.open(), worker: format!("shop-{number}") };
-        let held = AssertUnwindSafe(check(place)).catch_unwind().await;
-        println!("{name}: {claim}: {}", if held.is_ok() { "holds" } else { "does not hold" });
-        found.insert(claim, held.map_err(|panic| format!("{:?}", panic.downcast_ref::<String>())));
-    }
-    found
-}
-
 async fn conforms(kind: Kind, name: &str, kept: &Kept, also_excepted: &[&str]) {
-    for (claim, held) in hold(name, kept).await {
-        let exception = kind.exceptions().iter().find(|(excepted, _)| *excepted == claim);
-        let is_excepted = exception.is_some() || also_excepted.contains(&claim);
-        assert_eq!(held.is_err(), is_excepted, "{name}: {claim}: {held:?}, {exception:?}");
-    }
+    let checks = claims().into_iter().enumerate().map(|(number, (claim, check))| {
+        let worker = format!("shop-{number}");
+        (claim, check(Place { kept, kv: kept.open(), worker }))
+    });
+    let is_excepted = |claim: &str| {
+        kind.exceptions().iter().any(|(excepted, _)| *excepted == claim) || also_excepted.contains(&claim)
+    };
+    claims::hold(name, checks, is_excepted).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -652,25 +628,6 @@ async fn nats_keeps_it_also_where_who_leads_is_asked() {
 /// The table of docs/kv.md.
 #[test]
 fn the_documented_table_is_what_was_found() {
-    let mut table = String::from("| |");
-    Kind::ALL.iter().for_each(|kind| table.push_str(&format!(" {} |", kind.name())));
-    table.push_str("\n| --- |");
-    Kind::ALL.iter().for_each(|_| table.push_str(" --- |"));
-    for (claim, _) in claims() {
-        table.push_str(&format!("\n| {claim} |"));
-        for kind in Kind::ALL {
-            let exception = kind.exceptions().iter().find(|(excepted, _)| *excepted == claim);
-            table.push_str(&exception.map_or(" yes |".to_owned(), |(_, why)| format!(" no: {why} |")));
-        }
-    }
-    println!("{table}");
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kv.md");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let (before, rest) = text.split_once("<!-- claims -->\n").unwrap();
-    let (found, after) = rest.split_once("\n<!-- /claims -->").unwrap();
-    if std::env::var_os("EYOT_WRITE_DOCS").is_some() {
-        std::fs::write(&file, format!("{before}<!-- claims -->\n{table}\n<!-- /claims -->{after}")).unwrap();
-    } else {
-        assert!(found == table, "{} is stale: EYOT_WRITE_DOCS=1", file.display());
-    }
+    let claims: Vec<_> = claims().into_iter().map(|(claim, _)| claim).collect();
+    claims::documented("kv.md", &claims, &Kind::ALL.map(|kind| (kind.name(), kind.exceptions())));
 }

@@ -20,6 +20,28 @@ pub(in crate::store) struct New {
     pub(in crate::store) body: Bytes,
 }
 
+impl New {
+    /// It is published only where what stands last at its subject has this number, or where nothing does (0).
+    pub(in crate::store) fn replacing(mut self, number: u64) -> Self {
+        self.headers.insert("Nats-Expected-Last-Subject-Sequence", number.to_string());
+        self
+    }
+
+    /// It is gone by itself after so many seconds.
+    pub(in crate::store) fn for_seconds(mut self, seconds: u64) -> Self {
+        self.headers.insert("Nats-TTL", format!("{seconds}s"));
+        self
+    }
+
+    /// It takes the place of what was there, and the server writes down that this is gone. What goes by `max_msgs_per_subject` is not written
+    /// down: after a crash the server finds it on its disk and, where what came later has expired or was deleted since, takes it for what
+    /// stands there.
+    pub(in crate::store) fn alone(mut self) -> Self {
+        self.headers.insert("Nats-Rollup", "sub");
+        self
+    }
+}
+
 /// What the server says of what was published (its `pub ack`).
 #[derive(Debug, Deserialize)]
 struct Published {

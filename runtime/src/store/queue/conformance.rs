@@ -4,15 +4,13 @@
 //! claim that a backend cannot make stands among its exceptions, with the reason; one that it then keeps after all is a finding, too.
 
 use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::time::Instant;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 
 use super::*;
 use crate::config;
+use crate::store::claims::{self, Exceptions, claims};
 use crate::store::servers::{Server, Synced};
 
 const LIMITS: QueueLimits = QueueLimits { messages: 10_000, bytes: 8 << 20 };
@@ -47,7 +45,7 @@ impl Kind {
     }
 
     /// The claims that it cannot make, and why.
-    fn exceptions(self) -> &'static [(&'static str, &'static str)] {
+    fn exceptions(self) -> Exceptions {
         match self {
             Self::Sqlite => &[(HEARD, "within 5 s: two processes have one database only while one replaces the other")],
             Self::Nats => &[
@@ -165,19 +163,6 @@ fn bodies(messages: &[Message]) -> Vec<&str> {
 
 fn ids(messages: &[Message]) -> Vec<MessageId> {
     messages.iter().map(|message| message.id).collect()
-}
-
-type Check = for<'a> fn(Place<'a>) -> BoxFuture<'a, ()>;
-
-/// Each claim in the words of the table, and what holds it against a backend.
-macro_rules! claims {
-    ($($(#[$name:ident])? $text:literal => |$place:ident| $check:block)*) => {
-        $($(const $name: &str = $text;)?)*
-
-        fn claims() -> Vec<(&'static str, Check)> {
-            vec![$(($text, |$place| async move { $check }.boxed())),*]
-        }
-    };
 }
 
 claims! {
@@ -496,25 +481,14 @@ claims! {
     }
 }
 
-/// Each claim, and whether it holds.
-async fn hold(kind: Kind, kept: &Kept) -> Vec<(&'static str, Result<(), String>)> {
-    let mut found = Vec::new();
-    for (number, (claim, check)) in claims().into_iter().enumerate() {
-        let place = Place { kept, queues: kept.open(), worker: format!("shop-{number}") };
-        let held = AssertUnwindSafe(check(place)).catch_unwind().await;
-        println!("{}: {claim}: {}", kind.name(), if held.is_ok() { "holds" } else { "does not hold" });
-        found.push((claim, held.map_err(|panic| format!("{:?}", panic.downcast_ref::<String>()))));
-    }
-    found
-}
-
 async fn conforms(kind: Kind) {
     let Some(kept) = kind.start() else { return };
-    let exceptions = kind.exceptions();
-    for (claim, held) in hold(kind, &kept).await {
-        let exception = exceptions.iter().find(|(excepted, _)| *excepted == claim);
-        assert_eq!(held.is_err(), exception.is_some(), "{}: {claim}: {held:?}, {exception:?}", kind.name());
-    }
+    let checks = claims().into_iter().enumerate().map(|(number, (claim, check))| {
+        let worker = format!("shop-{number}");
+        (claim, check(Place { kept: &kept, queues: kept.open(), worker }))
+    });
+    let is_excepted = |claim: &str| kind.exceptions().iter().any(|(excepted, _)| *excepted == claim);
+    claims::hold(kind.name(), checks, is_excepted).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -535,25 +509,6 @@ async fn redis_keeps_what_it_promises() {
 /// The table of docs/queues.md.
 #[test]
 fn the_documented_table_is_what_was_found() {
-    let mut table = String::from("| |");
-    Kind::ALL.iter().for_each(|kind| table.push_str(&format!(" {} |", kind.name())));
-    table.push_str("\n| --- |");
-    Kind::ALL.iter().for_each(|_| table.push_str(" --- |"));
-    for (claim, _) in claims() {
-        table.push_str(&format!("\n| {claim} |"));
-        for kind in Kind::ALL {
-            let exception = kind.exceptions().iter().find(|(excepted, _)| *excepted == claim);
-            table.push_str(&exception.map_or(" yes |".to_owned(), |(_, why)| format!(" no: {why} |")));
-        }
-    }
-    println!("{table}");
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/queues.md");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let (before, rest) = text.split_once("<!-- claims -->\n").unwrap();
-    let (found, after) = rest.split_once("\n<!-- /claims -->").unwrap();
-    if std::env::var_os("EYOT_WRITE_DOCS").is_some() {
-        std::fs::write(&file, format!("{before}<!-- claims -->\n{table}\n<!-- /claims -->{after}")).unwrap();
-    } else {
-        assert!(found == table, "{} is stale: EYOT_WRITE_DOCS=1", file.display());
-    }
+    let claims: Vec<_> = claims().into_iter().map(|(claim, _)| claim).collect();
+    claims::documented("queues.md", &claims, &Kind::ALL.map(|kind| (kind.name(), kind.exceptions())));
 }

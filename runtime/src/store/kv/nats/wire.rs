@@ -16,7 +16,6 @@ const GONE: &str = "Eyot-Gone";
 
 const TTL: &str = "Nats-TTL";
 const ROLLUP: &str = "Nats-Rollup";
-const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// What lasts longer than this is kept by the server until it is deleted: its clock counts nanoseconds in 63 bits.
 const LONGEST: i64 = 100 * 365 * 24 * 60 * 60;
@@ -29,7 +28,7 @@ pub(super) fn fields(put: &Put, now: Timestamp) -> HeaderMap {
     }
     if let Some(expires) = put.expires {
         headers.insert(EXPIRES, expires.as_microsecond().to_string());
-        // A second later, so that the server's clock, if it is before ours, takes nothing away that is still there.
+        // A second later at least: its seconds are whole, and its clock need not go as ours does.
         let seconds = expires.duration_since(now).as_secs().saturating_add(2).max(1);
         if seconds < LONGEST {
             headers.insert(TTL, format!("{seconds}s"));
@@ -43,12 +42,6 @@ pub(super) fn gone() -> HeaderMap {
     let mut headers = alone();
     headers.insert(GONE, "1");
     headers.insert(TTL, "1s");
-    headers
-}
-
-/// What is published under the condition that this is the number of what stands last at its subject, or that nothing does (0).
-pub(super) fn expecting(mut headers: HeaderMap, number: u64) -> HeaderMap {
-    headers.insert(EXPECTED, number.to_string());
     headers
 }
 

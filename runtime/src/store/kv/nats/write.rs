@@ -42,7 +42,7 @@ impl Nats {
             Expected::Anything => self.publish(worker, new, limits).await?,
             Expected::Nothing => self.publish_where_nothing_is(worker, new, limits).await?,
             Expected::Revision(revision) if self.stands(worker, &new.subject, revision).await? => {
-                self.publish(worker, expecting(new, revision), limits).await?
+                self.publish(worker, new.replacing(revision), limits).await?
             }
             Expected::Revision(_) => None,
         };
@@ -149,7 +149,7 @@ impl Nats {
             let put = Put { key: key.clone(), value: sum.to_string().into_bytes(), metadata, expires };
             let (new, entry) = self.message(namespace, put, limits)?;
             let writing = self.cache.writing(vec![subject.clone()]);
-            if let Some(revision) = self.publish(worker, expecting(new, number), limits).await? {
+            if let Some(revision) = self.publish(worker, new.replacing(number), limits).await? {
                 writing.end([Some(Entry { revision, ..entry })]);
                 return Ok(sum);
             }
@@ -226,7 +226,7 @@ impl Nats {
     async fn publish_where_nothing_is(&self, worker: &str, new: New, limits: KvLimits) -> Result<Option<u64>, KvError> {
         let mut number = 0;
         for _ in 0..TRIES {
-            if let Some(revision) = self.publish(worker, expecting(new.clone(), number), limits).await? {
+            if let Some(revision) = self.publish(worker, new.clone().replacing(number), limits).await? {
                 return Ok(Some(revision));
             }
             number = match self.last(worker, &new.subject).await? {
@@ -251,7 +251,7 @@ impl Nats {
     /// Deletes what stands at a subject if it is this revision; whether it was.
     async fn remove_revision(&self, worker: &str, subject: &str, revision: u64) -> Result<bool, KvError> {
         let gone = New { subject: subject.to_owned(), headers: wire::gone(), body: Bytes::new() };
-        match self.link.publish(expecting(gone, revision)).await? {
+        match self.link.publish(gone.replacing(revision)).await? {
             Ok(_) => Ok(true),
             Err(refused) if refused.is_overtaken() => Ok(false),
             Err(refused) if refused.is_full() => Ok(self.purge(worker, subject, Some(revision)).await? > 0),
@@ -277,11 +277,6 @@ impl Nats {
     fn failed(&self, refused: Refused) -> KvError {
         self.link.failed(refused.description).into()
     }
-}
-
-/// The same under a condition: what stands last there has this number, or nothing does (0).
-fn expecting(new: New, number: u64) -> New {
-    New { headers: wire::expecting(new.headers, number), ..new }
 }
 
 fn number_of(value: &[u8]) -> Option<i64> {

@@ -47,10 +47,10 @@ pub enum StoreError {
         /// Why not.
         reason: String,
     },
-    /// It could lose what it has acknowledged.
+    /// It could lose what it has acknowledged, or is too old to say.
     #[error(
-        "{place} is not used, since it could lose what it has acknowledged: {reason}; let it write first, or allow it: \
-         `allow_unsynced = true` in node.toml"
+        "{place} is not used: {reason}; a server that could lose what it has acknowledged is used only where node.toml says \
+         `allow_unsynced = true`"
     )]
     Unsynced {
         /// Which server.

@@ -3,6 +3,7 @@
 mod form;
 mod limits;
 mod mutation;
+mod backend;
 mod node;
 mod worker;
 

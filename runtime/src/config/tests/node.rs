@@ -123,7 +123,7 @@ fn an_empty_file_says_what_a_node_needs() {
 
 const LISTENER: &str = "listener = [{ address = \"127.0.0.1:80\" }]\n";
 
-fn after_listener(text: &str, more: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn after_listener(text: &str, more: &[(&str, &str)]) -> Vec<String> {
     let text = format!("{LISTENER}{text}");
     node_faults(&[&[("node.toml", text.as_str())], more].concat())
 }

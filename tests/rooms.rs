@@ -211,3 +211,13 @@ fn every_dependency_is_named_in_the_sources() {
     let unused: Vec<_> = dependencies.filter(|name| !text.contains(&format!("{}::", name.replace('-', "_")))).collect();
     assert!(unused.is_empty(), "no source names {unused:?}: remove them from Cargo.toml");
 }
+
+#[test]
+fn fuzz_targets_take_what_was_built_for_the_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let profile = |manifest: &str| -> toml::Value {
+        let manifest = fs::read_to_string(root.join(manifest)).expect("a manifest can be read");
+        manifest.parse::<toml::Table>().expect("a manifest is TOML")["profile"]["dev"].clone()
+    };
+    assert_eq!(profile("fuzz/Cargo.toml"), profile("Cargo.toml"), "every dependency would be built twice");
+}

@@ -142,7 +142,7 @@ pub struct Guest {
     /// Made when the guest first asks for any of it: a guest that answers from its own memory never does.
     wasi: Option<(WasiCtx, Arc<Output>)>,
     http: WasiHttpCtx,
-    outbound: Outbound,
+    pub(super) outbound: Outbound,
     /// What was answered last.
     answers: Option<Arc<WasiConfigVariables>>,
 }

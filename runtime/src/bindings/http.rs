@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::{Capabilities, Event, Usage, service};
+use super::{Capabilities, Event, Usage, begun, service};
 use crate::config::WorkerLimits;
 use crate::egress::{Egress, Subrequest, Timeouts, worker_of};
 use crate::failure::{Failure, Wait};
@@ -22,6 +22,9 @@ const LEAST_CHUNK: usize = 64;
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
+/// What a subrequest comes to.
+pub(super) type Answer = Result<http::Response<WasiBody>, Error>;
+
 /// The outgoing side of an isolate.
 pub struct Outbound {
     capabilities: Arc<Capabilities>,
@@ -29,6 +32,9 @@ pub struct Outbound {
     errand: Option<Errand>,
     /// Bodies that the guest has opened to write to.
     bodies: usize,
+    /// Whoever asks takes the answer of a call himself, from here: `answer.rs`.
+    pub(super) hands_over: bool,
+    pub(super) handed_over: Option<oneshot::Receiver<Answer>>,
 }
 
 /// On whose behalf requests are sent, and how many were.
@@ -43,7 +49,7 @@ struct Errand {
 
 impl Outbound {
     pub(super) fn new(capabilities: &Arc<Capabilities>) -> Self {
-        Self { capabilities: Arc::clone(capabilities), errand: None, bodies: 0 }
+        Self { capabilities: Arc::clone(capabilities), errand: None, bodies: 0, hands_over: false, handed_over: None }
     }
 
     pub(super) fn begin(&mut self, event: Event, egress: Egress, usage: Arc<Usage>) {
@@ -98,33 +104,26 @@ impl WasiHttpHooks for Outbound {
         };
         let timeouts = timeouts(options, capabilities.limits.wall_time);
         let (event, request) = (&errand.event, request.map(Body::boxed));
-        let asked = worker_of(request.uri()).map(|worker| match worker {
-            Some(worker) => Asked::Worker(service::call(capabilities, event, &worker, request, timeouts.first_byte)),
-            None => Asked::Host(subrequest(&errand.egress, capabilities, event, request, timeouts)),
-        });
-        let capabilities = Arc::clone(capabilities);
-        Box::new(async move {
-            // The permit is for waiting: it is given back when the head is there.
-            let _permit = waiting.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
-            let response = match asked {
-                Ok(Asked::Host(response)) => response.await,
-                // Boxed: few call others, and the future of each subrequest has room for this.
-                Ok(Asked::Worker(response)) => Box::pin(response).await,
-                Err(failure) => Err(failure),
-            };
-            let response = response.map_err(|failure| {
-                tell(&capabilities, &failure);
-                error_of(&failure)
-            })?;
-            let response = response.map(|body| {
-                body.map_err(|error| {
-                    tracing::debug!(%error, "a response body of a subrequest broke off");
-                    Error::HttpResponseIncomplete
-                })
-                .boxed_unsync()
-            });
-            Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
-        })
+        let asking = Asking { waiting, capabilities: Arc::clone(capabilities) };
+        match worker_of(request.uri()) {
+            Ok(None) => {
+                let response = subrequest(&errand.egress, capabilities, event, request, timeouts);
+                Box::new(async move { asking.answer(response).await.map(alone) })
+            }
+            Ok(Some(worker)) => {
+                let response = service::call(capabilities, event, &worker, request, timeouts.first_byte);
+                let answer = begun::begin(asking.answer(response));
+                if self.hands_over {
+                    self.handed_over = Some(answer);
+                    return Box::new(std::future::pending());
+                }
+                Box::new(async move { answer.await.unwrap_or_else(|_| Err(ended())).map(alone) })
+            }
+            Err(failure) => {
+                tell(capabilities, &failure);
+                Box::new(std::future::ready(Err(error_of(&failure))))
+            }
+        }
     }
 
     /// Asked for each body that the guest opens. Nothing says when one is closed, so each is given less than the one before: the
@@ -139,10 +138,38 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
-/// What a subrequest asks.
-enum Asked<W, H> {
-    Worker(W),
-    Host(H),
+/// What a subrequest takes besides the request.
+struct Asking {
+    waiting: Arc<Semaphore>,
+    capabilities: Arc<Capabilities>,
+}
+
+impl Asking {
+    async fn answer(self, response: impl Future<Output = Result<http::Response<Body>, Failure>>) -> Answer {
+        // The permit is for waiting: it is given back when the head is there.
+        let _permit = self.waiting.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
+        let response = response.await.map_err(|failure| {
+            tell(&self.capabilities, &failure);
+            error_of(&failure)
+        })?;
+        Ok(response.map(|body| {
+            body.map_err(|error| {
+                tracing::debug!(%error, "a response body of a subrequest broke off");
+                Error::HttpResponseIncomplete
+            })
+            .boxed_unsync()
+        }))
+    }
+}
+
+/// Nothing has to be driven so that the body comes.
+fn alone(response: http::Response<WasiBody>) -> (http::Response<WasiBody>, Io) {
+    (response, Box::new(std::future::ready(Ok(()))))
+}
+
+/// A call has no answer, and is no more.
+pub(super) fn ended() -> Error {
+    Error::InternalError(Some("the call of a worker ended".to_owned()))
 }
 
 /// A request that leaves the node.

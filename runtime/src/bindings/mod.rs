@@ -5,6 +5,8 @@
 //! Invariants: nothing is granted by default (no directory, no socket, no environment of the host); whatever a guest makes the
 //! host hold is bounded by a limit of limits.toml; a guest learns of its own request only.
 
+mod answer;
+mod begun;
 mod client;
 mod event;
 mod guest;
@@ -64,6 +66,7 @@ mod scheduled {
     });
 }
 
+pub use begun::Begun;
 pub use event::{AskedBy, Event};
 pub use guest::{Capabilities, Guest};
 pub use handler::{Consumer, ConsumerPre};

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, Version};
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::arrival::Arrival;
 use super::finish::Exchange;
@@ -16,7 +15,6 @@ use crate::activate::{Active, Worker};
 use crate::bindings::{AskedBy, Calls, Capabilities, Invoke, ServiceCall};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
-use crate::observe;
 
 /// Who asks where nobody does, for a message of a queue or because it is time.
 static NOBODY: LazyLock<Arc<Client>> = LazyLock::new(|| {
@@ -33,12 +31,7 @@ impl Invoke for Core {
             }
             let active = self.dispatcher.active.load_full();
             let worker = called(&active, &call)?;
-            // In a task of its own: its guest's time is not the caller's.
-            let answer = observe::spawn("call", async move { self.answer_call(&active, &worker, call).await });
-            match AbortOnDropHandle::new(answer).await {
-                Ok(answer) => answer,
-                Err(error) => Err(Failure::Internal(format!("a call of a worker ended: {error}"))),
-            }
+            self.answer_call(&active, &worker, call).await
         })
     }
 }

@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use tokio::time::Instant;
+
 use super::isolate::{Isolate, Question};
 use super::lane::{self, WorkerId};
 use super::sweep::{self, Remains};
 use super::ticker::{self, SHORT_TURN};
 use super::waiting;
-use crate::bindings::{Usage, failure_after_head, failure_of};
+use crate::bindings::{Begun, Usage, failure_after_head, failure_of};
 use crate::config::{WorkerLimits, held};
 use crate::failure::Failure;
 
@@ -126,7 +128,27 @@ impl Future for Metered {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+        let mut until = None;
+        while self.poll_guest(context).is_pending() {
+            let begun = Begun::take();
+            if begun.is_empty() {
+                return Poll::Pending;
+            }
+            // Whom it calls runs now, and then it goes on itself: for as long as one guest may that is short.
+            let until = *until.get_or_insert_with(|| Instant::now() + SHORT_TURN);
+            if !begun.make(until) {
+                return Poll::Pending;
+            }
+        }
+        // What it has begun and does not wait for is not made.
+        drop(Begun::take());
+        Poll::Ready(())
+    }
+}
+
+impl Metered {
+    fn poll_guest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let this = self;
         let (Some(Left::Guest(guest)), None) = (&mut this.left, &this.result) else {
             return Poll::Ready(());
         };

@@ -26,6 +26,9 @@ pub(super) struct Kind {
     pub(super) migrations: &'static [Migration],
     /// Whether what was deleted is overwritten at once, even where that alone is a reason to write a page: dear where much comes and goes.
     pub(super) overwrites: bool,
+    /// How many pages of 4 KiB are written ahead before they go to their places, which holds up the thread that writes. Where most of what
+    /// comes is soon gone again, many of them never have to.
+    pub(super) ahead: u32,
 }
 
 /// An open one.
@@ -53,10 +56,11 @@ impl Beside {
         let (share, is_alone) = Share::take(folder.join(kind.lock))?;
         let opening = if is_alone { Opening::Alone } else { Opening::Beside };
         let connection = database::open_with(&path, kind.migrations, opening)?;
+        let told = |error: rusqlite::Error| StoreError::sqlite(&path, &error);
         if !kind.overwrites {
-            let told = |error: rusqlite::Error| StoreError::sqlite(&path, &error);
             connection.pragma_update(None, "secure_delete", "fast").map_err(told)?;
         }
+        connection.pragma_update(None, "wal_autocheckpoint", kind.ahead).map_err(told)?;
         if is_alone {
             alone(&connection).map_err(|cause| cause.at(&path))?;
         }
@@ -102,6 +106,9 @@ impl Beside {
 }
 
 impl Kind {
+    /// So many pages are written ahead by default: SQLite's own.
+    pub(super) const AHEAD: u32 = 1000;
+
     /// Copies it, if there is one, as it is at one moment, from a folder that may be in use into another one.
     pub(super) fn back_up(&self, from: &Path, into: &Path) -> Result<(), StoreError> {
         let database = from.join(self.database);

@@ -23,6 +23,7 @@ pub(super) const SCHEDULE: Kind = Kind {
     threads: ["eyot-schedule-read", "eyot-schedule-write"],
     migrations: &[include_str!("../schema/schedule/0001_schedule.sql")],
     overwrites: true,
+    ahead: Kind::AHEAD,
 };
 
 /// A worker's schedule.

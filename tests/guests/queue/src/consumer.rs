@@ -1,6 +1,8 @@
 //! Messages that are worked off. The first word of a message says what is to be done, the second is its argument.
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
 
 use crate::Worker;
 use crate::bindings::kv::{Expected, Namespace, Options};
@@ -61,7 +63,25 @@ fn obey(message: &Message, body: &str) -> Result<(), String> {
         }
         "client" => println!("{:?}", client::current().address),
         "say" => eprintln!("{body}"),
+        "ask" => println!("{}", ask(argument.unwrap_or_default())),
         _ => {}
     }
     Ok(())
+}
+
+/// What another worker says about whoever asks it.
+fn ask(worker: &str) -> String {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+    request.set_authority(Some(&format!("{worker}.worker.internal"))).expect("an authority");
+    request.set_path_with_query(Some("/client")).expect("a path");
+    let answer = outgoing_handler::handle(request, None).expect("it may be called");
+    assert!(answer.get().is_none(), "nothing is there before it is waited for");
+    answer.subscribe().block();
+    let answer = answer.get().expect("it is there").expect("it is taken once").expect("it answers");
+    let body = answer.consume().expect("it is taken once");
+    let stream = body.stream().expect("it is taken once");
+    let text = String::from_utf8(stream.blocking_read(4096).expect("it has a body")).expect("it is text");
+    // As it stands in a log line.
+    text.replace('"', "")
 }

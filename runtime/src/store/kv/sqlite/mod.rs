@@ -23,6 +23,7 @@ pub(in crate::store) const KV: Kind = Kind {
     threads: ["eyot-kv-read", "eyot-kv-write"],
     migrations: &[include_str!("../../schema/kv/0001_kv.sql")],
     overwrites: true,
+    ahead: Kind::AHEAD,
 };
 
 /// So many expired entries are removed at a time: others wait for the thread that writes.

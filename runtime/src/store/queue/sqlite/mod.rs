@@ -32,6 +32,7 @@ pub(in crate::store) const QUEUE: Kind = Kind {
     threads: ["eyot-queue-read", "eyot-queue-write"],
     migrations: &[include_str!("../../schema/queue/0001_queue.sql")],
     overwrites: false,
+    ahead: 8 * Kind::AHEAD,
 };
 
 /// So many messages are moved or removed at a time: others wait for the thread that writes.

@@ -4,12 +4,12 @@
 //! have its turn after everything that is ready, and a crowd of callers would all be under way before the first of them is answered.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_util::future::BoxFuture;
+use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -27,20 +27,37 @@ thread_local! {
 
 /// The call is made when the guest waits, and comes to its end here. It goes when nobody waits any more.
 pub(super) fn begin<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> oneshot::Receiver<T> {
-    let (mut give, answer) = oneshot::channel();
-    let call = Box::pin(async move {
-        let mut call = pin!(call);
-        let answer = poll_fn(|context| match give.poll_closed(context) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => call.as_mut().poll(context).map(Some),
-        });
-        if let Some(answer) = answer.await {
-            // An error means that it has gone in this moment.
-            let _ = give.send(answer);
-        }
-    });
+    let (give, answer) = oneshot::channel();
+    let call = Box::pin(Call { call, give: Some(give) });
     BEGUN.with_borrow_mut(|begun| begun.push(call));
     answer
+}
+
+pin_project! {
+    /// A type of its own: an async block that pins what it was given has room for it twice.
+    struct Call<F: Future> {
+        #[pin]
+        call: F,
+        give: Option<oneshot::Sender<F::Output>>,
+    }
+}
+
+impl<F: Future> Future for Call<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let Some(give) = this.give else { return Poll::Ready(()) };
+        if give.poll_closed(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let answer = ready!(this.call.poll(context));
+        if let Some(give) = this.give.take() {
+            // An error means that whoever waited has gone in this moment.
+            let _ = give.send(answer);
+        }
+        Poll::Ready(())
+    }
 }
 
 /// The calls that one guest has begun in one poll.

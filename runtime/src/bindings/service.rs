@@ -159,18 +159,18 @@ pub(super) fn call(
     name: &str,
     request: Request<Body>,
     most: Duration,
-) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<> {
+) -> BoxFuture<'static, Result<Response<Body>, Failure>> {
     let service = capabilities.services.get(name).cloned().ok_or_else(|| {
         let help = format!("add [[service]] worker = \"{name}\" to eyot.toml");
         Failure::EgressDenied(format!("worker {name} is not among what this worker may call; {help}"))
     });
     let (by, event) = (Arc::clone(&capabilities.worker), event.clone());
-    async move { service?.call(by, event, request, most).await }
+    Box::pin(async move { Box::pin(service?.call(by, event, request, most)).await })
 }
 
 impl Service {
     async fn call(
-        &self,
+        self: Arc<Self>,
         by: Arc<str>,
         event: Event,
         request: Request<Body>,

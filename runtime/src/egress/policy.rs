@@ -143,6 +143,15 @@ pub fn worker_of(uri: &Uri) -> Result<Option<String>, Failure> {
     if !is_one {
         return Ok(None);
     }
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority())
+        && let Some(name) = authority.as_str().strip_suffix(WORKERS)
+        && !name.is_empty()
+        && name.bytes().all(is_plain)
+    {
+        // It cannot be read in another way.
+        return Ok(Some(name.to_owned()));
+    }
     let url = parse(uri)?;
     let host = url.host_str().map(domain).transpose()?.unwrap_or_default();
     let name = host.strip_suffix(WORKERS).ok_or_else(|| denied(format!("{host} is not a host name")))?;

@@ -3,7 +3,7 @@
 //! The library has a task for each of them, which polls what is asked over a network. A call that was made while its guest waits
 //! (`begun.rs`) is there before such a task would run. So the functions that know what stands behind one are in front of the library's here.
 
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
@@ -98,13 +98,12 @@ fn subscribed(guest: &mut Guest, future: Future) -> wasmtime::Result<Resource<Dy
 fn get(guest: &mut Guest, future: Future) -> wasmtime::Result<Got> {
     let Ok(entry) = guest.table.get_mut(&called(&future)) else { return guest.http().get(future) };
     // A guest may look without waiting before.
-    if let Called::Waiting(answer) = entry
-        && let Ok(answer) = answer.try_recv()
-    {
-        *entry = Called::Answered(answer);
-    }
-    if matches!(entry, Called::Waiting(_)) {
-        return Ok(None);
+    if let Called::Waiting(answer) = entry {
+        *entry = Called::Answered(match answer.try_recv() {
+            Ok(answer) => answer,
+            Err(TryRecvError::Empty) => return Ok(None),
+            Err(TryRecvError::Closed) => Err(ended()),
+        });
     }
     match std::mem::replace(entry, Called::Taken) {
         Called::Answered(Ok(response)) => {

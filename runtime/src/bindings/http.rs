@@ -32,7 +32,7 @@ pub struct Outbound {
     errand: Option<Errand>,
     /// Bodies that the guest has opened to write to.
     bodies: usize,
-    /// Whoever asks takes the answer of a call himself, from here: `answer.rs`.
+    /// Whether whoever asks takes the answer of a call out of `handed_over`, as `answer.rs` does, and needs no future.
     pub(super) hands_over: bool,
     pub(super) handed_over: Option<oneshot::Receiver<Answer>>,
 }

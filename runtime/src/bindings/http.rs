@@ -25,6 +25,9 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 /// What a subrequest comes to.
 pub(super) type Answer = Result<http::Response<WasiBody>, Error>;
 
+/// The same, as the library wants it.
+type Sent = Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send>;
+
 /// The outgoing side of an isolate.
 pub struct Outbound {
     capabilities: Arc<Capabilities>,
@@ -83,12 +86,7 @@ impl Errand {
 }
 
 impl WasiHttpHooks for Outbound {
-    fn send_request(
-        &mut self,
-        request: http::Request<WasiBody>,
-        options: Option<RequestOptions>,
-        sent: Io,
-    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
+    fn send_request(&mut self, request: http::Request<WasiBody>, options: Option<RequestOptions>, sent: Io) -> Sent {
         // What the library reports about the response body is for the guest's own future; nothing waits for it here.
         drop(sent);
         if *request.method() == http::Method::CONNECT {
@@ -184,13 +182,7 @@ fn call(
 
 /// A request that leaves the node.
 #[inline(never)]
-fn leave(
-    asking: Asking,
-    egress: &Egress,
-    event: &Event,
-    request: http::Request<Body>,
-    timeouts: Timeouts,
-) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
+fn leave(asking: Asking, egress: &Egress, event: &Event, request: http::Request<Body>, timeouts: Timeouts) -> Sent {
     let url = || egress.url(request.uri());
     let (call, trace) = Call::begin(event.tracer.as_ref(), &event.trace, request.method(), url);
     let subrequest = Subrequest { timeouts, trace, passed: event.passed.clone(), request };

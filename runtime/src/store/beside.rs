@@ -103,6 +103,14 @@ impl Beside {
     ) -> Result<T, StoreError> {
         self.writer.change(change).await
     }
+
+    /// The same for what the machine may forget when it loses its power, but not when the process is killed.
+    pub(super) async fn change_unsynced<T: Send + 'static>(
+        &self,
+        change: impl Fn(&Connection) -> Result<T, Cause> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.change_unsynced(change).await
+    }
 }
 
 impl Kind {

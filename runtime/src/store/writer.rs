@@ -1,5 +1,5 @@
 //! The one thread that changes the database. It commits all changes that wait in one transaction, since what costs is the fsync, and
-//! answers after it. If one of them fails, all are made anew, each with a savepoint of its own, so that it takes no other with it: SQLite
+//! answers after it. What a loss of power may undo does without one, unless it is committed together with what it may not. If one of them fails, all are made anew, each with a savepoint of its own, so that it takes no other with it: SQLite
 //! copies each page that is changed after a savepoint, which is dear where nothing fails.
 
 use std::io;
@@ -19,6 +19,15 @@ use super::thread::{MOST_WAITING, caught};
 /// How many changes one transaction has at most. The first of them waits for all of them.
 const MOST_TOGETHER: usize = 256;
 
+/// What a change outlives that has been answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outlives {
+    /// It is on the disk.
+    PowerLoss,
+    /// The kernel has it.
+    Kill,
+}
+
 /// The way to the thread. Dropping this ends it when it has made what was asked.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -36,6 +45,7 @@ impl Writer {
         let commits = Arc::new(AtomicU64::new(0));
         let mut desk = Desk {
             connection,
+            outlives: Outlives::PowerLoss,
             path,
             #[cfg(test)]
             commits: Arc::clone(&commits),
@@ -56,8 +66,24 @@ impl Writer {
         &self,
         change: impl Fn(&Connection) -> Result<T, Cause> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.ask(change, Outlives::PowerLoss).await
+    }
+
+    /// The same without an fsync: if the process is killed it was made, and if the machine loses its power it may not have been.
+    pub(super) async fn change_unsynced<T: Send + 'static>(
+        &self,
+        change: impl Fn(&Connection) -> Result<T, Cause> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(change, Outlives::Kill).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        change: impl Fn(&Connection) -> Result<T, Cause> + Send + 'static,
+        outlives: Outlives,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let change = Box::new(Asked { change, came: None, answer });
+        let change = Box::new(Asked { change, outlives, came: None, answer });
         let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
         changes.send(change).await.map_err(|_| StoreError::Closed)?;
         answered.await.unwrap_or(Err(StoreError::Closed))
@@ -82,6 +108,7 @@ impl Drop for Writer {
 
 /// A change of any kind, on its way.
 trait Change: Send {
+    fn outlives(&self) -> Outlives;
     /// Makes it, maybe once more. Says whether it is to be kept.
     fn make(&mut self, connection: &Connection, path: &Path) -> bool;
     /// Says what came of it, after the commit.
@@ -90,11 +117,16 @@ trait Change: Send {
 
 struct Asked<F, T> {
     change: F,
+    outlives: Outlives,
     came: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T: Send, F: Fn(&Connection) -> Result<T, Cause> + Send> Change for Asked<F, T> {
+    fn outlives(&self) -> Outlives {
+        self.outlives
+    }
+
     fn make(&mut self, connection: &Connection, path: &Path) -> bool {
         let came = caught(|| (self.change)(connection).map_err(|cause| cause.at(path)));
         let is_kept = came.is_ok();
@@ -116,6 +148,8 @@ impl<T: Send, F: Fn(&Connection) -> Result<T, Cause> + Send> Change for Asked<F,
 
 struct Desk {
     connection: Connection,
+    /// What its next commit outlives.
+    outlives: Outlives,
     path: PathBuf,
     #[cfg(test)]
     commits: Arc<AtomicU64>,
@@ -138,6 +172,7 @@ impl Desk {
     }
 
     fn commit(&mut self, waiting: &mut [Box<dyn Change>]) -> rusqlite::Result<()> {
+        self.outlive(waiting)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if waiting.iter_mut().all(|change| change.make(&transaction, &self.path)) {
             transaction.commit()?;
@@ -164,6 +199,18 @@ impl Desk {
         if is_changed {
             transaction.commit()?;
             self.committed();
+        }
+        Ok(())
+    }
+
+    /// What is written before goes to the disk with whatever must: the log is one file, and its beginning is not lost without its end.
+    fn outlive(&mut self, waiting: &[Box<dyn Change>]) -> rusqlite::Result<()> {
+        let needs_disk = waiting.iter().any(|change| change.outlives() == Outlives::PowerLoss);
+        let (outlives, synchronous) =
+            if needs_disk { (Outlives::PowerLoss, "full") } else { (Outlives::Kill, "normal") };
+        if self.outlives != outlives {
+            self.connection.pragma_update(None, "synchronous", synchronous)?;
+            self.outlives = outlives;
         }
         Ok(())
     }
@@ -225,6 +272,28 @@ mod tests {
             Ok(found.collect::<rusqlite::Result<_>>()?)
         };
         assert_eq!(writer.change(all).await.unwrap(), [1, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_must_be_on_the_disk_is_so_whatever_is_committed_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db");
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "synchronous", "full").unwrap();
+        let writer = Writer::start("test-write", connection, path).unwrap();
+        // SQLite's numbers: 1 is normal, which has no fsync for a commit to its log, 2 is full, which has.
+        let how = |connection: &Connection| -> Result<u32, Cause> {
+            Ok(connection.pragma_query_value(None, "synchronous", |row| row.get(0))?)
+        };
+        assert_eq!(writer.change(how).await.unwrap(), 2);
+        assert_eq!(writer.change_unsynced(how).await.unwrap(), 1);
+        assert_eq!(writer.change(how).await.unwrap(), 2);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        let first = writer.change_unsynced(move |_| Ok(wait.lock().unwrap().recv().is_err()));
+        let together = async { tokio::join!(writer.change_unsynced(how), writer.change(how), async { drop(go) }) };
+        let (_, (unsynced, synced, ())) = tokio::join!(first, together);
+        assert_eq!((unsynced.unwrap(), synced.unwrap()), (2, 2));
     }
 
     #[test]

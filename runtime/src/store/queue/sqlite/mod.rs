@@ -107,7 +107,9 @@ impl Backend for Sqlite {
 
     async fn receive(&self, queue: &QueueName, delivery: Delivery) -> Result<Vec<Message>, QueueError> {
         let queue = queue.clone();
-        Ok(self.database.change(move |connection| rows::receive(connection, &queue, delivery, now())).await?)
+        let receive = move |connection: &Connection| rows::receive(connection, &queue, delivery, now());
+        // After a loss of power nobody has what was out, so it comes back in any case.
+        Ok(self.database.change_unsynced(receive).await?)
     }
 
     async fn settle(&self, queue: &QueueName, settled: Vec<(Lease, Settled)>) -> Result<usize, QueueError> {
@@ -116,7 +118,8 @@ impl Backend for Sqlite {
     }
 
     async fn extend(&self, _: &QueueName, lease: Lease, by: Duration) -> Result<bool, QueueError> {
-        Ok(self.database.change(move |connection| rows::extend(connection, &lease, by, now())).await?)
+        let extend = move |connection: &Connection| rows::extend(connection, &lease, by, now());
+        Ok(self.database.change_unsynced(extend).await?)
     }
 
     async fn peek(&self, queue: &QueueName, most: u32) -> Result<Vec<Message>, QueueError> {

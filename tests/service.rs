@@ -197,8 +197,11 @@ fn a_call_ends_at_its_time_and_with_whoever_waits_for_it() {
 
     let node = shop("[limits]\nwall_time = \"300ms\"", "");
     let url = fetching("http://prices.worker.internal/sleep?ms=20000", "");
+    let began = Instant::now();
     let answer = node.get_from("shop.test", &url);
-    assert_eq!((answer.status, answer.code()), (504, "worker_timeout"), "the caller has no more time");
+    // It is the same moment for both: the caller may hear of the other's end before its own.
+    assert!(answer.code() == "worker_timeout" || answer.json()[0]["failure"] == "worker_timeout", "{}", answer.body);
+    assert!(began.elapsed() < Duration::from_secs(5), "the caller has no more time");
     until("the other one has ended, too", || node.metric("eyot_isolates_in_use", "") == 0.0);
 }
 

@@ -165,6 +165,7 @@ pub(super) fn call(
         Failure::EgressDenied(format!("worker {name} is not among what this worker may call; {help}"))
     });
     let (by, event) = (Arc::clone(&capabilities.worker), event.clone());
+    // What the call takes is made when it is polled; until then there is only what was given, on the guest's stack.
     Box::pin(async move { Box::pin(service?.call(by, event, request, most)).await })
 }
 

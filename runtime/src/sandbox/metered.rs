@@ -148,36 +148,35 @@ impl Future for Metered {
 
 impl Metered {
     fn poll_guest(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let this = self;
-        let (Some(Left::Guest(guest)), None) = (&mut this.left, &this.result) else {
+        let (Some(Left::Guest(guest)), None) = (&mut self.left, &self.result) else {
             return Poll::Ready(());
         };
-        let is_woken_often = this.was_short && this.short_polls > FEW;
-        if is_woken_often && this.turn.is_none() && lane::has_had_its_share(this.worker) {
-            this.turn = Some(lane::turn(this.worker));
+        let is_woken_often = self.was_short && self.short_polls > FEW;
+        if is_woken_often && self.turn.is_none() && lane::has_had_its_share(self.worker) {
+            self.turn = Some(lane::turn(self.worker));
         }
-        if let Some(turn) = &mut this.turn {
+        if let Some(turn) = &mut self.turn {
             ready!(turn.as_mut().poll(context));
-            this.turn = None;
+            self.turn = None;
         }
         if held() {
             ticker::guest_runs();
         }
-        let before = this.usage.cpu_time();
-        this.usage.poll_begins(lane::is_busy());
+        let before = self.usage.cpu_time();
+        self.usage.poll_begins(lane::is_busy());
         let polled = catch_unwind(AssertUnwindSafe(|| guest.as_mut().poll(context)));
-        this.usage.poll_ends();
-        let took = this.usage.cpu_time() - before;
-        this.was_short = took < SHORT_TURN;
-        this.short_polls = this.short_polls.saturating_add(u32::from(this.was_short));
-        match is_woken_often && this.was_short {
-            true => lane::charge_woken(this.worker, took),
-            false => lane::charge(this.worker, took),
+        self.usage.poll_ends();
+        let took = self.usage.cpu_time() - before;
+        self.was_short = took < SHORT_TURN;
+        self.short_polls = self.short_polls.saturating_add(u32::from(self.was_short));
+        match is_woken_often && self.was_short {
+            true => lane::charge_woken(self.worker, took),
+            false => lane::charge(self.worker, took),
         }
-        this.result = match polled {
+        self.result = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready((result, isolate))) => {
-                this.left = Some(Left::Isolate(isolate));
+                self.left = Some(Left::Isolate(isolate));
                 Some(result)
             }
             Err(panic) => Some(Err(panicked(&*panic).into())),

@@ -12,7 +12,7 @@ use crate::store::error::StoreError;
 use crate::store::nats::{Link, Refused};
 use crate::store::thread::apart;
 
-/// What the server keeps of a subject at most. What is written takes away what was there (`wire::alone`), so this is never reached; it lets
+/// What the server keeps of a subject at most. What is written takes away what was there (`New::alone`), so this is never reached; it lets
 /// the server keep its files small, where what is overwritten is found sooner.
 const OLDER: i64 = 64;
 

@@ -4,9 +4,11 @@ use async_nats::HeaderMap;
 use async_nats::header::HeaderValue;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::store::kv::model::{Entry, Put};
+use crate::store::nats::New;
 
 /// When it is gone, in microseconds since 1970. The server's own time to live has whole seconds, and only clears away.
 const EXPIRES: &str = "Eyot-Expires";
@@ -14,43 +16,29 @@ const METADATA: &str = "Eyot-Metadata";
 /// Nothing stands there: what was there is deleted.
 const GONE: &str = "Eyot-Gone";
 
-const TTL: &str = "Nats-TTL";
-const ROLLUP: &str = "Nats-Rollup";
-
 /// What lasts longer than this is kept by the server until it is deleted: its clock counts nanoseconds in 63 bits.
 const LONGEST: i64 = 100 * 365 * 24 * 60 * 60;
 
-/// The fields of a value.
-pub(super) fn fields(put: &Put, now: Timestamp) -> HeaderMap {
-    let mut headers = alone();
+/// What is published for a value.
+pub(super) fn value(subject: String, put: &Put, now: Timestamp) -> New {
+    let mut new = New { subject, headers: HeaderMap::new(), body: Bytes::copy_from_slice(&put.value) }.alone();
     if let Some(metadata) = &put.metadata {
-        headers.insert(METADATA, BASE64_STANDARD.encode(metadata));
+        new.headers.insert(METADATA, BASE64_STANDARD.encode(metadata));
     }
-    if let Some(expires) = put.expires {
-        headers.insert(EXPIRES, expires.as_microsecond().to_string());
-        // A second later at least: its seconds are whole, and its clock need not go as ours does.
-        let seconds = expires.duration_since(now).as_secs().saturating_add(2).max(1);
-        if seconds < LONGEST {
-            headers.insert(TTL, format!("{seconds}s"));
-        }
+    let Some(expires) = put.expires else { return new };
+    new.headers.insert(EXPIRES, expires.as_microsecond().to_string());
+    // A second later at least: its seconds are whole, and its clock need not go as ours does.
+    match expires.duration_since(now).as_secs().saturating_add(2).max(1) {
+        LONGEST.. => new,
+        seconds => new.for_seconds(seconds.unsigned_abs()),
     }
-    headers
 }
 
-/// The fields of what says that nothing stands there. It is gone by itself, with what was there before.
-pub(super) fn gone() -> HeaderMap {
-    let mut headers = alone();
-    headers.insert(GONE, "1");
-    headers.insert(TTL, "1s");
-    headers
-}
-
-/// It takes the place of what was there, and the server writes down that this is gone. What goes by `max_msgs_per_subject` is not written down: after
-/// a crash the server finds it on its disk and, where what came later has expired or was deleted since, takes it for what stands there.
-fn alone() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(ROLLUP, "sub");
-    headers
+/// What says that nothing stands there. It is gone by itself, with what was there before.
+pub(super) fn gone(subject: String) -> New {
+    let mut new = New { subject, headers: HeaderMap::new(), body: Bytes::new() }.alone().for_seconds(1);
+    new.headers.insert(GONE, "1");
+    new
 }
 
 /// What the fields take of a message.
@@ -99,23 +87,24 @@ mod tests {
             expires: Some(expires),
             ..Put::new("a", b"x".to_vec())
         };
-        let headers = fields(&put, NOW);
+        let headers = value("a".to_owned(), &put, NOW).headers;
         let written: Vec<_> = headers.iter().flat_map(|(_, values)| values).map(HeaderValue::as_str).collect();
         assert!(written.iter().all(|value| value.bytes().all(|byte| byte.is_ascii_graphic())), "{written:?}");
         let found = entry(&headers, b"x", 7, NOW).unwrap().unwrap();
         assert_eq!((found.metadata, found.expires, found.revision), (put.metadata, put.expires, 7));
         assert_eq!(entry(&headers, b"x", 7, expires), Ok(None));
-        assert_eq!(headers.get(TTL).unwrap().as_str(), "3s");
+        assert_eq!(headers.get("Nats-TTL").unwrap().as_str(), "3s");
     }
 
     #[test]
     fn what_expires_in_many_years_or_has_expired_has_no_time_that_the_server_cannot_count() {
         let ttl = |expires| {
-            let headers = fields(&Put { expires: Some(expires), ..Put::new("a", "x") }, NOW);
-            headers.get(TTL).map(|ttl| ttl.as_str().to_owned())
+            let put = Put { expires: Some(expires), ..Put::new("a", "x") };
+            let headers = value("a".to_owned(), &put, NOW).headers;
+            headers.get("Nats-TTL").map(|ttl| ttl.as_str().to_owned())
         };
         assert_eq!(ttl(Timestamp::MAX), None);
         assert_eq!(ttl(Timestamp::MIN).as_deref(), Some("1s"));
-        assert_eq!(entry(&gone(), b"", 1, NOW), Ok(None));
+        assert_eq!(entry(&gone("a".to_owned()).headers, b"", 1, NOW), Ok(None));
     }
 }

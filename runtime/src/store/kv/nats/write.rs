@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -104,11 +103,10 @@ impl Nats {
         let (subjects, worker) = (Vec::from_iter(subjects), &*namespace.worker);
         self.fits_together(subjects.len())?;
         let writing = self.cache.writing(subjects.clone());
-        let gone = |subject: &String| New { subject: subject.clone(), headers: wire::gone(), body: Bytes::new() };
         let said = match &*subjects {
             [] => return Ok(()),
             [one] => self.purge(worker, one, None).await.map(|_| Ok(Vec::new()))?,
-            many => self.link.publish_all(many.iter().map(gone).collect()).await?,
+            many => self.link.publish_all(many.iter().cloned().map(wire::gone).collect()).await?,
         };
         match said {
             Ok(_) => {}
@@ -170,13 +168,12 @@ impl Nats {
             limit: names::LONGEST_KEY as u64,
             key: "kv_key",
         })?;
-        let headers = wire::fields(&put, Timestamp::now());
-        let (found, limit) = (wire::size_of(&headers) + FIELDS + put.value.len(), self.link.client().max_payload());
+        let new = wire::value(subject, &put, Timestamp::now());
+        let (found, limit) = (wire::size_of(&new.headers) + FIELDS + put.value.len(), self.link.client().max_payload());
         if found > limit {
             return Err(KvError::OverPayload { found: found as u64, limit: limit as u64 });
         }
         let Put { value, metadata, expires, .. } = put;
-        let new = New { subject, headers, body: Bytes::copy_from_slice(&value) };
         Ok((new, Entry { value, metadata, expires, revision: 0 }))
     }
 
@@ -250,8 +247,7 @@ impl Nats {
 
     /// Deletes what stands at a subject if it is this revision; whether it was.
     async fn remove_revision(&self, worker: &str, subject: &str, revision: u64) -> Result<bool, KvError> {
-        let gone = New { subject: subject.to_owned(), headers: wire::gone(), body: Bytes::new() };
-        match self.link.publish(gone.replacing(revision)).await? {
+        match self.link.publish(wire::gone(subject.to_owned()).replacing(revision)).await? {
             Ok(_) => Ok(true),
             Err(refused) if refused.is_overtaken() => Ok(false),
             Err(refused) if refused.is_full() => Ok(self.purge(worker, subject, Some(revision)).await? > 0),

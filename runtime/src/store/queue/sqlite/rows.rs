@@ -183,8 +183,8 @@ pub(super) fn settle(
         let count = counts.entry(queue).or_default();
         *count = (count.0 + messages, count.1 + bytes);
     };
-    let mut done = connection
-        .prepare_cached("DELETE FROM messages WHERE id = ?1 AND lease = ?2 RETURNING queue, length(body) + 256")?;
+    // With RETURNING, each deletion would build a table for what it returns: a third of its time.
+    let mut delete = connection.prepare_cached("DELETE FROM messages WHERE id = ?1")?;
     for (lease, settled) in settled {
         let Lease(Held::Row { message, number }) = lease else {
             late += 1;
@@ -192,12 +192,12 @@ pub(super) fn settle(
         };
         match settled {
             Settled::Done => {
-                let left: rusqlite::Result<(i64, i64)> =
-                    done.query_row(params![message, number], |row| Ok((row.get(0)?, row.get(1)?)));
-                match left.optional()? {
-                    Some((from, size)) => add(from, -1, -size),
-                    None => late += 1,
-                }
+                let Some((from, size)) = held(connection, HELD, params![message, number])? else {
+                    late += 1;
+                    continue;
+                };
+                delete.execute([message])?;
+                add(from, -1, -size);
             }
             Settled::Again(after, reason) => {
                 let back = "UPDATE messages SET due = ?3, lease = NULL, reason = ?4 WHERE id = ?1 AND lease = ?2";
@@ -205,8 +205,7 @@ pub(super) fn settle(
                 late += 1 - connection.prepare_cached(back)?.execute(params![message, number, due, reason])?;
             }
             Settled::Dead(into, reason) => {
-                let held_by = "SELECT queue, length(body) + 256 FROM messages WHERE id = ?1 AND lease = ?2";
-                let Some((from, size)) = held(connection, held_by, params![message, number])? else {
+                let Some((from, size)) = held(connection, HELD, params![message, number])? else {
                     late += 1;
                     continue;
                 };
@@ -225,6 +224,9 @@ pub(super) fn settle(
     }
     Ok(late)
 }
+
+/// A message that is out with this lease.
+const HELD: &str = "SELECT queue, length(body) + 256 FROM messages WHERE id = ?1 AND lease = ?2";
 
 /// The queue of a message that is still out, and what it counts.
 pub(super) fn held(

@@ -198,7 +198,7 @@ fn invocation<'a>(node: &Node, prepared: &'a Arc<Prepared>) -> Invocation<'a> {
     let mut request = http::Request::new(Body::from(bytes::Bytes::from_static(b"a body")));
     *request.uri_mut() = http::Uri::from_static("http://fuzz.test/path?query");
     let (egress, ledger) = (node.egress.clone(), Box::new(Nobody));
-    Invocation { prepared, isolate, event, egress, usage, request, body_failure: None, deadline: None, ledger }
+    Invocation { prepared, isolate, event, egress, usage, request, body_failure: None, called: None, ledger }
 }
 
 /// Nothing is counted here.

@@ -78,4 +78,4 @@ pub use meter::{Meter, Usage};
 pub use outcome::{bounded, failure_after_head, failure_of};
 pub use queue::{Batch, Delivered, Queueing, Verdict};
 pub use scheduled::{Scheduled, ScheduledPre};
-pub use service::{Calls, Invoke, ServiceCall};
+pub use service::{Calls, Chain, Invoke, ServiceCall};

@@ -45,9 +45,18 @@ pub struct ServiceCall {
     pub asked_by: Option<AskedBy>,
     /// The nodes that the caller's request has passed.
     pub passed: Passed,
-    /// So many workers have called one another, this call included.
+    /// What led to it, itself included.
+    pub chain: Chain,
+}
+
+/// Workers that have called one another.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain {
+    /// The first one, which nobody has called: the id of its share.
+    pub first: u32,
+    /// How many calls there were.
     pub depth: u64,
-    /// When the head of the answer must be there.
+    /// Until then whoever was called last has to answer.
     pub deadline: Instant,
 }
 
@@ -56,15 +65,13 @@ pub struct ServiceCall {
 pub struct Calls {
     /// Who makes them.
     pub invoke: Arc<dyn Invoke>,
-    /// So many workers have called one another to come here.
-    pub depth: u64,
-    /// Until then the worker has to answer.
-    pub deadline: Instant,
+    /// How it came to the worker.
+    pub chain: Chain,
 }
 
 impl std::fmt::Debug for Calls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Calls").field("depth", &self.depth).field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("Calls").field("chain", &self.chain).finish_non_exhaustive()
     }
 }
 
@@ -183,7 +190,7 @@ impl Service {
         let now = Instant::now();
         let given = now + self.rule.timeout.map_or(most, |timeout| most.min(timeout));
         // A worker that has answered has no deadline any more: what it does after that has a limit of its own.
-        let deadline = if calls.deadline > now { calls.deadline.min(given) } else { given };
+        let deadline = if calls.chain.deadline > now { calls.chain.deadline.min(given) } else { given };
         let (mut head, body) = request.into_parts();
         head.uri = self.uri(head.uri);
         // RFC 9110 §9.2.2.
@@ -243,8 +250,7 @@ impl Service {
             request,
             asked_by: event.asked_by.clone(),
             passed: event.passed.clone(),
-            depth: calls.depth + 1,
-            deadline,
+            chain: Chain { depth: calls.chain.depth + 1, deadline, ..calls.chain },
         };
         let made = Made { metrics: &self.metrics, outcome: Called::Abandoned };
         let asked = async {

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use ipnet::IpNet;
-use tokio::time::Instant;
 
 use super::admission::{NodeGate, Permit};
 use super::arrival::Arrival;
@@ -18,7 +17,7 @@ use super::held::Held;
 use super::respond::Detail;
 use super::{head, pace, redirect, respond};
 use crate::activate::{Activator, Active, Deployments, Target, Worker};
-use crate::bindings::{AskedBy, Capabilities, Event, Usage};
+use crate::bindings::{AskedBy, Capabilities, Chain, Event, Usage};
 use crate::config::{NodeLimits, held};
 use crate::egress::Passed;
 use crate::failure::Failure;
@@ -113,12 +112,12 @@ impl Core {
     ///
     /// # Errors
     /// When the client went away before there was an answer.
-    pub async fn handle(
+    pub fn handle(
         self: &Arc<Self>,
         client: &Arc<Client>,
         request: Request<Body>,
-    ) -> Result<Response<Body>, Gone> {
-        self.ask(client, request, None).await
+    ) -> impl Future<Output = Result<Response<Body>, Gone>> {
+        self.ask(client, request, None)
     }
 
     /// The same for a request that need not come from a connection, and that another snapshot may answer than the one that serves.
@@ -188,7 +187,7 @@ impl Core {
                 let passed = active.egress[self.index].pass(request.headers(), shared.limits.loop_hops)?;
                 let (client, protocol) = (caller.client, request.version());
                 let asked_by = AskedBy { identity, client, protocol, caller: None };
-                let behalf = Behalf { asked_by, passed, depth: 0, deadline: None };
+                let behalf = Behalf { asked_by, passed, called: None };
                 self.invoke(exchange, &active, worker, behalf, request).await
             }
             Target::Origin(origin) => {
@@ -230,7 +229,7 @@ impl Core {
         behalf: Behalf,
         request: Request<Arrival>,
     ) -> Result<Response<Body>, Failure> {
-        let Behalf { asked_by, passed, depth, deadline } = behalf;
+        let Behalf { asked_by, passed, called } = behalf;
         let capabilities = &worker.capabilities;
         let (mut parts, arrival) = request.into_parts();
         strip_hop_by_hop(&mut parts.headers);
@@ -267,7 +266,7 @@ impl Core {
             trace: exchange.trace.clone(),
             tracer: self.dispatcher.tracer.clone(),
             passed,
-            calls: self.calls(capabilities, capabilities.limits.wall_time, depth, deadline),
+            calls: self.calls(capabilities, capabilities.limits.wall_time, called),
         };
         let ledger = Box::new(Held {
             permit,
@@ -285,7 +284,7 @@ impl Core {
             egress: active.egress[self.index].clone(),
             usage,
             request: Request::from_parts(parts, body),
-            deadline,
+            called,
             body_failure,
             ledger,
         };
@@ -299,10 +298,8 @@ pub(super) struct Behalf {
     pub(super) asked_by: AskedBy,
     /// The nodes that the request has passed.
     pub(super) passed: Passed,
-    /// So many workers have called one another to come here.
-    pub(super) depth: u64,
-    /// When the head of the answer must be there, if whoever asks waits no longer.
-    pub(super) deadline: Option<Instant>,
+    /// If a worker asks.
+    pub(super) called: Option<Chain>,
 }
 
 /// All fields of a name go before the first new one comes, so that there can be several of them.

@@ -12,7 +12,7 @@ use super::arrival::Arrival;
 use super::finish::Exchange;
 use super::http::{Behalf, Core};
 use crate::activate::{Active, Worker};
-use crate::bindings::{AskedBy, Calls, Capabilities, Invoke, ServiceCall};
+use crate::bindings::{AskedBy, Calls, Capabilities, Chain, Invoke, ServiceCall};
 use crate::failure::Failure;
 use crate::http::{Body, Client};
 
@@ -26,7 +26,7 @@ impl Invoke for Core {
     fn call(self: Arc<Self>, call: ServiceCall) -> BoxFuture<'static, Result<Response<Body>, Failure>> {
         Box::pin(async move {
             let limit = self.dispatcher.limits.call_depth;
-            if call.depth > limit {
+            if call.chain.depth > limit {
                 return Err(Failure::CallsTooDeep { limit });
             }
             let active = self.dispatcher.active.load_full();
@@ -37,18 +37,20 @@ impl Invoke for Core {
 }
 
 impl Core {
-    /// What a worker with these capabilities takes to call others, if it may; it has so long to answer, and until `deadline`.
+    /// What a worker with these capabilities takes to call others, if it may; it has so long to answer, and has been `called` like this.
     pub(super) fn calls(
         self: &Arc<Self>,
         capabilities: &Capabilities,
         wall_time: Duration,
-        depth: u64,
-        deadline: Option<Instant>,
+        called: Option<Chain>,
     ) -> Option<Box<Calls>> {
         capabilities.calls_others().then(|| {
-            let own = Instant::now() + wall_time;
-            let deadline = deadline.map_or(own, |deadline| deadline.min(own));
-            Box::new(Calls { invoke: Arc::clone(self) as Arc<dyn Invoke>, depth, deadline })
+            let deadline = Instant::now() + wall_time;
+            let chain = match called {
+                Some(chain) => Chain { deadline: chain.deadline.min(deadline), ..chain },
+                None => Chain { first: capabilities.share.id, depth: 0, deadline },
+            };
+            Box::new(Calls { invoke: Arc::clone(self) as Arc<dyn Invoke>, chain })
         })
     }
 
@@ -58,7 +60,7 @@ impl Core {
         worker: &Arc<Worker>,
         call: ServiceCall,
     ) -> Result<Response<Body>, Failure> {
-        let ServiceCall { by, mut request, asked_by, passed, depth, deadline, .. } = call;
+        let ServiceCall { by, mut request, asked_by, passed, chain, .. } = call;
         *request.version_mut() = Version::HTTP_11;
         let nobody =
             || AskedBy { identity: None, client: Arc::clone(&NOBODY), protocol: Version::HTTP_11, caller: None };
@@ -67,7 +69,7 @@ impl Core {
         exchange.asks_for(request.uri().host().unwrap_or_default().to_owned());
         exchange.is_called(worker, &by);
         let asked_by = AskedBy { caller: Some(by), ..asked_by };
-        let behalf = Behalf { asked_by, passed, depth, deadline: Some(deadline) };
+        let behalf = Behalf { asked_by, passed, called: Some(chain) };
         let request: Request<Arrival> = request.map(Arrival::inside);
         let result = self.invoke(&mut exchange, active, worker, behalf, request).await;
         exchange.finish(result).map_err(|_gone| Failure::ClientGone)

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::TryFutureExt as _;
+
 use super::{errands, internal};
 use crate::acme::Orders;
 use crate::activate::Deployments;
@@ -19,12 +21,12 @@ use crate::sandbox;
 struct Entry(Arc<Core>);
 
 impl Handle for Entry {
-    async fn handle(
+    fn handle(
         &self,
         client: &Arc<Client>,
         request: hyper::Request<Body>,
-    ) -> Result<hyper::Response<Body>, Closed> {
-        self.0.handle(client, request).await.map_err(|_| Closed)
+    ) -> impl Future<Output = Result<hyper::Response<Body>, Closed>> {
+        self.0.handle(client, request).map_err(|_| Closed)
     }
 
     fn refused(&self, client: &Client, failure: &Failure) {

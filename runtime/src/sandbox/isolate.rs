@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
-use wasmtime::component::Accessor;
+use wasmtime::component::{Accessor, Resource};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::Proxy;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::http::types::{IncomingRequest, ResponseOutparam, Scheme};
 use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p3};
 
@@ -130,37 +130,59 @@ impl Isolate {
         }
     }
 
-    /// Asks it, after starting it if need be. The answer's head goes where the question says; it may go on after that.
+    /// Asks it, after starting it if need be, and gives it back with how the guest has ended. The answer's head goes where the question
+    /// says; it may go on after that.
     ///
-    /// # Errors
-    /// As the guest ends.
-    pub(super) async fn answer(&mut self, question: Question) -> wasmtime::Result<()> {
-        let Question { event, egress, ask } = question;
-        match (&self.exports, &ask) {
-            (None, Ask::Request(..)) => self.start().await?,
-            (None, Ask::Event(job, _)) => self.start_for(job).await?,
-            (Some(_), _) => {}
+    /// Each request writes this future once: what few need is boxed, and nothing has room for the question a second time.
+    #[expect(clippy::manual_async_fn, reason = "an async function has room for what it is given twice")]
+    pub(super) fn answer(mut self, question: Question) -> impl Future<Output = (wasmtime::Result<()>, Self)> {
+        async move {
+            let started = match (&self.exports, &question.ask) {
+                (None, Ask::Request(..)) => self.start().await,
+                (None, Ask::Event(job, _)) => Box::pin(self.start_for(job)).await,
+                (Some(_), _) => Ok(()),
+            };
+            if let Err(error) = started {
+                return (Err(error), self);
+            }
+            self.asked += 1;
+            self.store.data_mut().begin(question.event, question.egress);
+            let ended = match question.ask {
+                Ask::Request(request, head) => match &self.exports {
+                    Some(Exports::Proxy(proxy)) => match incoming(&mut self.store, request, head) {
+                        Ok((request, out)) => {
+                            let handler = proxy.wasi_http_incoming_handler();
+                            handler.call_handle(&mut self.store, request, out).await
+                        }
+                        Err(error) => Err(error),
+                    },
+                    Some(Exports::Service(service)) => {
+                        Box::pin(handle_03(service, &mut self.store, request, head)).await
+                    }
+                    _ => Err(not_started_for()),
+                },
+                Ask::Event(job, done) => Box::pin(self.work_off(job, done)).await,
+            };
+            (ended, self)
         }
-        self.asked += 1;
-        self.store.data_mut().begin(event, egress);
-        match (&self.exports, ask) {
-            (Some(Exports::Proxy(proxy)), Ask::Request(request, head)) => {
-                handle_02(proxy, &mut self.store, request, head).await
+    }
+
+    /// Does what no client waits for.
+    async fn work_off(&mut self, job: Job, done: oneshot::Sender<Result<(), String>>) -> wasmtime::Result<()> {
+        let result = match (&self.exports, job) {
+            // `eyot:worker/queue-handler@0.1`
+            (Some(Exports::Consumer(consumer)), Job::Messages(queue, batch)) => {
+                let messages = self.store.data_mut().hold(&batch)?;
+                consumer.eyot_worker_queue_handler().call_handle(&mut self.store, &queue, &messages).await?
             }
-            (Some(Exports::Service(service)), Ask::Request(request, head)) => {
-                handle_03(service, &mut self.store, request, head).await
+            (Some(Exports::Scheduled(scheduled)), Job::Scheduled(schedule, due)) => {
+                scheduled.eyot_worker_scheduled_handler().call_handle(&mut self.store, &schedule, due).await?
             }
-            (Some(Exports::Consumer(consumer)), Ask::Event(Job::Messages(queue, batch), done)) => {
-                work_off(consumer, &mut self.store, &queue, &batch, done).await
-            }
-            (Some(Exports::Scheduled(scheduled)), Ask::Event(Job::Scheduled(schedule, due), done)) => {
-                let handler = scheduled.eyot_worker_scheduled_handler();
-                // Nobody may wait any more.
-                let _ = done.send(handler.call_handle(&mut self.store, &schedule, due).await?);
-                Ok(())
-            }
-            _ => Err(wasmtime::Error::msg("an isolate was asked what it was not started for")),
-        }
+            _ => return Err(not_started_for()),
+        };
+        // Nobody may wait any more.
+        let _ = done.send(result);
+        Ok(())
     }
 
     /// It has answered, and may be asked again.
@@ -218,16 +240,15 @@ fn at_tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDead
         false => ticker::may_be_long(),
     }
     meter.takes_turns = true;
-    Ok(UpdateDeadline::YieldCustom(TICKS, lane::turn(meter.worker())))
+    Ok(UpdateDeadline::YieldCustom(TICKS, lane::slice(meter.worker())))
 }
 
-/// `wasi:http/incoming-handler@0.2`: the response comes through an out-parameter, the call may go on after it.
-async fn handle_02(
-    proxy: &Proxy,
+/// What `wasi:http/incoming-handler@0.2` is called with: the response comes through an out-parameter, the call may go on after it.
+fn incoming(
     store: &mut Store<Guest>,
     request: http::Request<Body>,
     head: oneshot::Sender<Head>,
-) -> wasmtime::Result<()> {
+) -> wasmtime::Result<(Resource<IncomingRequest>, Resource<ResponseOutparam>)> {
     let scheme = match request.uri().scheme_str() {
         Some("https") => Scheme::Https,
         _ => Scheme::Http,
@@ -236,13 +257,13 @@ async fn handle_02(
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(scheme, request)?;
     let head = std::sync::Mutex::new(Some(head));
-    let response = http.new_response_outparam_from_callback(move |result| {
+    let out = http.new_response_outparam_from_callback(move |result| {
         if let Some(head) = head.lock().ok().and_then(|mut head| head.take()) {
             // An error means that nobody waits any more.
             let _ = head.send(result.map_err(refused));
         }
     })?;
-    proxy.wasi_http_incoming_handler().call_handle(store, request, response).await
+    Ok((request, out))
 }
 
 /// `wasi:http/handler@0.3`: the response is returned; body and spawned tasks run on in the store's own event loop.
@@ -270,19 +291,8 @@ async fn handle_03(
     store.run_concurrent(run).await?
 }
 
-/// `eyot:worker/queue-handler@0.1`: it is done when it returns.
-async fn work_off(
-    consumer: &Consumer,
-    store: &mut Store<Guest>,
-    queue: &str,
-    batch: &Arc<Batch>,
-    done: oneshot::Sender<Result<(), String>>,
-) -> wasmtime::Result<()> {
-    let messages = store.data_mut().hold(batch)?;
-    let result = consumer.eyot_worker_queue_handler().call_handle(&mut *store, queue, &messages).await?;
-    // Nobody may wait any more.
-    let _ = done.send(result);
-    Ok(())
+fn not_started_for() -> wasmtime::Error {
+    wasmtime::Error::msg("an isolate was asked what it was not started for")
 }
 
 fn refused(code: impl Debug) -> Failure {

@@ -22,11 +22,28 @@ use std::time::{Duration, Instant};
 use shares::{Next, Shares};
 
 use super::sweep::{Sweep, Sweeps};
-use super::ticker::{FINE_TICK, Fine, TICK};
+use super::ticker::{FINE_TICK, TICK};
 use crate::observe;
 
 /// Identifies a version of a worker for the purpose of sharing.
 pub(super) type WorkerId = u32;
+
+/// Whose guest takes time of a core.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Payer {
+    /// Its worker.
+    pub(super) worker: WorkerId,
+    /// The worker that a client has asked: the same, or the first of those that have called one another to come to it. However many it
+    /// calls for one request, they are in the row of its own guests, and it may be alone with them.
+    pub(super) asked: WorkerId,
+}
+
+impl Payer {
+    /// A worker that nobody has called.
+    pub(super) fn of(worker: WorkerId) -> Self {
+        Self { worker, asked: worker }
+    }
+}
 
 /// A wait for a turn.
 pub(super) type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -47,7 +64,7 @@ thread_local! {
 
 /// Whether guests spin on this core, or the sweeper is at work for it.
 pub(super) fn is_busy() -> bool {
-    SHARES.with_borrow(Shares::are_shared)
+    SHARES.with_borrow(Shares::are_with_long)
 }
 
 /// Whether a new guest of this worker must wait for a turn on this core.
@@ -65,14 +82,14 @@ pub(super) fn is_crowded(worker: WorkerId) -> bool {
     SHARES.with_borrow_mut(|shares| shares.ends_streak(worker) || shares.has_many(worker))
 }
 
-/// A guest of this worker has had so much of this core.
-pub(super) fn charge(worker: WorkerId, time: Duration) {
-    SHARES.with_borrow_mut(|shares| shares.charge(worker, time));
+/// Its guest has had so much of this core.
+pub(super) fn charge(payer: Payer, time: Duration) {
+    SHARES.with_borrow_mut(|shares| shares.charge(payer, time));
 }
 
 /// The same of a guest that is woken again and again: nothing of it is free, and the host's part is added.
-pub(super) fn charge_woken(worker: WorkerId, time: Duration) {
-    SHARES.with_borrow_mut(|shares| shares.charge_woken(worker, time));
+pub(super) fn charge_woken(payer: Payer, time: Duration) {
+    SHARES.with_borrow_mut(|shares| shares.charge_woken(payer, time));
 }
 
 /// A request came to nothing, and its guest, if there was one, has had so much. That is not free: whoever is refused at once can
@@ -81,10 +98,19 @@ pub(super) fn charge_failed(worker: WorkerId, time: Duration) {
     SHARES.with_borrow_mut(|shares| shares.charge_failed(worker, time));
 }
 
-/// Resolves when it is this guest's turn to run for a slice, or to have a piece of its response sent.
+/// Resolves when it is this guest's turn to begin, to be woken once more, or to have a piece of its response sent.
 pub(super) fn turn(worker: WorkerId) -> Turn {
+    wait(worker, false)
+}
+
+/// Resolves when it is this guest's turn to run for a further slice.
+pub(super) fn slice(worker: WorkerId) -> Turn {
+    wait(worker, true)
+}
+
+fn wait(worker: WorkerId, is_long: bool) -> Turn {
     let granted = SHARES.with_borrow_mut(|shares| {
-        let granted = shares.queue(worker);
+        let granted = shares.queue(worker, is_long);
         start(shares);
         granted
     });
@@ -107,8 +133,8 @@ pub(super) fn sweep(worker: WorkerId) -> Sweep {
 
 fn start(shares: &mut Shares) {
     // A core that shuts down drops its guests when nothing can be started there any more.
-    if !shares.are_shared() && tokio::runtime::Handle::try_current().is_ok() {
-        shares.ticks = Some(Fine::ticks());
+    if !shares.are_granted && tokio::runtime::Handle::try_current().is_ok() {
+        shares.are_granted = true;
         observe::spawn("lane", drive());
     }
 }

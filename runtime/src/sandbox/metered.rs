@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 
 use super::isolate::{Isolate, Question};
-use super::lane::{self, WorkerId};
+use super::lane::{self, Payer};
 use super::sweep::{self, Remains};
 use super::ticker::{self, SHORT_TURN};
 use super::waiting;
@@ -39,7 +39,7 @@ pub trait Ledger: Send {
 pub(super) struct Metered {
     /// `None` only on the way out. While the store is there, a body that the guest has not ended does not end either.
     left: Option<Left>,
-    worker: WorkerId,
+    payer: Payer,
     /// What the guest came to, once it is done.
     result: Option<wasmtime::Result<()>>,
     ledger: Option<Box<dyn Ledger>>,
@@ -61,19 +61,15 @@ const SILENT: Failure = Failure::WorkerNoResponse("guest never invoked `response
 
 impl Metered {
     pub(super) fn new(
-        mut isolate: Isolate,
+        isolate: Isolate,
         question: Question,
-        worker: WorkerId,
+        payer: Payer,
         usage: Arc<Usage>,
         ledger: Box<dyn Ledger>,
     ) -> Self {
-        let guest: Guest = Box::pin(async move {
-            let result = isolate.answer(question).await;
-            (result, isolate)
-        });
         Self {
-            left: Some(Left::Guest(guest)),
-            worker,
+            left: Some(Left::Guest(Box::pin(isolate.answer(question)))),
+            payer,
             result: None,
             ledger: Some(ledger),
             late: None,
@@ -120,7 +116,7 @@ impl Drop for Metered {
             },
             (left, _) => left,
         };
-        sweep::clear(self.worker, Remains { left, usage, ledger, late });
+        sweep::clear(self.payer, Remains { left, usage, ledger, late });
     }
 }
 
@@ -152,8 +148,8 @@ impl Metered {
             return Poll::Ready(());
         };
         let is_woken_often = self.was_short && self.short_polls > FEW;
-        if is_woken_often && self.turn.is_none() && lane::has_had_its_share(self.worker) {
-            self.turn = Some(lane::turn(self.worker));
+        if is_woken_often && self.turn.is_none() && lane::has_had_its_share(self.payer.worker) {
+            self.turn = Some(lane::turn(self.payer.worker));
         }
         if let Some(turn) = &mut self.turn {
             ready!(turn.as_mut().poll(context));
@@ -170,8 +166,8 @@ impl Metered {
         self.was_short = took < SHORT_TURN;
         self.short_polls = self.short_polls.saturating_add(u32::from(self.was_short));
         match is_woken_often && self.was_short {
-            true => lane::charge_woken(self.worker, took),
-            false => lane::charge(self.worker, took),
+            true => lane::charge_woken(self.payer, took),
+            false => lane::charge(self.payer, took),
         }
         self.result = match polled {
             Ok(Poll::Pending) => return Poll::Pending,

@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep};
 use wasmtime_wasi_http::WasiBody;
 
 use super::isolate::{Ask, Head, Question};
+use super::lane::Payer;
 use super::metered::{Ledger, Metered};
 use super::waiting::Found;
 use super::{Prepared, stream};
-use crate::bindings::{Event, Usage};
+use crate::bindings::{Chain, Event, Usage};
 use crate::config::WorkerLimits;
 use crate::egress::Egress;
 use crate::failure::Failure;
@@ -38,8 +39,8 @@ pub struct Invocation<'a> {
     pub request: http::Request<Body>,
     /// Set when the request body broke a limit of ours: the request ends with it, whatever the guest makes of it.
     pub body_failure: Option<oneshot::Receiver<Failure>>,
-    /// When whoever asks waits no longer for the head.
-    pub deadline: Option<Instant>,
+    /// If a worker asks, which waits no longer for the head than the chain says.
+    pub called: Option<Chain>,
     /// What the isolate holds.
     pub ledger: Box<dyn Ledger>,
 }
@@ -48,25 +49,29 @@ pub struct Invocation<'a> {
 ///
 /// # Errors
 /// Every way in which the guest ends without a response of its own.
-pub async fn run(invocation: Invocation<'_>) -> Result<http::Response<Body>, Failure> {
-    let Invocation { prepared, isolate, event, egress, usage, request, body_failure, deadline, ledger } = invocation;
+pub fn run(invocation: Invocation<'_>) -> impl Future<Output = Result<http::Response<Body>, Failure>> {
+    let Invocation { prepared, isolate, event, egress, usage, request, body_failure, called, ledger } = invocation;
     let (give, head) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.limits);
     let question = Question { event, egress, ask: Ask::Request(request, give) };
-    let mut isolate = Metered::new(isolate.isolate, question, prepared.id, Arc::clone(&usage), ledger);
-    let left = deadline.map(|deadline| isolate.usage.age() + deadline.saturating_duration_since(Instant::now()));
+    let payer = Payer { worker: prepared.id, asked: called.map_or(prepared.id, |chain| chain.first) };
+    let mut isolate = Metered::new(isolate.isolate, question, payer, usage, ledger);
+    let left = called.map(|chain| isolate.usage.age() + chain.deadline.saturating_duration_since(Instant::now()));
     let wall_time = left.map_or(limits.wall_time, |left| left.min(limits.wall_time));
     let waiting = Waiting { head, body_failure, wall_time };
-    let response = match waiting.for_head(&mut isolate, &limits).await {
-        Ok(response) => response,
-        Err(failure) => {
-            // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
-            isolate.usage.fail(failure.code());
-            prepared.failed(isolate.usage.cpu_time()).await;
-            return Err(failure);
-        }
-    };
-    stream::respond(response, isolate, prepared.id, limits)
+    // An async function would keep room for all of the above, which is moved with it.
+    async move {
+        let response = match waiting.for_head(&mut isolate, &limits).await {
+            Ok(response) => response,
+            Err(failure) => {
+                // The answer is counted as a failure: the isolate, which goes now, is not counted once more.
+                isolate.usage.fail(failure.code());
+                prepared.failed(isolate.usage.cpu_time()).await;
+                return Err(failure);
+            }
+        };
+        stream::respond(response, isolate, prepared.id, limits)
+    }
 }
 
 /// What ends the wait for a response head.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::lane::{self, WorkerId};
+use super::lane::{self, Payer};
 use super::metered::{Ledger, Left};
 use crate::bindings::Usage;
 use crate::failure::Failure;
@@ -42,36 +42,36 @@ pub(super) fn is_large(usage: &Usage) -> bool {
 thread_local! {
     /// The last isolate of this core that left little: it is cleared when the core has answered, and nothing else to do. One only, so
     /// that a core that is busy takes the same few slots of the pool again and again.
-    static LATER: RefCell<Option<(WorkerId, Remains)>> = const { RefCell::new(None) };
+    static LATER: RefCell<Option<(Payer, Remains)>> = const { RefCell::new(None) };
 }
 
 /// Clears it: soon, or on the sweeper's thread.
-pub(super) fn clear(worker: WorkerId, remains: Remains) {
+pub(super) fn clear(payer: Payer, remains: Remains) {
     if is_large(&remains.usage) {
         // Without the thread it is cleared here.
         let Some(sweeper) = &*SWEEPER else { return remains.clear(true) };
-        if let Err(mpsc::SendError(load)) = sweeper.send(Load { remains, _sweep: lane::sweep(worker) }) {
+        if let Err(mpsc::SendError(load)) = sweeper.send(Load { remains, _sweep: lane::sweep(payer.worker) }) {
             load.remains.clear(true);
         }
     } else if lane::is_busy() {
-        clear_now(worker, remains);
+        clear_now(payer, remains);
     } else {
-        let before = LATER.replace(Some((worker, remains)));
-        before.into_iter().for_each(|(worker, remains)| clear_now(worker, remains));
+        let before = LATER.replace(Some((payer, remains)));
+        before.into_iter().for_each(|(payer, remains)| clear_now(payer, remains));
     }
 }
 
 /// Clears what was left for later.
 pub(super) fn clear_what_waits() {
-    if let Some((worker, remains)) = LATER.take() {
-        clear_now(worker, remains);
+    if let Some((payer, remains)) = LATER.take() {
+        clear_now(payer, remains);
     }
 }
 
-fn clear_now(worker: WorkerId, remains: Remains) {
+fn clear_now(payer: Payer, remains: Remains) {
     let (before, usage) = (remains.usage.cpu_time(), Arc::clone(&remains.usage));
     remains.clear(lane::is_busy());
-    lane::charge(worker, usage.cpu_time() - before);
+    lane::charge(payer, usage.cpu_time() - before);
 }
 
 impl Remains {

@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(1);
 /// request would wait for all.
 const MAY_BE_LONG: Duration = Duration::from_millis(20);
 
-/// The time between two ticks while guests take turns somewhere, and the length of a slice: what a neighbour waits for.
+/// The time between two ticks while long guests take turns somewhere, and the length of a slice: what a neighbour waits for.
 pub(super) const FINE_TICK: Duration = Duration::from_micros(250);
 
 /// A guest that has held its core for less than this when a tick comes goes on: the tick came early in its slice.
@@ -57,7 +57,7 @@ pub(super) fn none_is_long() -> bool {
     NONE_IS_LONG.load(Relaxed)
 }
 
-/// Where guests take turns.
+/// Where long guests take turns.
 static SLICES: Slices = Slices { running: Mutex::new(0), first: Condvar::new() };
 
 struct Slices {
@@ -103,7 +103,7 @@ impl Slack {
     }
 }
 
-/// Guests take turns for as long as this lives: ticks come more often.
+/// Long guests take turns for as long as this lives: ticks come more often.
 #[derive(Debug)]
 pub(super) struct Fine(());
 

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::Prepared;
 use super::isolate::{Ask, Job, Question};
+use super::lane::Payer;
 use super::metered::{Ledger, Metered};
 use super::waiting::Found;
 use crate::bindings::{Event, Usage};
@@ -43,7 +44,7 @@ pub async fn work(work: Work<'_>) -> Result<Result<(), String>, Failure> {
     let (done, returned) = oneshot::channel();
     let limits = Arc::clone(&prepared.capabilities.event_limits);
     let question = Question { event, egress, ask: Ask::Event(job, done) };
-    let mut isolate = Metered::new(isolate.isolate, question, prepared.id, usage, ledger);
+    let mut isolate = Metered::new(isolate.isolate, question, Payer::of(prepared.id), usage, ledger);
     let mut deadline = pin!(sleep(limits.wall_time.saturating_sub(isolate.usage.age())));
     let in_time = poll_fn(|context| match Pin::new(&mut isolate).poll(context) {
         Poll::Ready(()) => Poll::Ready(true),

@@ -78,7 +78,7 @@ impl Core {
             trace: trace.clone(),
             tracer: shared.tracer.clone(),
             passed: egress.pass(&HeaderMap::new(), shared.limits.loop_hops)?,
-            calls: self.calls(&worker.capabilities, worker.capabilities.event_limits.wall_time, 0, None),
+            calls: self.calls(&worker.capabilities, worker.capabilities.event_limits.wall_time, None),
         };
         sandbox::turn(&worker.capabilities).await;
         let ledger = Box::new(Held {

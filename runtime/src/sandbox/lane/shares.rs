@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::super::sweep::Sweeps;
 use super::super::ticker::{FINE_TICK, Fine, SHORT_TURN, TICK, none_is_long};
-use super::WorkerId;
+use super::{Payer, WorkerId};
 
 /// What a worker's slices may take before it is held to its share.
 const CREDIT: Duration = TICK.saturating_mul(2);
@@ -44,13 +44,17 @@ pub(super) struct Shares {
     charged: Duration,
     /// The last turn was that of a short guest.
     was_short: bool,
-    /// While somebody waits, ticks are frequent: first slices are as short as the others then.
-    pub(super) ticks: Option<Fine>,
+    /// Somebody waits, or the sweeper is at work: turns are granted.
+    pub(super) are_granted: bool,
+    /// How many of those that wait are long.
+    long: usize,
+    /// While there are any, or the sweeper is at work, ticks are frequent: first slices are as short as the others then.
+    ticks: Option<Fine>,
     pub(super) sweeps: Arc<Sweeps>,
     streak: Streak,
 }
 
-/// Guests of one worker, one after the other.
+/// Guests of one worker, and of those that it calls, one after the other.
 #[derive(Default)]
 struct Streak {
     worker: WorkerId,
@@ -66,11 +70,16 @@ struct Share {
     /// Its last turn, counted by the lane: of those who have had as much, who has waited longest is next.
     last: u64,
     /// The guests that wait, in their order.
-    queue: VecDeque<oneshot::Sender<()>>,
+    queue: VecDeque<Waiter>,
     /// An isolate of it is being swept.
     swept: bool,
     /// Many of its guests begin or end in a row: they take turns until none of them waits.
     many: bool,
+}
+
+struct Waiter {
+    grant: oneshot::Sender<()>,
+    is_long: bool,
 }
 
 /// What the lane does next.
@@ -101,6 +110,8 @@ impl Shares {
             turns: 0,
             charged: Duration::ZERO,
             was_short: false,
+            are_granted: false,
+            long: 0,
             ticks: None,
             sweeps: Arc::default(),
             streak: Streak::default(),
@@ -114,15 +125,19 @@ impl Shares {
         share
     }
 
-    /// Whether somebody waits, or the sweeper is at work.
-    pub(super) fn are_shared(&self) -> bool {
+    /// Whether a guest that is long waits, or the sweeper is at work.
+    pub(super) fn are_with_long(&self) -> bool {
         self.ticks.is_some()
     }
 
     /// A guest waits for its turn. Who need not wait for a sweep does not.
-    pub(super) fn queue(&mut self, worker: WorkerId) -> oneshot::Receiver<()> {
+    pub(super) fn queue(&mut self, worker: WorkerId, is_long: bool) -> oneshot::Receiver<()> {
         let (grant, granted) = oneshot::channel();
-        self.share(worker).queue.push_back(grant);
+        self.share(worker).queue.push_back(Waiter { grant, is_long });
+        if is_long {
+            self.long += 1;
+            self.ticks.get_or_insert_with(Fine::ticks);
+        }
         self.sweeps.tell();
         granted
     }
@@ -130,19 +145,20 @@ impl Shares {
     /// An isolate of this worker is being swept.
     pub(super) fn is_swept(&mut self, worker: WorkerId) {
         self.share(worker).swept = true;
+        self.ticks.get_or_insert_with(Fine::ticks);
     }
 
-    pub(super) fn charge(&mut self, worker: WorkerId, time: Duration) {
-        self.add(worker, time.saturating_sub(SHORT_TURN));
+    pub(super) fn charge(&mut self, payer: Payer, time: Duration) {
+        self.add(payer.worker, time.saturating_sub(SHORT_TURN));
         if time <= SHORT_TURN {
-            self.forgive(worker, time / FORGIVES);
+            self.forgive(payer.worker, time / FORGIVES);
         }
-        self.goes_on(worker, time);
+        self.goes_on(payer.asked, time);
     }
 
-    pub(super) fn charge_woken(&mut self, worker: WorkerId, time: Duration) {
-        self.add(worker, time + WAKE);
-        self.goes_on(worker, time);
+    pub(super) fn charge_woken(&mut self, payer: Payer, time: Duration) {
+        self.add(payer.worker, time + WAKE);
+        self.goes_on(payer.asked, time);
     }
 
     pub(super) fn charge_failed(&mut self, worker: WorkerId, time: Duration) {
@@ -150,7 +166,7 @@ impl Shares {
     }
 
     fn add(&mut self, worker: WorkerId, time: Duration) {
-        if self.are_shared() && !time.is_zero() {
+        if self.are_granted && !time.is_zero() {
             self.share(worker).had += time;
             self.charged += time;
         }
@@ -197,7 +213,7 @@ impl Shares {
     }
 
     pub(super) fn has_had_its_share(&self, worker: WorkerId) -> bool {
-        let share = self.workers.get(&worker).filter(|_| self.are_shared());
+        let share = self.workers.get(&worker).filter(|_| self.are_granted);
         share.is_some_and(|share| share.many || share.swept || share.had >= self.clock)
     }
 
@@ -219,6 +235,10 @@ impl Shares {
         let (clock, sweeping) = (self.clock, !self.sweeps.are_finished());
         if !sweeping {
             self.workers.values_mut().for_each(|share| share.swept = false);
+            if self.long == 0 {
+                // A crowd of short guests may take turns for as long as it likes: no tick has to end one of them.
+                self.ticks = None;
+            }
         }
         let waiting = self.workers.values_mut().filter(|share| !share.queue.is_empty());
         let may = waiting.filter(|share| !sweeping || (!share.swept && share.had < clock));
@@ -228,7 +248,8 @@ impl Shares {
             if std::mem::replace(&mut self.was_short, is_short) && !is_short && !gave_way {
                 return Next::Sockets;
             }
-            if let Some(grant) = share.queue.pop_front() {
+            if let Some(Waiter { grant, is_long }) = share.queue.pop_front() {
+                self.long -= usize::from(is_long);
                 self.clock = clock.max(share.had);
                 self.turns += 1;
                 share.last = self.turns;
@@ -242,7 +263,7 @@ impl Shares {
         self.workers.clear();
         self.clock = CREDIT;
         self.was_short = false;
-        self.ticks = None;
+        self.are_granted = false;
         Next::Nobody
     }
 }
@@ -254,7 +275,7 @@ mod tests {
     const US: Duration = Duration::from_micros(1);
 
     fn shares() -> Shares {
-        Shares { ticks: Some(Fine::ticks()), ..Shares::new() }
+        Shares { are_granted: true, ..Shares::new() }
     }
 
     fn grants(shares: &mut Shares) {
@@ -276,14 +297,14 @@ mod tests {
     fn a_worker_with_short_guests_gets_as_much_time_as_one_that_spins() {
         let mut shares = shares();
         let (mut short, mut long) = (Duration::ZERO, Duration::ZERO);
-        let mut waiting = [shares.queue(0), shares.queue(1)];
+        let mut waiting = [shares.queue(0, false), shares.queue(1, false)];
         for _ in 0..1000 {
             grants(&mut shares);
             let worker = waiting.iter_mut().position(|granted| granted.try_recv().is_ok()).unwrap();
             let (took, sum) = if worker == 0 { (20 * US, &mut short) } else { (1000 * US, &mut long) };
             *sum += took;
             shares.share(worker as WorkerId).had += took;
-            waiting[worker] = shares.queue(worker as WorkerId);
+            waiting[worker] = shares.queue(worker as WorkerId, false);
         }
         assert!(short.abs_diff(long) <= CREDIT, "{short:?} and {long:?}");
     }
@@ -291,9 +312,9 @@ mod tests {
     #[test]
     fn who_has_had_less_than_the_others_does_not_wait() {
         let mut shares = shares();
-        let _spins = shares.queue(0);
+        let _spins = shares.queue(0, false);
         shares.share(0).had = Duration::from_secs(10);
-        let _spins = shares.queue(0);
+        let _spins = shares.queue(0, false);
         grants(&mut shares);
         assert!(rations(&mut shares, 0));
         assert!(!rations(&mut shares, 1));
@@ -304,11 +325,11 @@ mod tests {
     #[test]
     fn during_a_sweep_only_those_run_who_have_not_had_their_share() {
         let mut shares = shares();
-        let _spins = shares.queue(0);
+        let _spins = shares.queue(0, false);
         shares.share(0).had = CREDIT;
         let sweep = Sweeps::begin(&shares.sweeps);
         assert!(matches!(shares.next(true), Next::Sweep));
-        let _short = shares.queue(1);
+        let _short = shares.queue(1, false);
         grants(&mut shares);
         assert!(matches!(shares.next(true), Next::Sweep));
         assert!(!rations(&mut shares, 2));
@@ -321,7 +342,7 @@ mod tests {
         let mut shares = shares();
         shares.share(0).had = Duration::from_secs(10);
         assert!(matches!(shares.next(true), Next::Nobody));
-        assert!(shares.ticks.is_none());
+        assert!(!shares.are_granted);
         let [one, other] = [0, 1].map(|worker| shares.share(worker).had);
         assert_eq!(one, other);
     }
@@ -329,14 +350,14 @@ mod tests {
     #[test]
     fn short_work_is_free_but_not_what_is_woken_again_and_again_or_comes_to_nothing() {
         let mut shares = shares();
-        shares.charge(0, SHORT_TURN);
+        shares.charge(Payer::of(0), SHORT_TURN);
         assert_eq!(had(&mut shares, 0), Duration::ZERO);
-        shares.charge(0, SHORT_TURN + 10 * US);
+        shares.charge(Payer::of(0), SHORT_TURN + 10 * US);
         assert_eq!(had(&mut shares, 0), 10 * US);
-        shares.charge_woken(1, 10 * US);
+        shares.charge_woken(Payer::of(1), 10 * US);
         assert_eq!(had(&mut shares, 1), WAKE + 10 * US);
         assert!(!shares.has_had_its_share(1));
-        shares.charge_woken(1, CREDIT);
+        shares.charge_woken(Payer::of(1), CREDIT);
         assert!(shares.has_had_its_share(1));
         shares.charge_failed(2, SHORT_TURN - 10 * US);
         assert_eq!(had(&mut shares, 2), SHORT_TURN - 10 * US + REQUEST);
@@ -347,19 +368,20 @@ mod tests {
     #[test]
     fn short_guests_make_up_for_a_long_one_but_not_in_advance() {
         let mut shares = shares();
-        shares.charge(0, SHORT_TURN + 20 * US);
-        shares.charge(0, FORGIVES * 15 * US);
+        shares.charge(Payer::of(0), SHORT_TURN + 20 * US);
+        shares.charge(Payer::of(0), FORGIVES * 15 * US);
         assert_eq!(had(&mut shares, 0), 5 * US);
-        shares.charge(0, FORGIVES * 15 * US);
-        shares.charge(0, SHORT_TURN + 20 * US);
+        shares.charge(Payer::of(0), FORGIVES * 15 * US);
+        shares.charge(Payer::of(0), SHORT_TURN + 20 * US);
         assert_eq!(had(&mut shares, 0), 20 * US);
     }
 
     #[test]
     fn short_guests_of_a_worker_with_many_go_before_slices_until_those_have_waited_long_enough() {
         let mut shares = shares();
-        let (mut spins, mut first, mut second) = (shares.queue(0), shares.queue(1), shares.queue(1));
-        let _third = shares.queue(1);
+        let (mut spins, mut first, mut second) =
+            (shares.queue(0, false), shares.queue(1, false), shares.queue(1, false));
+        let _third = shares.queue(1, false);
         shares.share(0).had = CREDIT;
         shares.share(1).had = CREDIT - US;
         shares.share(1).many = true;
@@ -377,7 +399,7 @@ mod tests {
     #[test]
     fn a_worker_with_many_guests_that_has_had_its_share_goes_before_nobody() {
         let mut shares = shares();
-        let (_first, _second) = (shares.queue(0), shares.queue(0));
+        let (_first, _second) = (shares.queue(0, false), shares.queue(0, false));
         shares.share(0).many = true;
         assert!(shares.have_short_guests());
         shares.share(0).had = CREDIT;
@@ -388,7 +410,7 @@ mod tests {
     #[test]
     fn before_a_slice_that_follows_a_short_guest_there_may_be_more_of_those() {
         let mut shares = shares();
-        let (_spins, _short, _other) = (shares.queue(0), shares.queue(1), shares.queue(1));
+        let (_spins, _short, _other) = (shares.queue(0, false), shares.queue(1, false), shares.queue(1, false));
         shares.share(0).had = CREDIT;
         shares.share(1).many = true;
         assert!(matches!(shares.next(false), Next::Turn { is_short: true, .. }));
@@ -400,9 +422,9 @@ mod tests {
     #[test]
     fn turns_amount_to_a_slice_by_what_they_have_taken() {
         let mut shares = shares();
-        shares.charge(0, SHORT_TURN + SLICE - US);
+        shares.charge(Payer::of(0), SHORT_TURN + SLICE - US);
         assert!(!shares.have_given_a_slice());
-        shares.charge(1, SHORT_TURN + US);
+        shares.charge(Payer::of(1), SHORT_TURN + US);
         assert!(shares.have_given_a_slice());
         assert!(!shares.have_given_a_slice(), "the next one begins");
     }
@@ -410,17 +432,51 @@ mod tests {
     #[test]
     fn workers_whose_turns_cost_nothing_take_them_one_after_the_other() {
         let mut shares = shares();
-        let mut waiting = [0, 1, 2].map(|worker| shares.queue(worker));
+        let mut waiting = [0, 1, 2].map(|worker| shares.queue(worker, false));
         for round in 0..10 {
             let mut had = [false; 3];
             for _ in 0..3 {
                 grants(&mut shares);
                 let worker = waiting.iter_mut().position(|granted| granted.try_recv().is_ok()).unwrap();
                 had[worker] = true;
-                waiting[worker] = shares.queue(worker as WorkerId);
+                waiting[worker] = shares.queue(worker as WorkerId, false);
             }
             assert_eq!(had, [true; 3], "round {round}");
         }
+    }
+
+    #[test]
+    fn ticks_are_frequent_for_those_that_are_long_and_for_nobody_else() {
+        let mut shares = shares();
+        let _crowd = [shares.queue(1, false), shares.queue(1, false)];
+        assert!(!shares.are_with_long());
+        let _spins = shares.queue(0, true);
+        shares.share(1).had = CREDIT - US;
+        assert!(shares.are_with_long());
+        grants(&mut shares);
+        assert!(shares.are_with_long(), "it runs for a slice");
+        grants(&mut shares);
+        assert!(!shares.are_with_long(), "it does not wait for another one");
+        let sweep = Sweeps::begin(&shares.sweeps);
+        shares.is_swept(0);
+        grants(&mut shares);
+        assert!(shares.are_with_long());
+        drop(sweep);
+        assert!(matches!(shares.next(true), Next::Nobody));
+        assert!(!shares.are_with_long());
+    }
+
+    #[test]
+    fn whom_a_worker_calls_stands_in_its_own_row() {
+        let mut shares = shares();
+        let (asked, called) = (Payer::of(1), Payer { worker: 2, asked: 1 });
+        (0..10).for_each(|_| [asked, called].into_iter().for_each(|payer| shares.charge(payer, 200 * US)));
+        let since = shares.streak.since;
+        assert!(shares.ends_streak_of(1, STREAK), "they are in its row: who comes from elsewhere waits for both");
+        assert!(!shares.ends_streak_of(2, Duration::ZERO));
+        assert_eq!(shares.streak.since, since, "it is as much alone as it was");
+        shares.charge(Payer::of(2), 200 * US);
+        assert_ne!(shares.streak.since, since, "clients ask the other one");
     }
 
     #[test]
@@ -435,7 +491,7 @@ mod tests {
         assert!(!shares.ends_streak_of(1, TICK), "a new streak begins");
         shares.streak = Streak { worker: 1, had: TICK, since: Some(Instant::now()) };
         assert!(!shares.ends_streak_of(1, STREAK), "nobody is long");
-        let _waits = shares.queue(1);
+        let _waits = shares.queue(1, false);
         assert!(rations(&mut shares, 1));
         grants(&mut shares);
         assert!(!rations(&mut shares, 1), "none of them waits");

@@ -5,12 +5,13 @@
 //! made. While the server is away the node serves what it has.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::{DeployError, Deployments, blocking};
 use crate::activate::deployed::Stored;
@@ -22,6 +23,9 @@ use crate::store::{
 
 /// How often it is tried again to follow, and to serve what could not be served.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// So long a deployment waits until the node knows what the fleet has deployed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a node tells that it is there.
 const TELL: Duration = Duration::from_secs(5);
@@ -41,8 +45,8 @@ pub(super) struct Shared {
     /// What is published and cannot be served here yet.
     pending: Mutex<HashMap<String, (u64, Deployment)>>,
     last: AtomicU64,
-    /// What only this node had has been published.
-    has_joined: AtomicBool,
+    /// What the fleet has deployed is known, and what only this node had has been published.
+    has_joined: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -54,7 +58,7 @@ impl Shared {
             changes: Mutex::default(),
             pending: Mutex::default(),
             last: AtomicU64::new(0),
-            has_joined: AtomicBool::new(false),
+            has_joined: watch::Sender::new(false),
         }
     }
 
@@ -64,6 +68,16 @@ impl Shared {
 
     fn pending(&self) -> MutexGuard<'_, HashMap<String, (u64, Deployment)>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until this node knows what a deployment of its own would replace. Without its server it is not waited for: nothing can be published.
+    async fn joined(&self) -> Result<(), StoreError> {
+        let mut has_joined = self.has_joined.subscribe();
+        let joined = has_joined.wait_for(|has_joined| *has_joined || !self.fleet.is_connected());
+        match tokio::time::timeout(PATIENCE, joined).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.fleet.is_still_read()),
+        }
     }
 
     /// Publishes a deployment with all that it needs, unless another node was faster; says which change it is.
@@ -103,6 +117,14 @@ impl Deployments {
     #[must_use]
     pub fn fleet(&self) -> Option<&Arc<Fleet>> {
         self.shared.as_ref().map(|shared| &shared.fleet)
+    }
+
+    /// Until it is known here what the fleet has deployed; not in a turn, which whoever reads it needs.
+    pub(super) async fn knows_its_fleet(&self) -> Result<(), DeployError> {
+        match &self.shared {
+            Some(shared) => Ok(shared.joined().await?),
+            None => Ok(()),
+        }
     }
 
     /// Keeps a version that was brought here.
@@ -184,14 +206,14 @@ impl Deployments {
             // Other records: all of them are to be read, and what stands in none is this node's to publish.
             shared.changes().clear();
             shared.last.store(0, Relaxed);
-            shared.has_joined.store(false, Relaxed);
+            shared.has_joined.send_replace(false);
         }
         let mut changes = shared.fleet.changes(shared.last.load(Relaxed)).await?;
         tracing::info!(node = shared.fleet.name(), change = shared.last.load(Relaxed), "the fleet is followed");
         loop {
-            if shared.last.load(Relaxed) >= until && !shared.has_joined.load(Relaxed) {
+            if shared.last.load(Relaxed) >= until && !*shared.has_joined.borrow() {
                 self.join(shared).await?;
-                shared.has_joined.store(true, Relaxed);
+                shared.has_joined.send_replace(true);
             }
             // What is not a change here has a number, too.
             let change = match tokio::time::timeout(AGAIN, changes.next()).await {

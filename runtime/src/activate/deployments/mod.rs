@@ -149,6 +149,7 @@ impl Deployments {
             self.probe(&name, &numbers, &path).await?;
         }
         let made = Deployment::new(&by, name, note, Plan::Serve { why, shares });
+        self.knows_its_fleet().await?;
         self.change("deploy", move |own| async move {
             own.serve(&worker, Some(stored), |_| own.keep_deployment(by, (made, after))).await
         })
@@ -182,6 +183,7 @@ impl Deployments {
     pub async fn remove(self: &Arc<Self>, by: By, worker: &str, after: After) -> Result<Deployment, DeployError> {
         let worker = worker.to_owned();
         let made = Deployment::new(&by, worker.clone(), String::new(), Plan::Removed);
+        self.knows_its_fleet().await?;
         self.change("remove", move |own| async move {
             own.serve(&worker, None, |_| own.keep_deployment(by, (made, after))).await
         })

@@ -84,6 +84,12 @@ impl Fleet {
         self.link.ask().is_ok()
     }
 
+    /// Why nothing can be deployed before what others have deployed is known.
+    #[must_use]
+    pub fn is_still_read(&self) -> StoreError {
+        self.link.failed("what the fleet has deployed is being read; ask again")
+    }
+
     /// What was published after a number, and then what is published from now on.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::operators::command;
+use super::operators::{command, done};
 use super::{Answer, held, jobs, jobs_on, until};
 use crate::harness::Node;
 use crate::harness::servers::{Server, Synced};
@@ -110,16 +110,21 @@ fn killed(mut node: Node, mut server: Option<&mut Server>, victim: Victim) {
         until("less is left", || held(&node, "jobs") < before);
     }
     let accepted = accepted.into_inner().expect("not poisoned");
-    let worked_off: BTreeSet<_> = noted(&node, "id:").into_iter().map(|(id, _)| id).collect();
-    let lost: Vec<_> = accepted.difference(&worked_off).collect();
-    assert!(lost.is_empty(), "{} of {} lost: {lost:?}", lost.len(), accepted.len());
+    let dead = held(&node, "jobs-dead");
+    let worked_off = || -> BTreeSet<_> { noted(&node, "id:").into_iter().map(|(id, _)| id).collect() };
+    if !accepted.is_subset(&worked_off()) {
+        // What was out at four kills in a row is given up before anybody has looked at it. It is not lost: operators bring it back.
+        println!("{} given up without being looked at", accepted.difference(&worked_off()).count());
+        done(&node, &["redrive", "jobs", "jobs"], "");
+        until("nothing that was accepted is lost", || accepted.is_subset(&worked_off()));
+    }
+    let worked_off = worked_off();
 
     // Each was delivered once, but for what was out at a kill.
     let delivered = |verb: &str| -> u64 {
         let counts = noted(&node, &format!("body:{verb}")).into_iter();
         counts.map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
     };
-    let dead = held(&node, "jobs-dead");
     let (notes, retried) = (delivered("note"), delivered("retry"));
     let sent = worked_off.len() as u64;
     let once = sent.saturating_sub(dead);

@@ -12,7 +12,7 @@ use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
-use super::{Engines, Handler, Inspection, lane};
+use super::{Engines, Handler, Inspection, lane, sweep};
 use crate::bindings::{Capabilities, ConsumerPre, Delivered, Guest, ScheduledPre};
 
 /// One version of one worker, ready to be instantiated.
@@ -189,12 +189,14 @@ pub fn fits(inspection: &Inspection, capabilities: &Capabilities) -> Result<(), 
     }
 }
 
-/// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole.
+/// Waits for a turn if guests spin on this core and this worker has had its share of it: a worker is rationed as a whole. Then the
+/// places of the last isolate are free: the next one takes them while they are in the caches, and before its own time begins.
 pub async fn turn(capabilities: &Capabilities) {
     let id = capabilities.share.id;
     if lane::is_rationed(id) {
         lane::turn(id).await;
     }
+    sweep::clear_what_waits();
 }
 
 /// A request was refused before its guest began. Its answer waits for a turn likewise: else whoever asks again and again would

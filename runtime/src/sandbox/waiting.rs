@@ -73,11 +73,7 @@ pub fn find(prepared: &Arc<Prepared>, start: Start, usage: &Arc<Usage>) -> Found
             isolate.continue_for(usage);
             Found { isolate, start }
         }
-        None => {
-            // What it leaves free is taken at once, and still in the caches.
-            sweep::clear_what_waits();
-            Found { isolate: Isolate::new(prepared, &prepared.capabilities.limits, usage), start }
-        }
+        None => Found { isolate: Isolate::new(prepared, &prepared.capabilities.limits, usage), start },
     }
 }
 

@@ -1,8 +1,11 @@
 //! The answer of another worker, as a guest of WASI 0.2 waits for it: a `future-incoming-response` behind which there is no task.
 //!
 //! The library has a task for each of them, which polls what is asked over a network. A call that was made while its guest waits
-//! (`begun.rs`) is there before such a task would run. So the functions that know what stands behind one are in front of the library's here.
+//! (`begun.rs`) is there before such a task would run. So the functions that know what stands behind one are in front of the library's here;
+//! theirs are asked for what is no call, or one that is written in an unusual way.
 
+use http::header::CONTENT_LENGTH;
+use http::uri::PathAndQuery;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
@@ -11,14 +14,15 @@ use wasmtime_wasi_http::p2::HttpResult;
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::Host as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{
     ErrorCode, FutureIncomingResponse, HostFutureIncomingResponse as _, IncomingResponse, OutgoingRequest,
-    RequestOptions,
+    RequestOptions, Scheme,
 };
 use wasmtime_wasi_http::p2::body::HostIncomingBody;
-use wasmtime_wasi_http::p2::types::HostFutureIncomingResponse;
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
 use super::Guest;
 use super::http::{Answer, ended};
+use crate::egress::worker_at;
 
 /// In the guest's table, in the place of the library's own.
 enum Called {
@@ -79,13 +83,30 @@ fn handle(
     request: Resource<OutgoingRequest>,
     options: Option<Resource<RequestOptions>>,
 ) -> HttpResult<Future> {
-    guest.outbound.hands_over = true;
-    let asked = guest.http().handle(request, options);
-    guest.outbound.hands_over = false;
-    let Some(answer) = guest.outbound.handed_over.take() else { return asked };
-    // Nothing stands behind this one.
-    guest.table.delete(asked?)?;
-    Ok(Resource::new_own(guest.table.push(Called::Waiting(answer))?.rep()))
+    let Some((worker, method, path)) = guest.table.get(&request).ok().and_then(worker_of) else {
+        return guest.http().handle(request, options);
+    };
+    let options = options.and_then(|options| guest.table.get(&options).ok()).cloned();
+    let HostOutgoingRequest { headers, body, .. } = guest.table.delete(request)?;
+    let mut request = http::Request::new(body.unwrap_or_default());
+    *request.method_mut() = method;
+    *request.uri_mut() = path.into();
+    *request.headers_mut() = headers.into();
+    let called = match guest.outbound.call(&worker, request, options) {
+        Ok(answer) => Called::Waiting(answer),
+        Err(error) => Called::Answered(Err(error)),
+    };
+    Ok(Resource::new_own(guest.table.push(called)?.rep()))
+}
+
+/// Whom it is for, if that is a worker, and what it is asked: where the library would find nothing wrong with it.
+fn worker_of(request: &HostOutgoingRequest) -> Option<(String, http::Method, PathAndQuery)> {
+    let worker = worker_at(request.authority.as_deref()?).filter(|_| matches!(request.scheme, Some(Scheme::Http)))?;
+    let method = request.method.clone().try_into().ok().filter(|method| *method != http::Method::CONNECT)?;
+    let path = request.path_with_query.as_deref().filter(|path| path.starts_with('/'))?;
+    // A request with a body was opened one, and what it says of its length was looked at then.
+    let says_enough = request.body.is_some() || !request.headers.contains_key(CONTENT_LENGTH);
+    Some((worker.to_owned(), method, PathAndQuery::try_from(path).ok()?)).filter(|_| says_enough)
 }
 
 fn subscribed(guest: &mut Guest, future: Future) -> wasmtime::Result<Resource<DynPollable>> {

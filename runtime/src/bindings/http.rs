@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, oneshot};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::{Capabilities, Event, Usage, begun, service};
 use crate::config::WorkerLimits;
@@ -35,9 +36,6 @@ pub struct Outbound {
     errand: Option<Errand>,
     /// Bodies that the guest has opened to write to.
     bodies: usize,
-    /// Whether whoever asks takes the answer of a call out of `handed_over`, as `answer.rs` does, and needs no future.
-    pub(super) hands_over: bool,
-    pub(super) handed_over: Option<oneshot::Receiver<Answer>>,
 }
 
 /// On whose behalf requests are sent, and how many were.
@@ -52,7 +50,7 @@ struct Errand {
 
 impl Outbound {
     pub(super) fn new(capabilities: &Arc<Capabilities>) -> Self {
-        Self { capabilities: Arc::clone(capabilities), errand: None, bodies: 0, hands_over: false, handed_over: None }
+        Self { capabilities: Arc::clone(capabilities), errand: None, bodies: 0 }
     }
 
     pub(super) fn begin(&mut self, event: Event, egress: Egress, usage: Arc<Usage>) {
@@ -67,6 +65,38 @@ impl Outbound {
 
     pub(super) fn end(&mut self) {
         self.errand = None;
+    }
+
+    /// Calls another worker, which this request is for.
+    ///
+    /// # Errors
+    /// There may be no further subrequest.
+    pub(super) fn call(
+        &mut self,
+        worker: &str,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<oneshot::Receiver<Answer>, Error> {
+        let (event, _, asking, timeouts) = self.ask(options)?;
+        Ok(call(asking, event, worker, request.map(Body::boxed), timeouts))
+    }
+
+    /// What one more subrequest takes, if there may be one.
+    fn ask(&mut self, options: Option<RequestOptions>) -> Result<(&Event, &Egress, Asking, Timeouts), Error> {
+        let Self { capabilities, errand, .. } = self;
+        let errand = errand.as_mut().ok_or(Error::HttpRequestDenied)?;
+        let waiting = errand.count(&capabilities.limits).map_err(|failure| error_of(&failure))?;
+        let timeouts = timeouts(options, capabilities.limits.wall_time);
+        let asking = Asking { waiting, capabilities: Arc::clone(capabilities) };
+        Ok((&errand.event, &errand.egress, asking, timeouts))
+    }
+
+    /// What may be written at once to a body that the guest opens now, in bytes. Nothing says when one is closed, so each is given less than
+    /// the one before: the bodies of an honest worker get large chunks, and thousands that are filled and never sent come to less than a
+    /// megabyte.
+    pub(super) fn chunk(&mut self) -> usize {
+        self.bodies += 1;
+        (CHUNK / self.bodies).max(LEAST_CHUNK)
     }
 }
 
@@ -92,39 +122,28 @@ impl WasiHttpHooks for Outbound {
         if *request.method() == http::Method::CONNECT {
             return Box::new(std::future::ready(Err(Error::HttpRequestMethodInvalid)));
         }
-        let Self { capabilities, errand, .. } = self;
-        let Some(errand) = errand else {
-            return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
+        let (event, egress, asking, timeouts) = match self.ask(options) {
+            Ok(asked) => asked,
+            Err(error) => return Box::new(std::future::ready(Err(error))),
         };
-        let waiting = match errand.count(&capabilities.limits) {
-            Ok(waiting) => waiting,
-            Err(failure) => return Box::new(std::future::ready(Err(error_of(&failure)))),
-        };
-        let timeouts = timeouts(options, capabilities.limits.wall_time);
-        let (event, request) = (&errand.event, request.map(Body::boxed));
-        let asking = Asking { waiting, capabilities: Arc::clone(capabilities) };
+        let request = request.map(Body::boxed);
         match worker_of(request.uri()) {
-            Ok(None) => leave(asking, &errand.egress, event, request, timeouts),
+            Ok(None) => leave(asking, egress, event, request, timeouts),
             Ok(Some(worker)) => {
                 let answer = call(asking, event, &worker, request, timeouts);
-                if self.hands_over {
-                    self.handed_over = Some(answer);
-                    return Box::new(std::future::pending());
-                }
                 Box::new(async move { answer.await.unwrap_or_else(|_| Err(ended())).map(alone) })
             }
             Err(failure) => {
-                tell(capabilities, &failure);
+                tell(&asking.capabilities, &failure);
                 Box::new(std::future::ready(Err(error_of(&failure))))
             }
         }
     }
 
-    /// Asked for each body that the guest opens. Nothing says when one is closed, so each is given less than the one before: the
-    /// bodies of an honest worker get large chunks, and thousands that are filled and never sent come to less than a megabyte.
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        self.bodies += 1;
-        (CHUNK / self.bodies).max(LEAST_CHUNK)
+    /// As the library does, which makes its list anew for each field.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
+        FORBIDDEN.contains(name)
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {

@@ -4,7 +4,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_config::WasiConfig;
 
 use super::worker::eyot::worker;
-use super::{Guest, answer, held, kv};
+use super::{Guest, answer, body, held, kv};
 
 /// For components without async types: WASI 0.2 whole, because toolchains import more than they use, with nothing granted.
 ///
@@ -18,6 +18,7 @@ pub fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     held::charge_02(linker)?;
+    body::link(linker)?;
     answer::link(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |guest: &mut Guest| WasiConfig::from(guest.config()))?;
     worker::identity::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;

@@ -7,6 +7,7 @@
 
 mod answer;
 mod begun;
+mod body;
 mod client;
 mod event;
 mod guest;

@@ -42,7 +42,7 @@ use http::{Method, Request, Response, Uri};
 pub use direct::Direct;
 pub use hops::Passed;
 pub use own::Own;
-pub use policy::{Policy, WORKERS, worker_of};
+pub use policy::{Policy, WORKERS, worker_at, worker_of};
 pub use pool::read_roots_ahead;
 
 use crate::config::{self, Diagnostics, NodeLimits};

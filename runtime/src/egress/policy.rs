@@ -143,13 +143,9 @@ pub fn worker_of(uri: &Uri) -> Result<Option<String>, Failure> {
     if !is_one {
         return Ok(None);
     }
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority())
-        && let Some(name) = authority.as_str().strip_suffix(WORKERS)
-        && !name.is_empty()
-        && name.bytes().all(is_plain)
+        && let Some(name) = worker_at(authority.as_str())
     {
-        // It cannot be read in another way.
         return Ok(Some(name.to_owned()));
     }
     let url = parse(uri)?;
@@ -159,6 +155,13 @@ pub fn worker_of(uri: &Uri) -> Result<Option<String>, Failure> {
         return Err(denied(format!("a worker is called as http://{name}{WORKERS}/, without a port")));
     }
     Ok(Some(name.to_owned()))
+}
+
+/// The worker of this authority, written in the one way that cannot be read in another: `NAME.worker.internal`.
+#[must_use]
+pub fn worker_at(authority: &str) -> Option<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    authority.strip_suffix(WORKERS).filter(|name| !name.is_empty() && name.bytes().all(is_plain))
 }
 
 fn denied(why: String) -> Failure {

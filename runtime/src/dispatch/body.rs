@@ -28,23 +28,33 @@ pub(super) struct Limited {
     pub(super) broken: Broken,
 }
 
-/// Why a request's body broke, once it has.
+/// Why a request's body broke, once it has. A request without one has nothing that could.
 #[derive(Clone, Default)]
-pub(super) struct Broken(Arc<OnceLock<Failure>>);
+pub(super) struct Broken(Option<Arc<OnceLock<Failure>>>);
 
 impl Broken {
     /// Whom to blame for `failure`: a guest that passes a broken body on breaks, too, and that is not its fault.
     pub(super) fn cause<'a>(&'a self, failure: &'a Failure) -> &'a Failure {
-        self.0.get().unwrap_or(failure)
+        self.why().unwrap_or(failure)
+    }
+
+    fn why(&self) -> Option<&Failure> {
+        self.0.as_ref()?.get()
+    }
+
+    fn broke(&self, failure: &Failure) {
+        if let Some(why) = &self.0 {
+            let _ = why.set(failure.clone());
+        }
     }
 
     /// What came of a request with such a body, with the blame where it belongs.
     pub(super) fn judge(self, result: Result<Response<Body>, Failure>) -> Result<Response<Body>, Failure> {
         let response = result.map_err(|failure| self.cause(&failure).clone())?;
-        if response.body().in_memory().is_some() {
+        if self.0.is_none() || response.body().in_memory().is_some() {
             return Ok(response);
         }
-        let cause = move |error| self.0.get().map_or(error, |failure| failure.clone().into());
+        let cause = move |error| self.why().map_or(error, |failure| failure.clone().into());
         Ok(response.map(|body| Body::boxed(body.map_err(cause))))
     }
 }
@@ -62,7 +72,7 @@ pub(super) fn limited(body: Arrival, limit: u64, pace: Pace) -> Result<Limited, 
     }
     let (report, failure) = oneshot::channel();
     let read = Arc::new(AtomicU64::new(0));
-    let broken = Broken::default();
+    let broken = Broken(Some(Arc::default()));
     let (counts, breaks) = (Arc::clone(&read), broken.clone());
     let (wait, waited) = (None, Duration::ZERO);
     let body = Counted { body, read: counts, limit, pace, wait, waited, report: Some(report), broken: breaks };
@@ -85,7 +95,7 @@ struct Counted {
 impl Counted {
     fn fail(&mut self, failure: Failure) -> BodyError {
         self.body.give_up();
-        let _ = self.broken.0.set(failure.clone());
+        self.broken.broke(&failure);
         if let Some(report) = self.report.take() {
             let _ = report.send(failure.clone());
         }

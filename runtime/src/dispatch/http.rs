@@ -239,7 +239,6 @@ impl Core {
         exchange.trace.inject(&mut parts.headers);
         let Limited { body, failure: body_failure, read, broken } =
             body::limited(arrival, capabilities.limits.request_body, pace::of_requests(&self.dispatcher.limits))?;
-        let reads = read.is_some();
         exchange.reads(read);
         let permit = match held() {
             true => Some(self.admit(worker).await?),
@@ -288,8 +287,7 @@ impl Core {
             body_failure,
             ledger,
         };
-        let response = sandbox::run(invocation).await;
-        if reads { broken.judge(response) } else { response }
+        broken.judge(sandbox::run(invocation).await)
     }
 }
 

@@ -202,8 +202,8 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Why messages were not sent; none was. As a response it is 500, and 503 where the queue is full or the node cannot write now: the log
-/// says more than the client is told.
+/// Why messages were not sent; none was, but for what [`Self::Unavailable`] says. As a response it is 500, and 503 where the queue is full or
+/// the node cannot write now: the log says more than the client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueError {
     /// eyot.toml names no such queue, no worker that serves has it, or that worker does not take messages from this one.
@@ -214,7 +214,8 @@ pub enum QueueError {
     Full(String),
     /// There are too many messages in one call, or in this invocation.
     TooMany(String),
-    /// The node cannot write now.
+    /// The node cannot write now. A server that went away while it was asked may have taken the messages all the same: sent again under the
+    /// same keys, they are there once.
     Unavailable(String),
     /// A value cannot be written as JSON.
     NotJson(String),

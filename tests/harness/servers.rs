@@ -105,11 +105,26 @@ impl Server {
         std::fs::remove_dir_all(self.folder.path().join("jetstream")).expect("it can be removed");
     }
 
-    /// Sends it a signal, such as `-STOP`.
-    pub fn signal(&self, signal: &str) {
-        let child = self.child.as_ref().expect("it runs").id().to_string();
-        let sent = Command::new("kill").args([signal, &child]).status();
+    /// Has it do nothing from now on, and keep its connections. A thread that runs does so for some moments after the signal.
+    pub fn freeze(&self) {
+        let child = self.signal("-STOP");
+        let until = Instant::now() + PATIENCE;
+        while !is_stopped(child) {
+            assert!(Instant::now() < until, "it does not stop");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Has it go on.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) -> u32 {
+        let child = self.child.as_ref().expect("it runs").id();
+        let sent = Command::new("kill").args([signal, &child.to_string()]).status();
         assert!(sent.expect("kill runs").success());
+        child
     }
 
     /// Its URL.
@@ -185,4 +200,13 @@ fn nats_program() -> Option<PathBuf> {
         program.is_file().then_some(program)
     };
     PROGRAM.get_or_init(install).clone()
+}
+
+/// Whether no thread of a process runs any more: proc_pid_stat(5).
+fn is_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it is there");
+    let stat = |thread: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(thread?.path().join("stat"));
+    threads
+        .map(stat)
+        .all(|stat| stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))))
 }

@@ -70,7 +70,7 @@ async fn while_the_server_is_away_a_send_fails_at_once_and_afterwards_all_is_the
     send(&queues, "before").await.unwrap();
     server.kill();
     let began = Instant::now();
-    let failed = send(&queues, "meanwhile").await.unwrap_err();
+    let failed = send(&queues, "on the way").await.unwrap_err();
     assert!(matches!(failed, QueueError::Store(StoreError::Server { .. })), "{failed}");
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     let began = Instant::now();
@@ -81,7 +81,10 @@ async fn while_the_server_is_away_a_send_fails_at_once_and_afterwards_all_is_the
         assert!(Instant::now() < until, "it goes on by itself");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(receive(&queues).await, ["before", "after"]);
+    // What was on its way when the connection broke may have come over, or come over now: nobody can say so to its producer.
+    let mut all = receive(&queues).await;
+    all.retain(|body| body != "on the way");
+    assert_eq!(all, ["before", "after"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,10 +148,10 @@ async fn a_server_that_does_not_answer_costs_a_send_some_seconds_and_no_more() {
     let Some(server) = Server::nats(Synced::Always) else { return };
     let queues = Queues::connect(&named(&server, false)).unwrap();
     send(&queues, "a").await.unwrap();
-    server.signal("-STOP");
+    server.freeze();
     let began = Instant::now();
     let failed = send(&queues, "b").await.unwrap_err();
-    server.signal("-CONT");
+    server.thaw();
     assert!(matches!(failed, QueueError::Store(StoreError::Server { .. })), "{failed}");
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     let until = Instant::now() + Duration::from_secs(20);

@@ -1,7 +1,7 @@
 //! Who loads code: threads of their own, because a disk may take its time, and a core has others to serve.
 //!
-//! What is asked for comes first, then what a TLS handshake has named; what was used before the last start, or compiled for an older build, comes when nobody asks. Compiling
-//! has a thread of its own, so that what takes seconds keeps nothing from being loaded.
+//! What is asked for comes first, then what a TLS handshake has named; what was used before the last start, or compiled for an older build,
+//! comes when nobody asks. Compiling has a thread of its own, so that what takes seconds keeps nothing from being loaded.
 
 use std::collections::VecDeque;
 use std::io;

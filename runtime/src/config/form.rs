@@ -7,7 +7,8 @@ use super::host::HostPattern;
 use super::reader::Wrong;
 use super::worker::AllowedHost;
 
-/// The name of a worker, an origin, a way to authenticate or a namespace of keys and values: a DNS label (RFC 1035 §2.3.1), for it becomes part of host names.
+/// The name of a worker, an origin, a way to authenticate or a namespace of keys and values: a DNS label (RFC 1035 §2.3.1), for it becomes
+/// part of host names.
 pub(super) fn name(text: &str) -> Result<String, Wrong> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=63).contains(&text.len()) && text.chars().all(good) && !text.starts_with('-') && !text.ends_with('-') {

@@ -102,8 +102,8 @@ impl std::fmt::Display for When {
 }
 
 impl Recurring {
-    /// In a gap of the clock what falls into it is due right behind it, once. When the clock is put back, a fixed time is due once, at its first
-    /// passing, and what recurs within the hour goes on recurring, as cron of Vixie does.
+    /// In a gap of the clock what falls into it is due right behind it, once. When the clock is put back, a fixed time is due once, at its
+    /// first passing, and what recurs within the hour goes on recurring, as cron of Vixie does.
     fn after(&self, time: Timestamp) -> Option<Timestamp> {
         time_of(&self.cron.find_next_occurrence(&self.zoned(time)?, false).ok()?)
     }

@@ -47,7 +47,8 @@ impl RouteTable {
         if faults.is_empty() { Ok(table) } else { Err(Diagnostics(faults)) }
     }
 
-    /// The place, among those that the table was built from, of the route for a canonical host and a canonical path. It allocates only for paths with escapes, and for failures.
+    /// The place, among those that the table was built from, of the route for a canonical host and a canonical path. It allocates only for
+    /// paths with escapes, and for failures.
     ///
     /// # Errors
     /// [`Failure::RouteNotFound`]; [`Failure::MethodNotAllowed`] when the path is there for other methods only;

@@ -91,7 +91,8 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// RFC 9113 §8.2.1, and for HTTP/3 RFC 9114 §4.2 by RFC 9110 §5.5: a value neither starts nor ends with a space or a tab. HTTP/1 takes them off while it reads the line.
+/// RFC 9113 §8.2.1, and for HTTP/3 RFC 9114 §4.2 by RFC 9110 §5.5: a value neither starts nor ends with a space or a tab. HTTP/1 takes them
+/// off while it reads the line.
 fn values(headers: &HeaderMap) -> Result<(), Failure> {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &HeaderValue| blank(value.as_bytes().first()) || blank(value.as_bytes().last());

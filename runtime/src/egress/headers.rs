@@ -40,7 +40,8 @@ const NOT_IN_TRAILERS: &[&str] = &[
     "x-request-id",
 ];
 
-/// Takes from a request what is meant for one connection only, and what is ours. `TE: trailers` is put back, as a promise of our own, because gRPC asks for it.
+/// Takes from a request what is meant for one connection only, and what is ours. `TE: trailers` is put back, as a promise of our own,
+/// because gRPC asks for it.
 pub(super) fn strip_request(headers: &mut HeaderMap) {
     let trailers = tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers);

@@ -1,6 +1,6 @@
 //! What crosses rooms as plain data: a [`Body`], the [`Client`] at the other end of a connection, the canonical forms of [`host`] and
-//! [`path`], the [`Gate`] before something that is bounded, the [`Pace`] of bodies, which addresses are public, and which fields are ours or meant for one
-//! connection.
+//! [`path`], the [`Gate`] before something that is bounded, the [`Pace`] of bodies, which addresses are public, and which fields are ours
+//! or meant for one connection.
 //!
 //! May import: `failure`. The way in: these types, the same for HTTP/1.1, HTTP/2 and tests; for each request [`host::canonical`] and
 //! [`path::canonical`].

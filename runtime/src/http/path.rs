@@ -20,8 +20,8 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// [`Failure::BadRequest`] for a path that does not begin with a slash; for dot segments, also with `%2F` or path parameters (`..;x`)
-/// about them, and segments that are only such parameters; for backslashes, control characters and overlong UTF-8, plain or escaped; for `%` without two digits, spaces, `#`, `?`,
-/// and bytes that are not ASCII.
+/// about them, and segments that are only such parameters; for backslashes, control characters and overlong UTF-8, plain or escaped; for
+/// `%` without two digits, spaces, `#`, `?`, and bytes that are not ASCII.
 pub fn canonical(path: &str) -> Result<Cow<'_, str>, Failure> {
     if path == "*" {
         return Ok(Cow::Borrowed(path));

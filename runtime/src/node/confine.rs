@@ -23,8 +23,8 @@ const SYSTEM: [&str; 11] = [
     "/usr/local/share/ca-certificates",
 ];
 
-/// Gives up all but what this configuration needs, which stands in these files, for this thread and those that it starts. Threads that run already keep
-/// everything, so there should be none.
+/// Gives up all but what this configuration needs, which stands in these files, for this thread and those that it starts. Threads that run
+/// already keep everything, so there should be none.
 ///
 /// # Errors
 /// When the kernel refuses what it has.

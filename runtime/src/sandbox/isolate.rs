@@ -226,8 +226,8 @@ impl Isolate {
 }
 
 /// A guest goes on at a tick while it has had less than a slice of the core, then it waits for a turn. Its first slice may be longer,
-/// since ticks are rare until there are guests that need them, but not where others take turns already. It is measured by the wall clock, which runs on when the kernel gives
-/// the core to another process: only who is here again is long for certain.
+/// since ticks are rare until there are guests that need them, but not where others take turns already. It is measured by the wall clock,
+/// which runs on when the kernel gives the core to another process: only who is here again is long for certain.
 fn at_tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     ticker::guest_runs();
     let meter = &mut store.data_mut().meter;

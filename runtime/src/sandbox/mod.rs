@@ -2,8 +2,8 @@
 //!
 //! May import: all rooms up to `bindings`. The way in: [`Engines`] once for a process, [`Prepared`] once for each version,
 //! [`find`] and [`run`] for each request.
-//! Invariants: a store serves one invocation and is dropped with it, unless its worker asked for it to be kept; a guest that spins never holds its core for more than a
-//! slice; every way out of an isolate gives back its memory, its permit and its place in the metrics.
+//! Invariants: a store serves one invocation and is dropped with it, unless its worker asked for it to be kept; a guest that spins never
+//! holds its core for more than a slice; every way out of an isolate gives back its memory, its permit and its place in the metrics.
 
 mod bulk;
 mod compile;

@@ -9,8 +9,8 @@ use futures_util::future::LocalBoxFuture;
 /// The claims that a backend cannot make, and why.
 pub(super) type Exceptions = &'static [(&'static str, &'static str)];
 
-/// Each claim in the words of the table, and what holds it against a backend: a function of a `Place`. Those that a backend does not make have
-/// a name.
+/// Each claim in the words of the table, and what holds it against a backend: a function of a `Place`. Those that a backend does not make
+/// have a name.
 macro_rules! claims {
     ($($(#[$name:ident])? $text:literal => |$place:ident| $check:block)*) => {
         $($(const $name: &str = $text;)?)*

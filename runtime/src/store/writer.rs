@@ -1,7 +1,7 @@
 //! The one thread that changes the database. It commits all changes that wait in one transaction, since what costs is the fsync, and
 //! answers after it. What a loss of power may undo does without one, unless it is committed together with what it may not. If one of them
-//! fails, all are made anew, each with a savepoint of its own, so that it takes no other with it: SQLite copies each page that is changed after a
-//! savepoint, which is dear where nothing fails.
+//! fails, all are made anew, each with a savepoint of its own, so that it takes no other with it: SQLite copies each page that is changed
+//! after a savepoint, which is dear where nothing fails.
 
 use std::io;
 use std::path::{Path, PathBuf};

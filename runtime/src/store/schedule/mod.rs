@@ -1,6 +1,7 @@
 //! Schedules of workers on this node's disk: when each is due, and what its runs came to. A database of its own beside the store's.
 //!
-//! Whoever notes that a run begins moves the schedule on in the same change, so no time is due twice, and of two processes only one begins it.
+//! Whoever notes that a run begins moves the schedule on in the same change, so no time is due twice, and of two processes only one begins
+//! it.
 
 mod rows;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Keys and values on a NATS server, which several nodes share: what stands at a key is the last message of a subject of JetStream.
 //!
-//! A message's number in its stream is the revision. The server compares it when a change is made under a condition, so no two nodes overwrite
-//! each other. What a node has read it uses again for a moment (`cache`).
+//! A message's number in its stream is the revision. The server compares it when a change is made under a condition, so no two nodes
+//! overwrite each other. What a node has read it uses again for a moment (`cache`).
 
 mod cache;
 mod list;

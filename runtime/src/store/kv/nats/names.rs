@@ -1,7 +1,7 @@
 //! How a worker's keys are called on the server: a stream for each worker, and in it a subject for each key.
 //!
-//! The names of workers and namespaces have small letters, digits and hyphens alone (`config::form`), and a key is encoded, so each is one word of a
-//! subject and none leads to another one's.
+//! The names of workers and namespaces have small letters, digits and hyphens alone (`config::form`), and a key is encoded, so each is one
+//! word of a subject and none leads to another one's.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

@@ -176,7 +176,8 @@ impl Nats {
         Ok(last)
     }
 
-    /// The messages of a namespace from a number on, so many at most and of not much more than [`PIECE`] together; and whether there are more.
+    /// The messages of a namespace from a number on, so many at most and of not much more than [`PIECE`] together; and whether there are
+    /// more.
     pub(super) async fn next(
         &self,
         namespace: &Namespace,

@@ -1,7 +1,7 @@
 //! How fast messages come and go, beside the engine alone and the disk alone, in one run.
 //!
-//! `cargo test --release --lib store::queue::sqlite::throughput -- --ignored --nocapture`, on a machine with nothing else to do, in the folder `TMPDIR`: each
-//! figure is the median of five rounds of two seconds, or of 500 sends, the rounds of what is compared alternating.
+//! `cargo test --release --lib store::queue::sqlite::throughput -- --ignored --nocapture`, on a machine with nothing else to do, in the
+//! folder `TMPDIR`: each figure is the median of five rounds of two seconds, or of 500 sends, the rounds of what is compared alternating.
 
 use std::fs::File;
 use std::io::Write;

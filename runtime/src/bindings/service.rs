@@ -21,8 +21,7 @@ use crate::config;
 use crate::egress::{Passed, WORKERS};
 use crate::failure::Failure;
 use crate::http::{Body, strip_hop_by_hop, strip_ours};
-use crate::observe::id::X_REQUEST_ID;
-use crate::observe::{Call, CallMetrics, Called, ServiceMetrics};
+use crate::observe::{Call, CallMetrics, Called, RequestId, ServiceMetrics, Trace};
 
 /// Who makes calls: the dispatcher, which this room does not know.
 pub trait Invoke: Send + Sync {
@@ -39,8 +38,12 @@ pub struct ServiceCall {
     pub worker: Arc<str>,
     /// Who calls.
     pub by: Arc<str>,
-    /// With an absolute URI. Its trace and the id of the request stand in its fields.
+    /// With an absolute URI.
     pub request: Request<Body>,
+    /// The request on whose behalf it is made.
+    pub request_id: RequestId,
+    /// The context of the call.
+    pub trace: Trace,
     /// Who has asked the caller, if anybody has.
     pub asked_by: Option<AskedBy>,
     /// The nodes that the caller's request has passed.
@@ -198,11 +201,14 @@ impl Service {
         let body = begun(body, may_repeat).await;
         strip_hop_by_hop(&mut head.headers);
         strip_ours(&mut head.headers);
-        head.headers.insert(X_REQUEST_ID.clone(), event.request_id.header_value());
         let again = may_repeat && body.is_end_stream();
-        let waits = ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).with_jitter();
-        let mut waits = waits.with_max_times(self.rule.retries as usize).build();
-        self.budget.deposit();
+        let mut waits = again.then(|| {
+            let waits = ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).with_jitter();
+            waits.with_max_times(self.rule.retries as usize).build()
+        });
+        if self.rule.retries > 0 {
+            self.budget.deposit();
+        }
         let mut next = (head, body);
         loop {
             let (head, body) = next;
@@ -213,7 +219,7 @@ impl Service {
                 Err(Failed::Call(failure)) => return Err(failure),
                 Err(Failed::Answer(response)) => response,
             };
-            let wait = waits.next().filter(|wait| Instant::now() + *wait < deadline);
+            let wait = waits.as_mut().and_then(Iterator::next).filter(|wait| Instant::now() + *wait < deadline);
             let Some((head, wait)) = kept.zip(wait).filter(|_| self.budget.withdraw()) else { return Ok(failed) };
             drop(failed);
             self.metrics.called(Called::Retried);
@@ -238,16 +244,17 @@ impl Service {
         by: &Arc<str>,
         event: &Event,
         calls: &Calls,
-        mut request: Request<Body>,
+        request: Request<Body>,
         deadline: Instant,
     ) -> Result<Response<Body>, Failed> {
         let url = || Some(format!("http://{}{}", self.authority, request.uri().path()));
         let (span, trace) = Call::begin(event.tracer.as_ref(), &event.trace, request.method(), url);
-        trace.inject(request.headers_mut());
         let call = ServiceCall {
             worker: Arc::clone(&self.name),
             by: Arc::clone(by),
             request,
+            request_id: event.request_id.clone(),
+            trace,
             asked_by: event.asked_by.clone(),
             passed: event.passed.clone(),
             chain: Chain { depth: calls.chain.depth + 1, deadline, ..calls.chain },

@@ -61,9 +61,34 @@ impl Exchange {
     /// Takes from the request what is needed after it is gone.
     pub(super) fn begin<B>(core: &Arc<Core>, client: &Arc<Client>, request: &Request<B>) -> Self {
         let time = SystemTime::now();
+        let id = RequestId::from_headers(request.headers(), time);
+        let trace = Tracer::trace(core.dispatcher.tracer.as_ref(), request.headers());
+        Self::of(core, client, request, id, trace, time)
+    }
+
+    /// The same where a worker asks on behalf of this request, with the context of its call.
+    pub(super) fn called<B>(
+        core: &Arc<Core>,
+        client: &Arc<Client>,
+        request: &Request<B>,
+        id: RequestId,
+        by: &Trace,
+    ) -> Self {
+        let trace = Tracer::called(core.dispatcher.tracer.as_ref(), by);
+        Self::of(core, client, request, id, trace, SystemTime::now())
+    }
+
+    fn of<B>(
+        core: &Arc<Core>,
+        client: &Arc<Client>,
+        request: &Request<B>,
+        id: RequestId,
+        trace: Trace,
+        time: SystemTime,
+    ) -> Self {
         Self {
-            id: RequestId::from_headers(request.headers(), time),
-            trace: Tracer::trace(core.dispatcher.tracer.as_ref(), request.headers()),
+            id,
+            trace,
             accept: request.headers().get(ACCEPT).cloned(),
             time: Timestamp::try_from(time).unwrap_or_default(),
             began: Instant::now(),

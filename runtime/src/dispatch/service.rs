@@ -60,12 +60,12 @@ impl Core {
         worker: &Arc<Worker>,
         call: ServiceCall,
     ) -> Result<Response<Body>, Failure> {
-        let ServiceCall { by, mut request, asked_by, passed, chain, .. } = call;
+        let ServiceCall { by, mut request, asked_by, request_id, trace, passed, chain, .. } = call;
         *request.version_mut() = Version::HTTP_11;
         let nobody =
             || AskedBy { identity: None, client: Arc::clone(&NOBODY), protocol: Version::HTTP_11, caller: None };
         let asked_by = asked_by.unwrap_or_else(nobody);
-        let mut exchange = Exchange::begin(&self, &asked_by.client, &request);
+        let mut exchange = Exchange::called(&self, &asked_by.client, &request, request_id, &trace);
         exchange.asks_for(request.uri().host().unwrap_or_default().to_owned());
         exchange.is_called(worker, &by);
         let asked_by = AskedBy { caller: Some(by), ..asked_by };

@@ -131,6 +131,13 @@ impl Tracer {
         }
     }
 
+    /// The span of a worker that another calls with this context: who called has decided.
+    #[must_use]
+    pub fn called(tracer: Option<&Self>, by: &Trace) -> Trace {
+        let trace = by.received();
+        if tracer.is_some() { trace } else { trace.unrecorded() }
+    }
+
     /// Records a span that is over, if its trace is sampled. Never waits: with a full queue the span is dropped and counted.
     pub fn record(&self, trace: &Trace, span: Span) {
         if !trace.is_sampled() {

@@ -67,6 +67,12 @@ impl Trace {
         Self { span, parent: Some(self.span), remote_parent: false, ..self.clone() }
     }
 
+    /// The span of whoever is asked with this context, as if it had come in the fields of a request.
+    #[must_use]
+    pub fn received(&self) -> Self {
+        Self { remote_parent: true, ..self.child() }
+    }
+
     /// The same trace where nobody will record this span: what is sent on names the caller's, so that the trace has no hole.
     #[must_use]
     pub fn unrecorded(mut self) -> Self {

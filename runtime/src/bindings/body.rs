@@ -29,6 +29,9 @@ use super::Guest;
 /// So many chunks wait for whoever reads them. A guest that would write one more waits.
 const WAITING: usize = 2;
 
+/// A part of something larger keeps all of that in memory, and counts as what it is itself: when it is smaller than this, it is copied.
+const COPIED: usize = 4096;
+
 /// What a guest has written and nobody has read.
 #[derive(Default)]
 struct Written {
@@ -178,7 +181,9 @@ impl OutputStream for Stream {
             let code = self.context.as_body_size_error(written.bytes);
             return Err(StreamError::LastOperationFailed(code.into()));
         }
-        written.chunks.push_back(bytes);
+        // What a guest writes is its own; what it splices is a part of what somebody else has sent.
+        let is_own = bytes.len() >= COPIED || bytes.is_unique();
+        written.chunks.push_back(if is_own { bytes } else { Bytes::copy_from_slice(&bytes) });
         wake(&mut written.reader);
         Ok(())
     }
@@ -257,6 +262,8 @@ impl Drop for Reader {
         let mut written = lock(&self.0);
         written.is_abandoned = true;
         written.chunks.clear();
+        // The guest may keep its end for long, and with it what this wakes: a connection's whole task.
+        written.reader = None;
         wake(&mut written.writer);
     }
 }
@@ -397,6 +404,15 @@ mod tests {
         let (_opened, mut stream, _reader) = body(None);
         assert!(stream.write(Bytes::from_static(b"abcd")).is_ok());
         assert!(matches!(stream.write(Bytes::from_static(b"abcde")), Err(StreamError::Trap(_))));
+    }
+
+    #[test]
+    fn a_small_part_of_something_large_does_not_keep_it() {
+        let (_opened, mut stream, mut reader) = body(None);
+        let large = Bytes::from(vec![7; 1 << 16]);
+        stream.write(large.slice(..4)).expect("there is room");
+        let read = data(&mut reader);
+        assert!(large.is_unique() && read == large[..4]);
     }
 
     #[test]

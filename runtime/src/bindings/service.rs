@@ -21,6 +21,7 @@ use crate::config;
 use crate::egress::{Passed, WORKERS};
 use crate::failure::Failure;
 use crate::http::{Body, strip_hop_by_hop, strip_ours};
+use crate::observe::id::X_REQUEST_ID;
 use crate::observe::{Call, CallMetrics, Called, RequestId, ServiceMetrics, Trace};
 
 /// Who makes calls: the dispatcher, which this room does not know.
@@ -38,11 +39,11 @@ pub struct ServiceCall {
     pub worker: Arc<str>,
     /// Who calls.
     pub by: Arc<str>,
-    /// With an absolute URI.
+    /// With an absolute URI. The id of the request on whose behalf it is made and the context of the call stand in its fields, too.
     pub request: Request<Body>,
-    /// The request on whose behalf it is made.
+    /// That id.
     pub request_id: RequestId,
-    /// The context of the call.
+    /// That context.
     pub trace: Trace,
     /// Who has asked the caller, if anybody has.
     pub asked_by: Option<AskedBy>,
@@ -201,6 +202,7 @@ impl Service {
         let body = begun(body, may_repeat).await;
         strip_hop_by_hop(&mut head.headers);
         strip_ours(&mut head.headers);
+        head.headers.insert(X_REQUEST_ID.clone(), event.request_id.header_value());
         let again = may_repeat && body.is_end_stream();
         let mut waits = again.then(|| {
             let waits = ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).with_jitter();
@@ -244,11 +246,13 @@ impl Service {
         by: &Arc<str>,
         event: &Event,
         calls: &Calls,
-        request: Request<Body>,
+        mut request: Request<Body>,
         deadline: Instant,
     ) -> Result<Response<Body>, Failed> {
         let url = || Some(format!("http://{}{}", self.authority, request.uri().path()));
         let (span, trace) = Call::begin(event.tracer.as_ref(), &event.trace, request.method(), url);
+        // In place of what the guest may have written there: who is called may choose its version by it, and a tail what it shows.
+        trace.inject(request.headers_mut());
         let call = ServiceCall {
             worker: Arc::clone(&self.name),
             by: Arc::clone(by),

@@ -76,6 +76,20 @@ fn g22_a_guest_whose_client_has_gone_sends_no_further_subrequest() {
 }
 
 #[test]
+fn an_upload_that_its_guest_has_not_ended_is_no_whole_one_for_its_origin() {
+    let origin = Origin::silent();
+    let arena = asking(&origin, "");
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| arena.ask(&format!("/fetch?url={}&method=POST&body=part&leave=1", escaped(URL))));
+        let seen = origin.next().answer_early("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        assert!(seen.contains("transfer-encoding: chunked") && seen.contains("part"), "{seen}");
+        assert!(!seen.ends_with("0\r\n\r\n"), "{seen}");
+        assert_eq!(answer.join().expect("no panic").code(), "worker_trapped");
+    });
+    arena.neighbour_is_served();
+}
+
+#[test]
 fn ghsa_w4qr_p94g_mjhv_a_timeout_of_zero_is_a_timeout() {
     let origin = Origin::silent();
     let arena = asking(&origin, "");

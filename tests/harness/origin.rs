@@ -30,6 +30,18 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// Answers before it has read the request, and tells what there is of it when its connection ends.
+    pub fn answer_early(mut self, response: &str) -> String {
+        self.socket.write_all(response.as_bytes()).expect("it is there");
+        self.socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut rest = Vec::new();
+        // A connection that is reset has ended, too.
+        let _ = self.socket.read_to_end(&mut rest);
+        self.head + &String::from_utf8_lossy(&rest)
+    }
+}
+
 impl Origin {
     /// One that answers nothing by itself: the test does.
     pub fn silent() -> Self {

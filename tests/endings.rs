@@ -49,12 +49,13 @@ fn a_response_that_its_guest_did_not_finish_never_ends_cleanly() {
     for node in nodes() {
         for delay in [0, 100] {
             never_ends_cleanly(&node, &format!("/leave-body?delay={delay}"), "worker_error");
+            never_ends_cleanly(&node, &format!("/leave-body?drop=1&delay={delay}"), "worker_error");
             never_ends_cleanly(&node, &format!("/trap-after-head?delay={delay}"), "worker_trapped");
         }
         node.wait_until_idle();
-        assert_eq!(node.metric("eyot_failures_total", "worker_error"), 2.0);
+        assert_eq!(node.metric("eyot_failures_total", "worker_error"), 4.0);
         assert_eq!(node.metric("eyot_failures_total", "worker_trapped"), 2.0);
-        assert_eq!(node.metric("eyot_failures_total", ""), 4.0, "{}", node.metrics());
+        assert_eq!(node.metric("eyot_failures_total", ""), 6.0, "{}", node.metrics());
     }
 }
 

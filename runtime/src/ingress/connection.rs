@@ -1,11 +1,12 @@
 //! One connection from its first byte to its last: TLS, the protocol, its requests, its end.
 
 use std::error::Error as _;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
@@ -288,15 +289,20 @@ async fn drive<C: Connection>(
     let mut alarm = Alarm::new(pulse, limits);
     // A connection that was greeted while the end had begun already is told at once.
     let begun = phase.phase();
-    let mut finishing = begun >= Phase::Draining;
-    if finishing {
-        connection.as_mut().finish();
-        alarm.hurry();
-    } else if begun == Phase::Parting {
+    let mut finishing = false;
+    let mut finish = begun >= Phase::Draining;
+    if begun == Phase::Parting {
         connection.as_mut().part(pulse);
     }
     loop {
-        let finish = tokio::select! {
+        if finish {
+            finishing = true;
+            if let Poll::Ready(done) = end_of(connection.as_mut(), pulse).await {
+                return ended(done, pulse);
+            }
+            alarm.hurry();
+        }
+        finish = tokio::select! {
             biased;
             // Before the connection, so that an answer that is ready at the same time says `Connection: close`.
             next = phase.next() => match next {
@@ -320,12 +326,20 @@ async fn drive<C: Connection>(
                 cut => return End::Cut(cut),
             },
         };
-        if finish {
-            finishing = true;
-            connection.as_mut().finish();
-            alarm.hurry();
-        }
     }
+}
+
+/// Lets a connection answer what has come, and no more. What has come is read first: hyper closes a connection of which it has seen
+/// nothing.
+async fn end_of<C: Connection>(mut connection: Pin<&mut C>, pulse: &Pulse) -> Poll<hyper::Result<()>> {
+    connection.as_mut().part(pulse);
+    // The runtime looks at its sockets before it goes on here.
+    tokio::task::yield_now().await;
+    let done = poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await;
+    if done.is_pending() {
+        connection.finish();
+    }
+    done
 }
 
 fn ended(done: hyper::Result<()>, pulse: &Pulse) -> End {

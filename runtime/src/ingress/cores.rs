@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::addresses::{Addresses, Counted};
 use super::alt_svc::AltSvc;
@@ -54,11 +54,14 @@ enum Unbound {
 
 /// What is sent to a core.
 enum Order {
-    Listen(Listening),
+    Listen(Listening, Accepting),
     /// To be answered, which tells that it turns.
     Answer(mpsc::Sender<()>),
     Serve(Unbound, Accepted, Place),
 }
+
+/// What a listener holds for as long as it may accept another connection.
+pub(super) type Accepting = watch::Receiver<()>;
 
 /// How one core is reached.
 #[derive(Debug)]
@@ -106,8 +109,8 @@ impl<H: Handle> Core<H> {
                 order = orders.recv() => order,
             };
             match order {
-                Some(Order::Listen(listening)) => {
-                    observe::spawn("listener", listener::accept(listening, self.clone()));
+                Some(Order::Listen(listening, accepting)) => {
+                    observe::spawn("listener", listener::accept(listening, self.clone(), accepting));
                 }
                 // Who asked may have lost patience.
                 Some(Order::Answer(to)) => drop(to.send(())),
@@ -171,6 +174,8 @@ pub struct Cores {
     threads: Vec<JoinHandle<()>>,
     permits: Arc<Semaphore>,
     limit: u32,
+    /// Closed where nobody accepts.
+    accepting: watch::Sender<()>,
 }
 
 impl Cores {
@@ -203,7 +208,8 @@ impl Cores {
             .unzip();
         let (build, limits) = (Arc::new(build), Arc::new(limits.clone()));
         let phases = Speaker::new(inboxes.len());
-        let mut this = Self { links: links.into(), phases, threads: Vec::new(), permits, limit };
+        let accepting = watch::Sender::default();
+        let mut this = Self { links: links.into(), phases, threads: Vec::new(), permits, limit, accepting };
         for (index, orders) in inboxes.into_iter().enumerate() {
             let rest = move || {
                 outbox::at_rest();
@@ -232,7 +238,7 @@ impl Cores {
     pub fn listen(&self, addresses: impl IntoIterator<Item = Listening>) {
         for (listening, link) in addresses.into_iter().zip(self.links.iter().cycle()) {
             // A core that has stopped closes the socket.
-            let _ = link.inbox.send(Order::Listen(listening));
+            let _ = link.inbox.send(Order::Listen(listening, self.accepting.subscribe()));
         }
     }
 
@@ -273,8 +279,10 @@ impl Cores {
         self.emptied().await;
     }
 
-    /// Resolves when there is no connection.
+    /// Resolves when there is no connection, and none can come: after [`Self::part`] or [`Self::drain`].
     pub async fn emptied(&self) {
+        // A core may be busy, and take another one before it hears that it is not to.
+        self.accepting.closed().await;
         // Listeners and connections hold all permits that are not there. An error would say that there are no permits at all.
         let _ = self.permits.acquire_many(self.limit).await;
     }

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::cores::{Accepted, Core, Handed};
+use super::cores::{Accepted, Accepting, Core, Handed};
 use super::cut::Cut;
 use super::http3::{self, Datagrams};
 use super::phase::Phase;
@@ -201,13 +201,13 @@ fn set_up(socket: &Socket) -> io::Result<()> {
 }
 
 /// Accepts until the cores leave [`Phase::Serving`]; then the socket is closed.
-pub(super) async fn accept<H: Handle>(listening: Listening, core: Core<H>) {
+pub(super) async fn accept<H: Handle>(listening: Listening, core: Core<H>, accepting: Accepting) {
     let address = listening.address;
     let mut phase = core.service.phase.clone();
     tokio::select! {
         biased;
         () = phase.reached(Phase::Draining) => {}
-        ended = accept_each(listening, core) => {
+        ended = accept_each(listening, core, accepting) => {
             if let Err(error) = ended {
                 tracing::error!(%address, %error, "cannot listen");
             }
@@ -216,11 +216,11 @@ pub(super) async fn accept<H: Handle>(listening: Listening, core: Core<H>) {
 }
 
 /// An error only when the listener cannot be watched at all.
-async fn accept_each<H: Handle>(listening: Listening, core: Core<H>) -> io::Result<()> {
+async fn accept_each<H: Handle>(listening: Listening, core: Core<H>, accepting: Accepting) -> io::Result<()> {
     let Listening { socket, address, tls, datagrams, .. } = listening;
     let announced = datagrams.as_ref().map(|datagrams| Arc::clone(&datagrams.announced));
     if let (Some(datagrams), Some(tls)) = (datagrams, tls.clone()) {
-        observe::spawn("http3", http3::listen(datagrams, tls, core.clone()));
+        observe::spawn("http3", http3::listen(datagrams, tls, core.clone(), accepting.clone()));
     }
     let listener = tokio::net::TcpListener::from_std(socket)?;
     let mut phase = core.service.phase.clone();

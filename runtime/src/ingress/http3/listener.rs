@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Offered, Pending, transport};
 use crate::ingress::alt_svc::AltSvc;
-use crate::ingress::cores::{Accepted, Core, Handed};
+use crate::ingress::cores::{Accepted, Accepting, Core, Handed};
 use crate::ingress::cut::Cut;
 use crate::ingress::listener::{BURST, permit};
 use crate::ingress::phase::Phase;
@@ -60,7 +60,12 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until the cores leave [`Phase::Serving`]; then the socket stays until the last connection is gone.
-pub(in crate::ingress) async fn listen<H: Handle>(datagrams: Datagrams, credentials: Credentials, core: Core<H>) {
+pub(in crate::ingress) async fn listen<H: Handle>(
+    datagrams: Datagrams,
+    credentials: Credentials,
+    core: Core<H>,
+    accepting: Accepting,
+) {
     let Datagrams { address, mut socket, announced } = datagrams;
     let mut phase = core.service.phase.clone();
     let endpoint = loop {
@@ -93,6 +98,7 @@ pub(in crate::ingress) async fn listen<H: Handle>(datagrams: Datagrams, credenti
         }
         tokio::time::sleep(PAUSE).await;
     };
+    drop(accepting);
     let turned_away = async {
         // Told at once, a client goes to TCP at once.
         while let Some(incoming) = endpoint.accept().await {

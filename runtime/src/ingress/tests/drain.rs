@@ -35,6 +35,30 @@ async fn draining_closes_idle_and_silent_connections_at_once() {
 }
 
 #[tokio::test]
+async fn what_has_come_before_draining_is_answered() {
+    let patient = NodeLimits { keepalive_idle: PATIENCE * 2, header_timeout: PATIENCE * 2, ..limits() };
+    let node = Running::start(&patient);
+    let mut idle = node.connect().await;
+    exchange(&mut idle, GET).await;
+    // Accepted, and nothing has come from it.
+    let mut silent = node.connect().await;
+    node.hold_the_core().await;
+    for client in [&mut idle, &mut silent] {
+        client.write_all(GET.as_bytes()).await.unwrap();
+    }
+    let drained = node.cores.drain();
+    let test = async {
+        node.block.wait();
+        for client in [&mut idle, &mut silent] {
+            let answer = within(response(client)).await;
+            assert!(answer.starts_with("http/1.1 200") && answer.contains("connection: close"), "{answer}");
+            until_closed(client).await;
+        }
+    };
+    within(async { tokio::join!(drained, test) }).await;
+}
+
+#[tokio::test]
 async fn what_is_not_done_is_waited_for_and_cut_in_the_end() {
     let node = Running::start(&limits());
     let mut client = node.connect().await;

@@ -112,6 +112,16 @@ impl Handle for Site {
                 self.block.wait();
                 Bytes::from_static(b"done")
             }
+            // Its core waits when it has answered, until the test is there twice.
+            "/block-later" => {
+                let (release, block) = (Arc::clone(&self.release), Arc::clone(&self.block));
+                crate::observe::spawn("blocks", async move {
+                    release.notified().await;
+                    block.wait();
+                    block.wait();
+                });
+                Bytes::from_static(b"done")
+            }
             "/core" => Bytes::from(self.core.to_string()),
             "/tls" => Bytes::from(format!("{:?} {:?}", request.version(), client.tls)),
             _ => Bytes::from(format!("{} fields", request.headers().len())),
@@ -168,6 +178,15 @@ impl Running {
 
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// The core waits from now on, for nobody's sake, until `self.block` is waited for once more.
+    async fn hold_the_core(&self) {
+        let mut client = self.connect().await;
+        client.write_all(b"GET /block-later HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        until_closed(&mut client).await;
+        self.release.notify_one();
+        self.block.wait();
     }
 
     /// Waits until this was refused, in this order.

@@ -27,6 +27,19 @@ async fn a_connection_that_parts_is_answered_once_more_and_told_that_it_was_the_
 }
 
 #[tokio::test]
+async fn none_is_left_only_when_each_listener_has_heard_that_it_is_not_to_accept() {
+    let node = Running::start(&limits());
+    node.hold_the_core().await;
+    assert_eq!(node.cores.connections(), 0);
+    node.cores.part();
+    // Its core may still take who comes now.
+    assert!(tokio::time::timeout(Duration::from_millis(100), node.cores.emptied()).await.is_err());
+    node.block.wait();
+    within(node.cores.emptied()).await;
+    assert!(TcpStream::connect(node.address).await.is_err());
+}
+
+#[tokio::test]
 async fn http2_streams_that_come_before_the_client_has_heard_the_goodbye_are_answered() {
     let node = Running::start(&limits());
     let io = TokioIo::new(node.connect().await);

@@ -66,6 +66,11 @@ fn a_worker_calls_another_by_name_and_gets_its_answer() {
     let head: Value = serde_json::from_str(head).expect("JSON");
     assert!(head.to_string().contains("prices.worker.internal"), "{head}");
     assert!(head.to_string().contains("x-note"), "{head}");
+    let names = told["names"].to_string();
+    assert!(
+        !names.contains("x-request-id") && !names.contains("date"),
+        "what its client gets is the node's to say: {names}"
+    );
     assert_eq!(outcomes(&node, "answered"), 1.0);
     let spellings =
         ["http://PRICES.worker.internal/", "http://prices.worker.internal./", "http://prices.worker.internal:80/"];

@@ -19,7 +19,7 @@ pub struct Event {
     /// The nodes that it has passed, for subrequests to tell.
     pub passed: crate::egress::Passed,
     /// What it takes to call other workers, if it may call any.
-    pub calls: Option<Box<super::Calls>>,
+    pub calls: Option<Arc<super::Calls>>,
 }
 
 /// Who sent a request.

@@ -195,8 +195,14 @@ fn call(
     request: http::Request<Body>,
     timeouts: Timeouts,
 ) -> oneshot::Receiver<Answer> {
-    let response = service::call(&asking.capabilities, event, worker, request, timeouts.first_byte);
-    begun::begin(asking.answer(response))
+    let (service, event) = (service::service(&asking.capabilities, worker), event.clone());
+    begun::begin(async move {
+        let response = match service {
+            Ok(service) => service.call(Arc::clone(&asking.capabilities.worker), event, request, timeouts.first_byte),
+            Err(failure) => Box::pin(std::future::ready(Err(failure))),
+        };
+        asking.answer(response).await
+    })
 }
 
 /// A request that leaves the node.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
+use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use http_body::Body as _;
@@ -123,6 +124,15 @@ const BODY_WAIT: Duration = Duration::from_millis(50);
 /// After the wait of a breaker so many calls decide how it goes on.
 const PROBES: usize = 3;
 
+/// On whose behalf a worker is called, and how long that may take.
+#[derive(Clone)]
+struct Errand {
+    by: Arc<str>,
+    event: Event,
+    calls: Arc<Calls>,
+    deadline: Instant,
+}
+
 /// A call that came to nothing good.
 enum Failed {
     /// To an answer that says so.
@@ -163,70 +173,77 @@ pub(super) fn services(worker: &config::Worker, metrics: &ServiceMetrics) -> Ser
     worker.services.iter().filter_map(service).collect()
 }
 
-/// Calls the worker of this name on behalf of another; `most` is how long the guest would wait for the head of the answer.
-pub(super) fn call(
-    capabilities: &Capabilities,
-    event: &Event,
-    name: &str,
-    request: Request<Body>,
-    most: Duration,
-) -> BoxFuture<'static, Result<Response<Body>, Failure>> {
-    let service = capabilities.services.get(name).cloned().ok_or_else(|| {
+/// The worker of this name, for one that may call it.
+///
+/// # Errors
+/// It may not.
+pub(super) fn service(capabilities: &Capabilities, name: &str) -> Result<Arc<Service>, Failure> {
+    capabilities.services.get(name).cloned().ok_or_else(|| {
         let help = format!("add [[service]] worker = \"{name}\" to eyot.toml");
         Failure::EgressDenied(format!("worker {name} is not among what this worker may call; {help}"))
-    });
-    let (by, event) = (Arc::clone(&capabilities.worker), event.clone());
-    // What the call takes is made when it is polled; until then there is only what was given, on the guest's stack.
-    Box::pin(async move { Box::pin(service?.call(by, event, request, most)).await })
+    })
 }
 
 impl Service {
-    async fn call(
+    /// Calls it on behalf of another; `most` is how long the guest would wait for the head of the answer.
+    ///
+    /// What every call takes is small: it is written twice, and one isolate's calls follow another's in the same caches. What few need is
+    /// boxed.
+    pub(super) fn call(
         self: Arc<Self>,
         by: Arc<str>,
         event: Event,
         request: Request<Body>,
         most: Duration,
-    ) -> Result<Response<Body>, Failure> {
-        let Some(calls) = event.calls.as_deref() else {
-            return Err(Failure::EgressDenied("workers cannot be called here".to_owned()));
-        };
-        let now = Instant::now();
-        let given = now + self.rule.timeout.map_or(most, |timeout| most.min(timeout));
-        // A worker that has answered has no deadline any more: what it does after that has a limit of its own.
-        let deadline = if calls.chain.deadline > now { calls.chain.deadline.min(given) } else { given };
-        let (mut head, body) = request.into_parts();
-        head.uri = self.uri(head.uri);
-        // RFC 9110 §9.2.2.
-        let may_repeat = self.rule.retries > 0 && head.method.is_idempotent();
-        let body = begun(body, may_repeat).await;
-        strip_hop_by_hop(&mut head.headers);
-        strip_ours(&mut head.headers);
-        head.headers.insert(X_REQUEST_ID.clone(), event.request_id.header_value());
-        let again = may_repeat && body.is_end_stream();
-        let mut waits = again.then(|| {
-            let waits = ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).with_jitter();
-            waits.with_max_times(self.rule.retries as usize).build()
-        });
-        if self.rule.retries > 0 {
-            self.budget.deposit();
-        }
-        let mut next = (head, body);
+    ) -> BoxFuture<'static, Result<Response<Body>, Failure>> {
+        Box::pin(async move {
+            let Some(calls) = event.calls.clone() else {
+                return Err(Failure::EgressDenied("workers cannot be called here".to_owned()));
+            };
+            let now = Instant::now();
+            let given = now + self.rule.timeout.map_or(most, |timeout| most.min(timeout));
+            // A worker that has answered has no deadline any more: what it does after that has a limit of its own.
+            let deadline = if calls.chain.deadline > now { calls.chain.deadline.min(given) } else { given };
+            // RFC 9110 §9.2.2.
+            let may_repeat = self.rule.retries > 0 && request.method().is_idempotent();
+            let (mut head, mut body) = request.into_parts();
+            if !is_known(&body) {
+                body = Box::pin(begun(body, may_repeat)).await;
+            }
+            head.uri = self.uri(head.uri);
+            strip_hop_by_hop(&mut head.headers);
+            strip_ours(&mut head.headers);
+            head.headers.insert(X_REQUEST_ID.clone(), event.request_id.header_value());
+            if self.rule.retries > 0 {
+                self.budget.deposit();
+            }
+            let errand = Errand { by, event, calls, deadline };
+            if may_repeat && body.is_end_stream() {
+                return Box::pin(self.repeatedly(errand, head)).await;
+            }
+            match self.once(errand, Request::from_parts(head, body)).await {
+                Ok(response) | Err(Failed::Answer(response)) => Ok(response),
+                Err(Failed::Call(failure)) => Err(failure),
+            }
+        })
+    }
+
+    /// Calls it until its answer is a good one, as often as the rule says. There is no body.
+    async fn repeatedly(&self, errand: Errand, head: Parts) -> Result<Response<Body>, Failure> {
+        let waits = ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).with_jitter();
+        let mut waits = waits.with_max_times(self.rule.retries as usize).build();
         loop {
-            let (head, body) = next;
-            let kept = again.then(|| head.clone());
-            let failed = match self.once(&by, &event, calls, Request::from_parts(head, body), deadline).await {
+            let failed = match self.once(errand.clone(), Request::from_parts(head.clone(), Body::empty())).await {
                 Ok(response) => return Ok(response),
                 // Nothing was called, and will not be.
                 Err(Failed::Call(failure)) => return Err(failure),
                 Err(Failed::Answer(response)) => response,
             };
-            let wait = waits.as_mut().and_then(Iterator::next).filter(|wait| Instant::now() + *wait < deadline);
-            let Some((head, wait)) = kept.zip(wait).filter(|_| self.budget.withdraw()) else { return Ok(failed) };
+            let wait = waits.next().filter(|wait| Instant::now() + *wait < errand.deadline);
+            let Some(wait) = wait.filter(|_| self.budget.withdraw()) else { return Ok(failed) };
             drop(failed);
             self.metrics.called(Called::Retried);
             sleep(wait).await;
-            next = (head, Body::empty());
         }
     }
 
@@ -241,31 +258,32 @@ impl Service {
     }
 
     /// One call, if its breaker lets it be made.
-    async fn once(
+    fn once(
         &self,
-        by: &Arc<str>,
-        event: &Event,
-        calls: &Calls,
+        errand: Errand,
         mut request: Request<Body>,
-        deadline: Instant,
-    ) -> Result<Response<Body>, Failed> {
+    ) -> impl Future<Output = Result<Response<Body>, Failed>> + Send {
+        let Errand { by, event, calls, deadline } = errand;
+        let Event { asked_by, request_id, trace, tracer, passed, .. } = event;
         let url = || Some(format!("http://{}{}", self.authority, request.uri().path()));
-        let (span, trace) = Call::begin(event.tracer.as_ref(), &event.trace, request.method(), url);
+        let (span, trace) = Call::begin(tracer.as_ref(), &trace, request.method(), url);
         // In place of what the guest may have written there: who is called may choose its version by it, and a tail what it shows.
         trace.inject(request.headers_mut());
-        let call = ServiceCall {
-            worker: Arc::clone(&self.name),
-            by: Arc::clone(by),
-            request,
-            request_id: event.request_id.clone(),
-            trace,
-            asked_by: event.asked_by.clone(),
-            passed: event.passed.clone(),
-            chain: Chain { depth: calls.chain.depth + 1, deadline, ..calls.chain },
-        };
+        let chain = Chain { depth: calls.chain.depth + 1, deadline, ..calls.chain };
+        let worker = Arc::clone(&self.name);
+        let call = ServiceCall { worker, by, request, request_id, trace, asked_by, passed, chain };
+        self.made(span, Arc::clone(&calls.invoke).call(call))
+    }
+
+    /// Makes the call, and counts it.
+    async fn made(
+        &self,
+        span: Call,
+        call: BoxFuture<'static, Result<Response<Body>, Failure>>,
+    ) -> Result<Response<Body>, Failed> {
         let made = Made { metrics: &self.metrics, outcome: Called::Abandoned };
         let asked = async {
-            match Arc::clone(&calls.invoke).call(call).await {
+            match call.await {
                 Ok(response) if response.status().is_server_error() => Err(Failed::Answer(response)),
                 answer => answer.map_err(Failed::Call),
             }
@@ -290,11 +308,13 @@ impl Service {
     }
 }
 
+/// Whether nothing is to be learned of its length by waiting.
+fn is_known(body: &Body) -> bool {
+    body.is_end_stream() || body.size_hint().exact().is_some()
+}
+
 /// A guest opens a body, and ends it, for a request that has none; that is waited for where it decides whether the call may be repeated.
 async fn begun(mut body: Body, is_waited_for: bool) -> Body {
-    if body.is_end_stream() || body.size_hint().exact().is_some() {
-        return body;
-    }
     let wait = if is_waited_for { BODY_WAIT } else { Duration::ZERO };
     match timeout(wait, body.frame()).await {
         Err(_) => body,

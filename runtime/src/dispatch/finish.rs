@@ -164,7 +164,11 @@ impl Exchange {
         };
         content::frame(&mut response, &self.method, length);
         let status = response.status().as_u16();
-        response.headers_mut().insert(X_REQUEST_ID.clone(), self.id.header_value());
+        match &self.caller {
+            None => _ = response.headers_mut().insert(X_REQUEST_ID.clone(), self.id.header_value()),
+            // It has the id already: its own request's.
+            Some(_) => _ = response.headers_mut().remove(&X_REQUEST_ID),
+        }
         if let Some(length) = response.body().in_memory() {
             self.write_down(status, code, length);
             return Ok(response);

@@ -31,7 +31,9 @@ impl Invoke for Core {
             }
             let active = self.dispatcher.active.load_full();
             let worker = called(&active, &call)?;
-            self.answer_call(&active, &worker, call).await
+            let (mut exchange, behalf, request) = self.begin_call(&worker, call);
+            let result = self.invoke(&mut exchange, &active, &worker, behalf, request).await;
+            exchange.finish(result).map_err(|_gone| Failure::ClientGone)
         })
     }
 }
@@ -43,36 +45,28 @@ impl Core {
         capabilities: &Capabilities,
         wall_time: Duration,
         called: Option<Chain>,
-    ) -> Option<Box<Calls>> {
+    ) -> Option<Arc<Calls>> {
         capabilities.calls_others().then(|| {
             let deadline = Instant::now() + wall_time;
             let chain = match called {
                 Some(chain) => Chain { deadline: chain.deadline.min(deadline), ..chain },
                 None => Chain { first: capabilities.share.id, depth: 0, deadline },
             };
-            Box::new(Calls { invoke: Arc::clone(self) as Arc<dyn Invoke>, chain })
+            Arc::new(Calls { invoke: Arc::clone(self) as Arc<dyn Invoke>, chain })
         })
     }
 
-    async fn answer_call(
-        self: Arc<Self>,
-        active: &Active,
-        worker: &Arc<Worker>,
-        call: ServiceCall,
-    ) -> Result<Response<Body>, Failure> {
+    fn begin_call(self: &Arc<Self>, worker: &Worker, call: ServiceCall) -> (Exchange, Behalf, Request<Arrival>) {
         let ServiceCall { by, mut request, asked_by, request_id, trace, passed, chain, .. } = call;
         *request.version_mut() = Version::HTTP_11;
         let nobody =
             || AskedBy { identity: None, client: Arc::clone(&NOBODY), protocol: Version::HTTP_11, caller: None };
         let asked_by = asked_by.unwrap_or_else(nobody);
-        let mut exchange = Exchange::called(&self, &asked_by.client, &request, request_id, &trace);
+        let mut exchange = Exchange::called(self, &asked_by.client, &request, request_id, &trace);
         exchange.asks_for(request.uri().host().unwrap_or_default().to_owned());
         exchange.is_called(worker, &by);
         let asked_by = AskedBy { caller: Some(by), ..asked_by };
-        let behalf = Behalf { asked_by, passed, called: Some(chain) };
-        let request: Request<Arrival> = request.map(Arrival::inside);
-        let result = self.invoke(&mut exchange, active, worker, behalf, request).await;
-        exchange.finish(result).map_err(|_gone| Failure::ClientGone)
+        (exchange, Behalf { asked_by, passed, called: Some(chain) }, request.map(Arrival::inside))
     }
 }
 

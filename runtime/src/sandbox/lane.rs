@@ -139,27 +139,43 @@ fn start(shares: &mut Shares) {
     }
 }
 
-/// Grants one turn, lets everything else that is ready run, and so on until nobody waits.
+/// Grants turns until nobody waits: one to a guest that is long, as many as make a slice to short ones, and lets everything else that is
+/// ready run in between. A turn for each of those would take longer than they do, and what is answered alone wakes a client by itself.
 async fn drive() {
     let sweeps = SHARES.with_borrow(|shares| Arc::clone(&shares.sweeps));
     let mut round = Round::begin(Duration::ZERO);
     let mut gives_way_until = Instant::now();
+    // What those take who have had a turn and were not waited for.
+    let mut granted = Duration::ZERO;
     loop {
-        match SHARES.with_borrow_mut(|shares| shares.next(Instant::now() >= gives_way_until)) {
-            Next::Turn { grant, is_short } => {
+        let next = SHARES.with_borrow_mut(|shares| shares.next(Instant::now() >= gives_way_until));
+        let takes = if let Next::Turn { short, .. } = &next { *short } else { None };
+        if !granted.is_zero() && takes.is_none_or(|takes| granted + takes > FINE_TICK) {
+            after_what_is_queued().await;
+            granted = Duration::ZERO;
+            // What they had beyond what is free is no slice that others wait for.
+            SHARES.with_borrow_mut(Shares::have_given_a_slice);
+            if round.is_over(true) {
+                round = round.next().await;
+            }
+        }
+        match next {
+            Next::Turn { grant, short } => {
                 // A guest that is gone has no turn, and costs the others none. The task of one that is there is queued now.
                 if grant.send(()).is_err() {
                     continue;
                 }
+                if let Some(takes) = short {
+                    granted += takes;
+                    continue;
+                }
                 after_what_is_queued().await;
-                if SHARES.with_borrow_mut(Shares::have_given_a_slice) && !is_short {
+                if SHARES.with_borrow_mut(Shares::have_given_a_slice) {
                     gives_way_until = Instant::now() + GIVES_WAY;
                     give_way(gives_way_until).await;
                     round = Round::begin(Duration::ZERO);
-                } else if round.is_over(is_short) {
-                    let ended = Instant::now();
-                    tokio::task::yield_now().await;
-                    round = Round::begin(ended.elapsed());
+                } else if round.is_over(false) {
+                    round = round.next().await;
                 }
             }
             Next::Sockets => {
@@ -187,6 +203,13 @@ impl Round {
 
     fn is_over(&self, is_short: bool) -> bool {
         self.began.elapsed() >= if is_short { ROUND.max(self.others) } else { ROUND }
+    }
+
+    /// After what the sockets bring.
+    async fn next(self) -> Self {
+        let ended = Instant::now();
+        tokio::task::yield_now().await;
+        Self::begin(ended.elapsed())
     }
 }
 
@@ -220,6 +243,8 @@ async fn give_way(end: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     async fn pass() {
@@ -240,6 +265,24 @@ mod tests {
         drop(sweep);
         pass().await;
         assert!(futures_util::poll!(spins).is_ready());
+    }
+
+    #[tokio::test]
+    async fn short_guests_have_as_many_turns_together_as_make_a_slice() {
+        charge(Payer::of(0), Duration::ZERO);
+        charge(Payer::of(1), GIVES_WAY);
+        assert!(is_crowded(1), "so many in a row take turns");
+        // As a task, which stands in the queue.
+        let asked = observe::spawn("asks", async {
+            let mut turns: Vec<_> = (0..100).map(|_| turn(1)).collect();
+            after_what_is_queued().await;
+            let granted = turns.iter_mut().filter_map(|turn| turn.now_or_never()).count();
+            pass().await;
+            assert!(turns.iter_mut().skip(granted).any(|turn| turn.now_or_never().is_some()), "and then the next");
+            granted
+        });
+        let granted = asked.await.expect("the task is over");
+        assert!((6..=FINE_TICK.as_micros() as usize / 10).contains(&granted), "{granted}");
     }
 
     #[test]

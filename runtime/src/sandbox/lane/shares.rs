@@ -75,7 +75,12 @@ struct Share {
     swept: bool,
     /// Many of its guests begin or end in a row: they take turns until none of them waits.
     many: bool,
+    /// What one that is short takes, as the last of them did.
+    takes: Duration,
 }
+
+/// The last one counts for so much of what the next is expected to take.
+const LAST: u32 = 8;
 
 struct Waiter {
     grant: oneshot::Sender<()>,
@@ -87,7 +92,8 @@ pub(super) enum Next {
     /// Somebody has one.
     Turn {
         grant: oneshot::Sender<()>,
-        is_short: bool,
+        /// What a short guest is expected to take, with what the host does for it.
+        short: Option<Duration>,
     },
     /// Before a slice: there were short guests since the last one, and there may be more of them by now.
     Sockets,
@@ -151,7 +157,7 @@ impl Shares {
     pub(super) fn charge(&mut self, payer: Payer, time: Duration) {
         self.add(payer.worker, time.saturating_sub(SHORT_TURN));
         if time <= SHORT_TURN {
-            self.forgive(payer.worker, time / FORGIVES);
+            self.was_short_for(payer.worker, time);
         }
         self.goes_on(payer.asked, time);
     }
@@ -180,11 +186,12 @@ impl Shares {
         }
     }
 
-    /// So much less does the worker have had, of what was more than its credit.
-    fn forgive(&mut self, worker: WorkerId, time: Duration) {
+    /// A part of it less does the worker have had, of what was more than its credit.
+    fn was_short_for(&mut self, worker: WorkerId, time: Duration) {
         let least = self.clock.saturating_sub(CREDIT);
         if let Some(share) = self.workers.get_mut(&worker) {
-            share.had = share.had.saturating_sub(time).max(least);
+            share.had = share.had.saturating_sub(time / FORGIVES).max(least);
+            share.takes = share.takes - share.takes / LAST + time / LAST;
         }
     }
 
@@ -244,8 +251,8 @@ impl Shares {
         let may = waiting.filter(|share| !sweeping || (!share.swept && share.had < clock));
         let order = |share: &&mut Share| (gave_way && share.has_short_guests(clock), share.had, share.last);
         if let Some(share) = may.min_by_key(order) {
-            let is_short = share.has_short_guests(clock);
-            if std::mem::replace(&mut self.was_short, is_short) && !is_short && !gave_way {
+            let short = share.has_short_guests(clock).then_some(share.takes + REQUEST);
+            if std::mem::replace(&mut self.was_short, short.is_some()) && short.is_none() && !gave_way {
                 return Next::Sockets;
             }
             if let Some(Waiter { grant, is_long }) = share.queue.pop_front() {
@@ -254,7 +261,7 @@ impl Shares {
                 self.turns += 1;
                 share.last = self.turns;
                 share.many &= !share.queue.is_empty();
-                return Next::Turn { grant, is_short };
+                return Next::Turn { grant, short };
             }
         }
         if sweeping {
@@ -386,12 +393,12 @@ mod tests {
         shares.share(1).had = CREDIT - US;
         shares.share(1).many = true;
         assert!(shares.have_short_guests());
-        let Next::Turn { grant, is_short: true } = shares.next(false) else { panic!("a short guest waits") };
+        let Next::Turn { grant, short: Some(_) } = shares.next(false) else { panic!("a short guest waits") };
         grant.send(()).unwrap();
         assert!(first.try_recv().is_ok());
         grants(&mut shares);
         assert!(spins.try_recv().is_ok(), "it has waited long enough");
-        let Next::Turn { grant, is_short: true } = shares.next(false) else { panic!("short guests wait") };
+        let Next::Turn { grant, short: Some(_) } = shares.next(false) else { panic!("short guests wait") };
         grant.send(()).unwrap();
         assert!(second.try_recv().is_ok());
     }
@@ -404,7 +411,7 @@ mod tests {
         assert!(shares.have_short_guests());
         shares.share(0).had = CREDIT;
         assert!(!shares.have_short_guests());
-        assert!(matches!(shares.next(false), Next::Turn { is_short: false, .. }));
+        assert!(matches!(shares.next(false), Next::Turn { short: None, .. }));
     }
 
     #[test]
@@ -413,10 +420,10 @@ mod tests {
         let (_spins, _short, _other) = (shares.queue(0, false), shares.queue(1, false), shares.queue(1, false));
         shares.share(0).had = CREDIT;
         shares.share(1).many = true;
-        assert!(matches!(shares.next(false), Next::Turn { is_short: true, .. }));
+        assert!(matches!(shares.next(false), Next::Turn { short: Some(_), .. }));
         shares.share(1).queue.clear();
         assert!(matches!(shares.next(false), Next::Sockets));
-        assert!(matches!(shares.next(false), Next::Turn { is_short: false, .. }));
+        assert!(matches!(shares.next(false), Next::Turn { short: None, .. }));
     }
 
     #[test]

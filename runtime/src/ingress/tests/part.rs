@@ -33,8 +33,9 @@ async fn none_is_left_only_when_each_listener_has_heard_that_it_is_not_to_accept
     assert_eq!(node.cores.connections(), 0);
     node.cores.part();
     // Its core may still take who comes now.
-    assert!(tokio::time::timeout(Duration::from_millis(100), node.cores.emptied()).await.is_err());
+    let is_waited_for = tokio::time::timeout(Duration::from_millis(100), node.cores.emptied()).await.is_err();
     node.block.wait();
+    assert!(is_waited_for);
     within(node.cores.emptied()).await;
     assert!(TcpStream::connect(node.address).await.is_err());
 }

@@ -192,12 +192,12 @@ impl Service {
     pub(super) fn call(
         self: Arc<Self>,
         by: Arc<str>,
-        event: Event,
+        mut event: Event,
         request: Request<Body>,
         most: Duration,
     ) -> BoxFuture<'static, Result<Response<Body>, Failure>> {
         Box::pin(async move {
-            let Some(calls) = event.calls.clone() else {
+            let Some(calls) = event.calls.take() else {
                 return Err(Failure::EgressDenied("workers cannot be called here".to_owned()));
             };
             let now = Instant::now();

@@ -156,7 +156,7 @@ async fn drive() {
             // What they had beyond what is free is no slice that others wait for.
             SHARES.with_borrow_mut(Shares::have_given_a_slice);
             if round.is_over(true) {
-                round = round.next().await;
+                round = Round::after_the_sockets().await;
             }
         }
         match next {
@@ -175,7 +175,7 @@ async fn drive() {
                     give_way(gives_way_until).await;
                     round = Round::begin(Duration::ZERO);
                 } else if round.is_over(false) {
-                    round = round.next().await;
+                    round = Round::after_the_sockets().await;
                 }
             }
             Next::Sockets => {
@@ -205,8 +205,8 @@ impl Round {
         self.began.elapsed() >= if is_short { ROUND.max(self.others) } else { ROUND }
     }
 
-    /// After what the sockets bring.
-    async fn next(self) -> Self {
+    /// The next one, after what the sockets bring.
+    async fn after_the_sockets() -> Self {
         let ended = Instant::now();
         tokio::task::yield_now().await;
         Self::begin(ended.elapsed())

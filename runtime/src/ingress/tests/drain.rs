@@ -24,24 +24,15 @@ async fn draining_finishes_what_was_asked_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn draining_closes_idle_and_silent_connections_at_once() {
-    let patient = NodeLimits { keepalive_idle: PATIENCE * 2, header_timeout: PATIENCE * 2, ..limits() };
-    let node = Running::start(&patient);
-    let mut idle = node.connect().await;
-    exchange(&mut idle, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi").await;
-    let mut silent = node.connect().await;
-    exchange(&mut node.connect().await, GET).await;
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
+    let (node, mut idle, mut silent) = Running::with_idle_and_silent(post).await;
     let closed = async { tokio::join!(until_closed(&mut idle), until_closed(&mut silent)) };
     within(async { tokio::join!(node.cores.drain(), closed) }).await;
 }
 
 #[tokio::test]
 async fn what_has_come_before_draining_is_answered() {
-    let patient = NodeLimits { keepalive_idle: PATIENCE * 2, header_timeout: PATIENCE * 2, ..limits() };
-    let node = Running::start(&patient);
-    let mut idle = node.connect().await;
-    exchange(&mut idle, GET).await;
-    // Accepted, and nothing has come from it.
-    let mut silent = node.connect().await;
+    let (node, mut idle, mut silent) = Running::with_idle_and_silent(GET).await;
     node.hold_the_core().await;
     for client in [&mut idle, &mut silent] {
         client.write_all(GET.as_bytes()).await.unwrap();

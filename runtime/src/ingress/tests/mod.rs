@@ -176,6 +176,18 @@ impl Running {
         Self { cores, address, release, block, open, refused }
     }
 
+    /// One that waits for its clients for long; a client that has had an answer to this and asks no more, and one that is accepted and has
+    /// said nothing.
+    async fn with_idle_and_silent(request: &str) -> (Self, TcpStream, TcpStream) {
+        let patient = NodeLimits { keepalive_idle: PATIENCE * 2, header_timeout: PATIENCE * 2, ..limits() };
+        let node = Self::start(&patient);
+        let mut idle = node.connect().await;
+        exchange(&mut idle, request).await;
+        let silent = node.connect().await;
+        exchange(&mut node.connect().await, GET).await;
+        (node, idle, silent)
+    }
+
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }

@@ -7,13 +7,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_connection_that_parts_is_answered_once_more_and_told_that_it_was_the_last_time() {
-    let patient = NodeLimits { keepalive_idle: PATIENCE * 2, header_timeout: PATIENCE * 2, ..limits() };
-    let node = Running::start(&patient);
-    let mut idle = node.connect().await;
-    exchange(&mut idle, GET).await;
-    // Accepted, and nothing has come from it.
-    let mut silent = node.connect().await;
-    exchange(&mut node.connect().await, GET).await;
+    let (node, mut idle, mut silent) = Running::with_idle_and_silent(GET).await;
     node.cores.part();
     // The socket closes on its core's own time.
     while TcpStream::connect(node.address).await.is_ok() {}

@@ -71,7 +71,9 @@ fn a_worker_calls_another_by_name_and_gets_its_answer() {
         !names.contains("x-request-id") && !names.contains("date"),
         "what its client gets is the node's to say: {names}"
     );
-    assert_eq!(outcomes(&node, "answered"), 1.0);
+    let forged = call(&node, "/bad-header?set=x-request-id&value=forged", "");
+    assert!(forged["status"] == 200 && !forged["names"].to_string().contains("x-request-id"), "{forged}");
+    assert_eq!(outcomes(&node, "answered"), 2.0);
     let spellings =
         ["http://PRICES.worker.internal/", "http://prices.worker.internal./", "http://prices.worker.internal:80/"];
     for url in spellings {

@@ -51,23 +51,9 @@ fn claims(changes: serde_json::Value) -> serde_json::Value {
     claims
 }
 
-/// PyJWT, if it can be had. CI does not do without.
+/// Python with PyJWT, if it can be had.
 fn pyjwt() -> Option<std::path::PathBuf> {
-    let folder = harness::root().join("target/test-pyjwt");
-    let python = folder.join("bin/python");
-    let works = |python: &std::path::Path| {
-        Command::new(python).args(["-c", "import jwt"]).output().is_ok_and(|output| output.status.success())
-    };
-    if !works(&python) {
-        let _ = Command::new("python3").args(["-m", "venv"]).arg(&folder).output();
-        let _ = Command::new(&python).args(["-m", "pip", "install", "--quiet", "pyjwt[crypto]"]).output();
-    }
-    if works(&python) {
-        return Some(python);
-    }
-    assert!(std::env::var_os("EYOT_TESTS_SKIP_NOTHING").is_none(), "PyJWT cannot be installed");
-    eprintln!("skipped: PyJWT cannot be installed (python3 -m venv and pip are needed)");
-    None
+    Some(harness::python::programs("pyjwt[crypto]==2.15.1")?.join("python"))
 }
 
 /// A token by PyJWT, signed with this key (a file's content) and these headers.

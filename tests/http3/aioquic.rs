@@ -1,38 +1,12 @@
 //! The client: aioquic, by the plans of `client.py`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::harness::python::programs;
 use crate::harness::root;
-
-/// Python with aioquic, if it can be had. CI does not do without.
-fn python() -> Option<&'static PathBuf> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = PYTHON.get_or_init(|| {
-        let folder = root().join("target/test-aioquic");
-        let python = folder.join("bin/python");
-        let works = || {
-            let version = Command::new(&python).args(["-c", "import aioquic; print(aioquic.__version__)"]).output();
-            version.is_ok_and(|output| REQUIRED.trim().ends_with(String::from_utf8_lossy(&output.stdout).trim()))
-                && python.exists()
-        };
-        if !works() {
-            let _ = Command::new("python3").args(["-m", "venv"]).arg(&folder).output();
-            let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", REQUIRED.trim()];
-            let _ = Command::new(&python).args(install).output();
-        }
-        works().then_some(python)
-    });
-    if found.is_none() {
-        assert!(std::env::var_os("EYOT_TESTS_SKIP_NOTHING").is_none(), "aioquic cannot be installed");
-        eprintln!("skipped: aioquic cannot be installed (python3 -m venv and pip are needed)");
-    }
-    found.as_ref()
-}
 
 /// What is installed, its version with it.
 const REQUIRED: &str = include_str!("requirements.txt");
@@ -50,7 +24,7 @@ pub struct Seen(pub Value);
 /// Starts a client. `None`, and said so, where there is none.
 pub fn start(plan: &Value) -> Option<Running> {
     let script = root().join("tests/http3/client.py");
-    let mut command = Command::new(python()?);
+    let mut command = Command::new(programs(REQUIRED.trim())?.join("python"));
     command.arg(script).env_remove("SSLKEYLOGFILE").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("Python can be started");
     let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));

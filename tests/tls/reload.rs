@@ -100,6 +100,8 @@ fn a_bad_file_changes_nothing_and_the_log_says_which_and_what_to_do() {
         std::fs::write(tls.join(file), content).expect("a file");
         read_again(&node, "failure");
         assert!(!is_good(&node));
+        // It is counted first, and said then.
+        node.wait_for_log(said);
         let log = node.log();
         let line = log.lines().find(|line| line.contains(said) && line.contains(file) && line.contains("\"help\""));
         assert!(line.is_some_and(|line| line.contains("ERROR") && line.contains("stay in use")), "{said}: {log}");

@@ -25,6 +25,9 @@ mod migrate;
 mod model;
 mod nats;
 mod prune;
+#[cfg(test)]
+#[path = "../../../tests/harness/python.rs"]
+mod python;
 mod queue;
 mod read;
 mod room;

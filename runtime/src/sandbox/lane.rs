@@ -48,8 +48,11 @@ impl Payer {
 /// A wait for a turn.
 pub(super) type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Turns that are no slices follow one another for so long, at least, before the core looks at its sockets again.
+/// Turns that are no slices follow one another for so long before the core looks at its sockets again.
 const ROUND: Duration = FINE_TICK;
+
+/// Those of short guests for so long, at least: what the core does between them they find out of its caches.
+const SHORT_ROUND: Duration = TICK;
 
 /// After a slice, others go first for so long at most: guests that spin have a seventeenth of a core that is busy without them.
 const GIVES_WAY: Duration = TICK.saturating_mul(4);
@@ -202,7 +205,7 @@ impl Round {
     }
 
     fn is_over(&self, is_short: bool) -> bool {
-        self.began.elapsed() >= if is_short { ROUND.max(self.others) } else { ROUND }
+        self.began.elapsed() >= if is_short { SHORT_ROUND.max(self.others) } else { ROUND }
     }
 
     /// The next one, after what the sockets bring.
@@ -287,10 +290,10 @@ mod tests {
 
     #[test]
     fn short_guests_may_have_as_much_as_what_the_sockets_brought() {
-        let round = |others| Round { began: Instant::now() - ROUND, ..Round::begin(others) };
+        let round = |others| Round { began: Instant::now() - SHORT_ROUND, ..Round::begin(others) };
         assert!(round(Duration::ZERO).is_over(true));
-        assert!(!round(TICK).is_over(true));
-        assert!(round(TICK).is_over(false));
+        assert!(!round(2 * SHORT_ROUND).is_over(true));
+        assert!(round(2 * SHORT_ROUND).is_over(false));
         assert_eq!(Round::begin(Duration::from_secs(1)).others, GIVES_WAY);
     }
 }

@@ -49,14 +49,6 @@ pub(super) fn may_be_long() {
     SEEN.fetch_max(FIRST_SLICE, Relaxed);
 }
 
-/// Whether no guest has been long for a while.
-static NONE_IS_LONG: AtomicBool = AtomicBool::new(true);
-
-/// Whether no guest has held its core for more than a slice within the last second, so that ticks are rare.
-pub(super) fn none_is_long() -> bool {
-    NONE_IS_LONG.load(Relaxed)
-}
-
 /// Where long guests take turns.
 static SLICES: Slices = Slices { running: Mutex::new(0), first: Condvar::new() };
 
@@ -206,9 +198,6 @@ impl Ticker {
             };
             *rare_from = (*rare_from).max(now + more);
             let is_rare = *rare_from <= now;
-            if NONE_IS_LONG.load(Relaxed) != is_rare {
-                NONE_IS_LONG.store(is_rare, Relaxed);
-            }
             SLICES.wait_for_tick(is_rare, &mut slack);
             // Before the epoch moves: a guest that meets this tick says so for the next one.
             idle = if self.polled.swap(false, SeqCst) { 0 } else { idle + 1 };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::super::sweep::Sweeps;
-use super::super::ticker::{FINE_TICK, Fine, SHORT_TURN, TICK, none_is_long};
+use super::super::ticker::{FINE_TICK, Fine, SHORT_TURN, TICK};
 use super::{Payer, WorkerId};
 
 /// What a worker's slices may take before it is held to its share.
@@ -26,7 +26,7 @@ const WAKE: Duration = Duration::from_micros(10);
 /// What the host does for a request, at least: it has read it and answers it.
 const REQUEST: Duration = Duration::from_micros(20);
 
-/// So long the guests of one worker may go on in a row while none is long anywhere.
+/// So long the guests of one worker may go on in a row.
 const STREAK: Duration = TICK.saturating_mul(4);
 
 /// A worker is alone on a core when no other has run there for so long.
@@ -195,15 +195,12 @@ impl Shares {
         }
     }
 
-    /// Hundreds of requests may come at once, and each begins a guest; hundreds of guests may reach their time-out at once. A
-    /// slice's worth of them in a row is enough, and the rest take turns. Not where a worker is alone. Where none is long, some more are
-    /// enough: turns cost every worker two fifths of what it takes, and without them another waits for no more than a rare tick.
+    /// Hundreds of requests may come at once, and each begins a guest; hundreds of guests may reach their time-out at once. So many of
+    /// them in a row are enough, and the rest take turns. Not where a worker is alone. Were fewer enough, a worker that is asked steadily,
+    /// and has waited for a moment, would have to take turns for what has come meanwhile: they cost it two fifths of what it takes, which
+    /// a core that others attack may not have.
     pub(super) fn ends_streak(&mut self, worker: WorkerId) -> bool {
-        self.ends_streak_of(worker, if none_is_long() { STREAK } else { TICK })
-    }
-
-    fn ends_streak_of(&mut self, worker: WorkerId, most: Duration) -> bool {
-        if self.streak.worker != worker || self.streak.had < most {
+        if self.streak.worker != worker || self.streak.had < STREAK {
             return false;
         }
         self.streak.had = Duration::ZERO;
@@ -479,8 +476,8 @@ mod tests {
         let (asked, called) = (Payer::of(1), Payer { worker: 2, asked: 1 });
         (0..10).for_each(|_| [asked, called].into_iter().for_each(|payer| shares.charge(payer, 200 * US)));
         let since = shares.streak.since;
-        assert!(shares.ends_streak_of(1, STREAK), "they are in its row: who comes from elsewhere waits for both");
-        assert!(!shares.ends_streak_of(2, Duration::ZERO));
+        assert!(shares.ends_streak(1), "they are in its row: who comes from elsewhere waits for both");
+        assert!(!shares.ends_streak(2));
         assert_eq!(shares.streak.since, since, "it is as much alone as it was");
         shares.charge(Payer::of(2), 200 * US);
         assert_ne!(shares.streak.since, since, "clients ask the other one");
@@ -490,14 +487,14 @@ mod tests {
     fn a_worker_that_begins_many_guests_in_a_row_is_rationed_unless_it_is_alone() {
         let mut shares = shares();
         let mut streak = |since| {
-            shares.streak = Streak { worker: 1, had: TICK, since };
-            shares.ends_streak_of(1, TICK)
+            shares.streak = Streak { worker: 1, had: STREAK, since };
+            shares.ends_streak(1)
         };
         assert!(!streak(None));
         assert!(streak(Some(Instant::now())));
-        assert!(!shares.ends_streak_of(1, TICK), "a new streak begins");
-        shares.streak = Streak { worker: 1, had: TICK, since: Some(Instant::now()) };
-        assert!(!shares.ends_streak_of(1, STREAK), "nobody is long");
+        assert!(!shares.ends_streak(1), "a new streak begins");
+        shares.streak = Streak { worker: 1, had: STREAK - US, since: Some(Instant::now()) };
+        assert!(!shares.ends_streak(1), "so many are not too many");
         let _waits = shares.queue(1, false);
         assert!(rations(&mut shares, 1));
         grants(&mut shares);

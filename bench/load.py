@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import threading
 import time
@@ -139,9 +140,11 @@ class Load:
             others=round(max(0.0, sum(used.values()) - server_cpu - client_cpu) / elapsed, 3),
         )
 
-    def side_by_side(self, subjects: Sequence[Subject], workload: str, connections: int) -> dict[str, float]:
-        """Microseconds of CPU time for each answer, of subjects that run at the same time and are loaded one after the other: what the
-        machine has for one, it has for the next. The ones that wait are at rest."""
+    def side_by_side(
+        self, subjects: Sequence[Subject], workload: str, connections: int, turns: int = 1
+    ) -> dict[str, float]:
+        """Microseconds of CPU time for each answer, of subjects that run at the same time and are loaded one after the other, for so many
+        turns, of which the median counts: what the machine has for one, it has for the next. The ones that wait are at rest."""
         with ExitStack() as stack:
             wrk = stack.enter_context(self._wrk(workload))
             servers = []
@@ -150,16 +153,17 @@ class Load:
                 servers.append(stack.enter_context(Server(subject, workload, paths, self.server_core)))
                 servers[-1].check_answers()
                 wrk(servers[-1], connections, self.warm_up)
-            cpu_us = {}
-            for subject, server in zip(subjects, servers, strict=True):
-                time.sleep(REST_S)
-                before = server.cpu_seconds()
-                counted, _ = wrk(server, connections, self.seconds)
-                cpu = server.cpu_seconds() - before
-                _check(subject, counted)
-                cpu_us[subject.name] = cpu * 1e6 / counted["answers"]
-                server.check_answers()
-        return cpu_us
+            cpu_us: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+            for _ in range(turns):
+                for subject, server in zip(subjects, servers, strict=True):
+                    time.sleep(REST_S)
+                    before = server.cpu_seconds()
+                    counted, _ = wrk(server, connections, self.seconds)
+                    cpu = server.cpu_seconds() - before
+                    _check(subject, counted)
+                    cpu_us[subject.name].append(cpu * 1e6 / counted["answers"])
+                    server.check_answers()
+        return {name: statistics.median(each) for name, each in cpu_us.items()}
 
     @contextmanager
     def _wrk(self, workload: str) -> Iterator[Callable[[Server, int, int], tuple[dict[str, int], float]]]:

@@ -54,8 +54,12 @@ const ROUND: Duration = FINE_TICK;
 /// Those of short guests for so long, at least: what the core does between them they find out of its caches.
 const SHORT_ROUND: Duration = TICK;
 
-/// After a slice, others go first for so long at most: guests that spin have a seventeenth of a core that is busy without them.
+/// After a slice as long as it should be, others go first for so long at most: guests that spin have a seventeenth of a core that is
+/// busy without them.
 const GIVES_WAY: Duration = TICK.saturating_mul(4);
+
+/// After one that took longer, as one does that meets pages which are not there: for so many times that, up to four times as long.
+const TO_OTHERS: u32 = (GIVES_WAY.as_micros() / FINE_TICK.as_micros()) as u32;
 
 /// What has not taken longer than this was next to nothing.
 const NOTHING: Duration = Duration::from_micros(50);
@@ -172,9 +176,10 @@ async fn drive() {
                     granted += takes;
                     continue;
                 }
+                let began = Instant::now();
                 after_what_is_queued().await;
                 if SHARES.with_borrow_mut(Shares::have_given_a_slice) {
-                    gives_way_until = Instant::now() + GIVES_WAY;
+                    gives_way_until = Instant::now() + to_others(began.elapsed());
                     give_way(gives_way_until).await;
                     round = Round::begin(Duration::ZERO);
                 } else if round.is_over(false) {
@@ -189,6 +194,11 @@ async fn drive() {
             Next::Nobody => return,
         }
     }
+}
+
+/// How long others go first after a slice that took so long.
+fn to_others(took: Duration) -> Duration {
+    (TO_OTHERS * took).clamp(GIVES_WAY, 4 * GIVES_WAY)
 }
 
 /// Turns that follow one another before the core looks at its sockets.
@@ -286,6 +296,14 @@ mod tests {
         });
         let granted = asked.await.expect("the task is over");
         assert!((6..=FINE_TICK.as_micros() as usize / 10).contains(&granted), "{granted}");
+    }
+
+    #[test]
+    fn a_slice_that_takes_longer_gives_way_for_longer() {
+        assert_eq!(to_others(FINE_TICK), GIVES_WAY);
+        assert_eq!(to_others(FINE_TICK / 2), GIVES_WAY);
+        assert_eq!(to_others(2 * FINE_TICK), 2 * GIVES_WAY);
+        assert_eq!(to_others(4 * FINE_TICK + TICK), 4 * GIVES_WAY, "at most");
     }
 
     #[test]

@@ -2,17 +2,22 @@
 //!
 //! The library's own tests use this file, too.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Where the programs of a package are (`python` among them), installed when they are not there. `None`, and said so, where it cannot be
 /// had: CI does not do without.
 ///
-/// Whoever asks for the same waits, in this process and in others: two that install into one folder spoil it.
+/// It is tried once in a process; whoever asks for the same waits, in others too: two that install into one folder spoil it.
 pub fn programs(requirement: &str) -> Option<PathBuf> {
-    let installed = installed(requirement);
+    static TRIED: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
+    let installed = tried.entry(requirement.to_owned()).or_insert_with(|| installed(requirement)).clone();
+    drop(tried);
     if let Err(why) = &installed {
         let why = format!("{requirement} cannot be installed by python3 -m venv and pip: {why}");
         assert!(std::env::var_os("EYOT_TESTS_SKIP_NOTHING").is_none(), "{why}");
